@@ -1,0 +1,75 @@
+"""The four types that everything in jaxml is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import numpy as np
+
+Params = Any
+"""A pytree of floating-point arrays."""
+
+Batch = Mapping[str, Any]
+"""A dict of arrays that share their leading axis, for example `{"x": ..., "y": ...}`."""
+
+DataLoss = Callable[[Any, Batch], jax.Array]
+"""`(outputs, batch) -> values`, one value *per example*; whoever reduces says how."""
+
+
+class Model(NamedTuple):
+    """A network as two pure functions.
+
+    Attributes:
+        init: `(key, x=None) -> (params, model_state)`. Built-in networks know the shape of
+            their input; `x`, a batch of inputs, is there for those that do not.
+        apply: `(params, model_state, x, *, train=False, key=None) -> (y, model_state)`.
+            `key` is needed where the network is random in training (dropout).
+    """
+
+    init: Callable[..., tuple[Params, Any]]
+    apply: Callable[..., tuple[Any, Any]]
+
+
+class Algorithm(NamedTuple):
+    """Anything that trains.
+
+    Attributes:
+        init: `(key) -> state`; the state has an int32 scalar field `step`.
+        step: `(state, batch, key) -> (state, metrics)`, metrics a dict of scalars.
+        loss: `(params, state, batch) -> scalar`, the training objective without its
+            randomness (dropout off, batch norm with its moving averages), for those
+            algorithms that descend one; `training.full_loss` is built from it.
+    """
+
+    init: Callable[[jax.Array], Any]
+    step: Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
+    loss: Callable[[Params, Any, Batch], jax.Array] | None = None
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What supervised training carries from step to step."""
+
+    step: Any
+    params: Any
+    model_state: Any
+    opt_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a training returns.
+
+    Attributes:
+        state: the final state (with a leading lane axis from `fit_many`).
+        history: metric name -> array of shape `(steps,)`, from `fit_many` `(lanes, steps)`.
+        config: what was asked for, as plain values.
+    """
+
+    state: Any
+    history: dict[str, np.ndarray]
+    config: dict[str, Any]
