@@ -1,0 +1,111 @@
+"""A `Dataset` from numpy's own file format."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxml.checks import require
+from jaxml.data.arrays import checked_rows, described, from_arrays
+from jaxml.data.dataset import Dataset, Split
+
+WHOLE = {"x", "y"}
+PARTS = ("train", "validation", "test")
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,  # numpy's for a pickle, and for a header that does not parse
+    MemoryError,  # a damaged header can ask for any size
+    RuntimeError,  # an encrypted member, an unknown compression
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def from_npz(
+    path: str | os.PathLike[str],
+    *,
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    task: str | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """Read a data set from an `.npz` file, as `np.savez` writes it.
+
+    The file holds either `x` and `y`, which are split here, or splits of its own, which are kept
+    as they are: `x_train` and `y_train` and, if it has them, `x_validation`, `y_validation`,
+    `x_test`, `y_test`. Pickled objects are never loaded.
+
+    Args:
+        path: of the file.
+        validation: as in `from_arrays`; has no effect on a file with splits of its own.
+        test: likewise.
+        seed: likewise.
+        task: as in `from_arrays`.
+        name: what to call it in `meta`; by default the file's name without its ending.
+
+    Raises:
+        ValueError: if the file is missing, damaged or no `.npz`, if it holds other keys than
+            these or pickled objects, if its splits differ in the shape of a row, or if
+            `from_arrays` would raise.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/mine.npz", x=np.eye(10), y=np.arange(10.0))
+    ...     mine = from_npz(f"{folder}/mine.npz")
+    >>> mine.meta["name"], mine.meta["task"], mine.meta["input_shape"]
+    ('mine', 'regression', (10,))
+    """
+    arrays = _read(path)
+    name = Path(path).stem if name is None else name
+    if set(arrays) == WHOLE:
+        return from_arrays(
+            **arrays, validation=validation, test=test, seed=seed, task=task, name=name
+        )
+    present = [part for part in PARTS if f"x_{part}" in arrays or f"y_{part}" in arrays]
+    wanted = {f"{key}_{part}" for part in present for key in "xy"}
+    require(
+        "train" in present and set(arrays) == wanted,
+        "an .npz file with the keys x and y, or x_train and y_train with, at will, x_validation "
+        "and y_validation, x_test and y_test",
+        f"{', '.join(sorted(arrays)) or 'no key'} in {path}",
+    )
+    splits: dict[str, Split] = {}
+    for part in present:  # train comes first and settles the task
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        splits[part], task = checked_rows(x, y, task, suffix=f"_{part}")
+        for key, values in splits[part].items():
+            shape = splits["train"][key].shape[1:]
+            require(
+                values.shape[1:] == shape,
+                f"{key}_{part} to have rows of shape {shape}, as {key}_train has",
+                values.shape[1:],
+            )
+    assert task is not None  # checked_rows settles it
+    parts = (splits["train"], splits.get("validation"), splits.get("test"))
+    return Dataset(*parts, meta=described(name, task, parts, source=Path(path).name))
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    require(Path(path).is_file(), "the path of an .npz file", f"{path}, which is not a file")
+    # Opened here because numpy leaves the file open where the archive turns out damaged.
+    with open(path, "rb") as file:
+        whole = file.read(2) == b"PK" and zipfile.is_zipfile(file)
+        require(whole, "a whole .npz file", f"{path}, which is another or cut short")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+        except _UNREADABLE as error:
+            raise ValueError(
+                f"expected an .npz file of plain arrays, got {path}, which cannot be read: {error}"
+            ) from error
+    for key, values in arrays.items():  # numpy gives a member that is no array as bytes
+        require(isinstance(values, np.ndarray), f"{key} in {path} to be an array", "other bytes")
+    return arrays

@@ -1,0 +1,293 @@
+"""The exact analysis of one point: its spectrum, its index, its kind, and how sure that is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jaxml.backend import require_sound_backend
+from jaxml.checks import require
+from jaxml.landscape.operators import block_size, dense_hessian, flatten, hessian_vector_product
+from jaxml.landscape.problem import check_problem
+from jaxml.types import Params
+
+_PROBES = 16
+
+Kind = Literal["minimum", "maximum", "saddle", "degenerate", "undecided", "not critical"]
+
+
+class Counts(NamedTuple):
+    """Eigenvalues below −tolerance, within ±tolerance and above +tolerance."""
+
+    negative: int
+    within: int
+    positive: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What the loss surface looks like at one point. All arrays are numpy's.
+
+    Attributes:
+        params: the point.
+        loss: the loss there.
+        gradient_norm: the gradient's 2-norm.
+        gradient_tolerance: the gradient norm up to which the point counts as critical.
+        eigenvalues: the Hessian's, ascending, shape `(size,)`.
+        eigenvectors: those of the negative eigenvalues, or of the lowest one where none is:
+            a pytree like the parameters with a leading axis, in the order of `eigenvalues`.
+        index: how many eigenvalues are below −tolerance.
+        counts: how many are below, within and above the tolerance.
+        minimum_ratio: the share of eigenvalues above the tolerance: 1 at a minimum.
+        tolerance: the size up to which an eigenvalue counts as zero: what rounding explains,
+            size·ε·‖H‖, plus what the point's distance from the critical point explains.
+        distance: an estimate of that distance, the length of the Newton step; NaN where the
+            point is not critical.
+        kind: `minimum` (all eigenvalues above the tolerance), `maximum` (all below), `saddle`
+            (some on each side), `degenerate` (some within it, the rest of one sign),
+            `undecided` (the same in float32, where float64 could decide), `not critical`.
+        descent: a direction, as a pytree of unit length, in which the loss falls: the lowest
+            eigenvector where its eigenvalue is negative, what the probe of the null space found
+            at a degenerate or undecided point; `None` where there is none or none was found,
+            and where the point is not critical.
+    """
+
+    params: Params
+    loss: float
+    gradient_norm: float
+    gradient_tolerance: float
+    eigenvalues: np.ndarray
+    eigenvectors: Params
+    index: int
+    counts: Counts
+    minimum_ratio: float
+    tolerance: float
+    distance: float
+    kind: Kind
+    descent: Params | None
+
+    @property
+    def size(self) -> int:
+        """How many parameters."""
+        return self.eigenvalues.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The precision of the analysis."""
+        return self.eigenvalues.dtype
+
+    @property
+    def certified(self) -> bool:
+        """Whether no eigenvalue is within the tolerance of zero at a critical point.
+
+        Then, by the Newton–Kantorovich theorem with the tolerance's estimate of how fast the
+        Hessian changes, one critical point lies near, isolated, and its index is this one.
+        """
+        return self.kind in ("minimum", "maximum", "saddle") and self.counts.within == 0
+
+    def __str__(self) -> str:
+        """The verdict and what it rests on, in one paragraph."""
+        lowest, highest = self.eigenvalues[0], self.eigenvalues[-1]
+        verdict = f"{self.kind}{' (certified)' if self.certified else ''}"
+        if self.kind in ("degenerate", "undecided"):
+            verdict += ", a descent was found" if self.descent is not None else ", no descent found"
+        if self.kind == "undecided":
+            verdict += "; float64 would decide more"
+        return (
+            f"{verdict}: loss {self.loss:.6g}, gradient norm {self.gradient_norm:.1e} "
+            f"(critical up to {self.gradient_tolerance:.1e}), index {self.index} of {self.size}, "
+            f"eigenvalues {lowest:.3g} to {highest:.3g}: {self.counts.negative} negative, "
+            f"{self.counts.within} within ±{self.tolerance:.1e}, {self.counts.positive} positive "
+            f"({self.dtype})"
+        )
+
+
+def precision(float64: bool) -> contextlib.AbstractContextManager:
+    """The context in which float64 arrays exist, if they are asked for."""
+    return jax.enable_x64(True) if float64 else contextlib.nullcontext()
+
+
+def analyze(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    gradient_tolerance: float | None = None,
+    float64: bool = False,
+    memory: int | None = None,
+) -> Analysis:
+    """Classify a point of a loss surface by its exact Hessian.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable; see `hessian`.
+        params: the point.
+        gradient_tolerance: the gradient norm up to which the point counts as critical;
+            √ε·max(1, ‖H‖) by default, ε the dtype's machine epsilon.
+        float64: cast the parameters to float64 and compute in it.
+        memory: bytes that the analysis may take; half of what is free by default.
+
+    Returns:
+        The analysis, see `Analysis`. The verdict of a critical point is that of the exact
+        critical point near it, whose distance is estimated and allowed for.
+
+    Raises:
+        ValueError: for a bad loss or bad parameters, as `hessian`; if loss, gradient or Hessian
+            are not finite at the point; if the dense Hessian would not fit into memory.
+        BackendError: if the backend computes known answers wrong.
+
+    Reference:
+        Kantorovich 1948 for the existence of the critical point; Golub and Van Loan 2013,
+        section 5.5, for the tolerance of the numerical rank.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> point = analyze(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2))
+        >>> point.kind, point.index, point.eigenvalues.tolist()
+        ('saddle', 1, [-2.0, 2.0])
+    """
+    require(
+        gradient_tolerance is None or 0 <= gradient_tolerance < np.inf,
+        "a gradient_tolerance of at least 0",
+        gradient_tolerance,
+    )
+    require_sound_backend()
+    with precision(float64):
+        loss, params = check_problem(loss, params, float64=float64)
+        # the matrix, its symmetric part, its eigenvectors and the solver's work space
+        block = block_size(loss, params, memory, copies=6)
+        value, gradient, matrix = _derivatives(loss, params, block)
+        for name, array in {"loss": value, "gradient": gradient, "Hessian": matrix}.items():
+            bad = np.asarray(array)[~np.isfinite(array)]
+            require(bad.size == 0, f"a finite {name} at params", f"{bad[:1]} and {bad.size} in all")
+        eigenvalues, vectors = jnp.linalg.eigh(matrix)
+        del matrix
+        return _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance)
+
+
+@jax.jit(static_argnames="block")
+def _derivatives(loss, params, block):
+    f, x = flatten(loss, params)
+    value, gradient = jax.value_and_grad(f)(x)
+    return value, gradient, dense_hessian(f, x, block)
+
+
+def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance) -> Analysis:
+    _, unravel = ravel_pytree(params)
+    spectrum = np.asarray(eigenvalues)
+    norm = max(abs(spectrum[0]), abs(spectrum[-1]))
+    epsilon = float(np.finfo(spectrum.dtype).eps)
+    if gradient_tolerance is None:
+        gradient_tolerance = epsilon**0.5 * max(1.0, norm)
+    gradient_norm = float(jnp.linalg.norm(gradient))
+    critical = gradient_norm <= gradient_tolerance
+
+    tolerance, distance = spectrum.size * epsilon * norm, np.nan
+    if critical:
+        step = _newton_step(gradient, eigenvalues, vectors, tolerance)
+        distance = jnp.linalg.norm(step)
+        # Newton–Kantorovich: with ‖ΔH‖ the Hessian's change over the Newton step s, a critical
+        # point lies within 2‖s‖ and has this index if 2‖ΔH‖ ≤ |λ| for every λ. Here it is twice
+        # that, since the change is measured along s alone and by random probes.
+        tolerance += 4 * float(_hessian_change(loss, params, step))
+    counts = Counts(
+        negative=int((spectrum < -tolerance).sum()),
+        within=int((abs(spectrum) <= tolerance).sum()),
+        positive=int((spectrum > tolerance).sum()),
+    )
+    kind = _kind(counts) if critical else "not critical"
+    if kind == "degenerate" and spectrum.dtype != np.float64:
+        kind = "undecided"
+
+    lowest = vectors.T[: max(1, counts.negative)]
+    descent = None
+    if critical and counts.negative:
+        descent = unravel(lowest[0])
+    elif critical and counts.within:
+        null = vectors.T[abs(spectrum) <= tolerance]
+        direction, drop = _probe(loss, params, null[:_PROBES], value, gradient_norm)
+        descent = unravel(direction) if drop > 0 else None
+    return Analysis(
+        params=jax.device_get(params),
+        loss=float(value),
+        gradient_norm=gradient_norm,
+        gradient_tolerance=float(gradient_tolerance),
+        eigenvalues=spectrum,
+        eigenvectors=jax.device_get(jax.vmap(unravel)(lowest)),
+        index=counts.negative,
+        counts=counts,
+        minimum_ratio=counts.positive / spectrum.size,
+        tolerance=float(tolerance),
+        distance=float(distance),
+        kind=kind,
+        descent=jax.device_get(descent),
+    )
+
+
+def _kind(counts: Counts) -> Kind:
+    if counts.negative and counts.positive:
+        return "saddle"
+    if counts.within:
+        return "degenerate"
+    return "minimum" if counts.positive else "maximum"
+
+
+@jax.jit
+def _newton_step(gradient, eigenvalues, vectors, tolerance):
+    """−H⁺g, over the eigenvalues that are not zero to rounding."""
+    inverse = jnp.where(abs(eigenvalues) > tolerance, 1 / eigenvalues, 0.0)
+    return -vectors @ (inverse * (vectors.T @ gradient))
+
+
+@jax.jit
+def _hessian_change(loss, params, step):
+    """‖∇²f(x+s) − ∇²f(x)‖ in the Frobenius norm, by Hutchinson's estimate E‖ΔH·z‖², z ~ N(0, I)."""
+    f, x = flatten(loss, params)
+    if x.size <= _PROBES:
+        vectors, weight = jnp.eye(x.size, dtype=x.dtype), 1.0
+    else:
+        vectors = jax.random.normal(jax.random.key(0), (_PROBES, x.size), x.dtype)
+        weight = 1 / _PROBES
+
+    def change(v):
+        return hessian_vector_product(f, x + step, v) - hessian_vector_product(f, x, v)
+
+    return jnp.sqrt(weight * (jax.lax.map(change, vectors) ** 2).sum())
+
+
+@jax.jit
+def _probe(loss, params, null, value, gradient_norm):
+    """Whether the loss falls along a direction of the null space, beyond what the gradient explains.
+
+    Along each direction the first distance at which the loss departs from its value decides, so
+    that a lower basin further off is no descent. A convex function never falls by more than
+    ‖g‖t over a distance t.
+
+    Returns:
+        The direction of the largest fall, and that fall, 0 where there is none.
+    """
+    f, x = flatten(loss, params)
+    mixtures = jax.random.normal(jax.random.key(0), (_PROBES, len(null)), x.dtype) @ null
+    directions = jnp.concatenate([null, mixtures])
+    directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
+    directions = jnp.concatenate([directions, -directions])
+    distances = jnp.logspace(-5, 0, 31, dtype=x.dtype) * jnp.maximum(1, jnp.linalg.norm(x))
+    epsilon = jnp.finfo(x.dtype).eps
+
+    def along(direction):
+        losses = jax.lax.map(lambda t: f(x + t * direction), distances)
+        rounding = 100 * epsilon * jnp.maximum(1, jnp.maximum(abs(losses), abs(value)))
+        change = losses - value
+        departs = abs(change) > rounding + 2 * gradient_norm * distances
+        first = change[jnp.argmax(departs)]
+        falls = departs.any() & (first < 0)
+        return jnp.where(falls, -jnp.min(change), 0.0)
+
+    drops = jax.lax.map(along, directions)
+    best = jnp.argmax(drops)
+    return directions[best], drops[best]

@@ -1,0 +1,181 @@
+"""The Hessian of any `loss(params) -> scalar`, as products and as a matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import psutil
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from jaxml.checks import require
+from jaxml.landscape.problem import check_problem
+from jaxml.types import Params
+
+# columns formed together: on CPU a few stay in the cache, an accelerator wants them all at once
+_CPU_BLOCK = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class SymmetricOperator:
+    """A symmetric matrix over the flattened parameters.
+
+    Attributes:
+        matvec: flat vector of shape `(size,)` -> the matrix times it.
+        dense: `() -> matrix` of shape `(size, size)`; raises `ValueError` where it would not
+            fit into memory.
+        size: how many parameters.
+        unravel: flat vector -> a pytree shaped as the parameters.
+    """
+
+    matvec: Callable[[Float[Array, " size"]], Float[Array, " size"]]
+    dense: Callable[[], Float[Array, "size size"]]
+    size: int
+    unravel: Callable[[Float[Array, " size"]], Params]
+
+
+def hessian(
+    loss: Callable[[Params], Any], params: Params, *, memory: int | None = None
+) -> SymmetricOperator:
+    """The Hessian of a loss at a point.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable by JAX. A `jax.tree_util.Partial` that
+            carries its data, such as `training.full_loss` returns, is compiled once for all data
+            of one shape.
+        params: a pytree of arrays of one dtype, float32 or float64.
+        memory: bytes that `dense()` may take; half of what is free by default.
+
+    Returns:
+        An operator; nothing is computed before one of its functions is called.
+
+    Raises:
+        ValueError: if the loss is no scalar function or does not depend on the parameters; if the
+            parameters are not floating point or not finite; from `dense()` where the matrix does
+            not fit, with what it would need.
+
+    Reference:
+        Pearlmutter 1994, "Fast exact multiplication by the Hessian", for the products.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> operator = hessian(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2))
+        >>> operator.dense().tolist()
+        [[0.0, -2.0], [-2.0, 0.0]]
+        >>> operator.matvec(jnp.array([1.0, 0.0])).tolist()
+        [0.0, -2.0]
+    """
+    loss, params = check_problem(loss, params)
+    flat, unravel = ravel_pytree(params)
+
+    def dense():
+        return _dense(loss, params, block_size(loss, params, memory))
+
+    return SymmetricOperator(lambda v: _matvec(loss, params, v), dense, flat.size, unravel)
+
+
+@jax.jit
+def _matvec(loss, params, vector):
+    f, x = flatten(loss, params)
+    return hessian_vector_product(f, x, vector)
+
+
+def flatten(loss: Callable, params: Params) -> tuple[Callable, Float[Array, " size"]]:
+    """The loss as a function of one vector, and the parameters as that vector."""
+    x, unravel = ravel_pytree(params)
+    return lambda v: loss(unravel(v)), x
+
+
+def hessian_vector_product(
+    f: Callable, x: Float[Array, " size"], vector: Float[Array, " size"]
+) -> Float[Array, " size"]:
+    """∇²f(x)·v, forward over reverse."""
+    return jax.jvp(jax.grad(f), (x,), (vector,))[1]
+
+
+def dense_hessian(f: Callable, x: Float[Array, " size"], block: int) -> Float[Array, "size size"]:
+    """∇²f(x), `block` columns at a time; traceable.
+
+    Args:
+        f: vector -> scalar.
+        x: where.
+        block: columns formed together, see `block_size`.
+    """
+    if block >= x.size:
+        matrix = jax.hessian(f)(x)
+    else:
+        _, product = jax.linearize(jax.grad(f), x)
+        blocks = -(-x.size // block)
+
+        def columns(first):
+            return jax.vmap(product)(jax.nn.one_hot(first + jnp.arange(block), x.size, dtype=x.dtype))
+
+        matrix = jax.lax.map(columns, block * jnp.arange(blocks)).reshape(-1, x.size)[: x.size]
+    # symmetric up to rounding; exactly so from here on
+    return (matrix + matrix.T) / 2
+
+
+_dense = jax.jit(
+    lambda loss, params, block: dense_hessian(*flatten(loss, params), block),
+    static_argnames="block",
+)
+
+
+def block_size(
+    loss: Callable, params: Params, memory: int | None = None, copies: int = 2
+) -> int:
+    """How many columns of the Hessian to form at a time within a memory bound.
+
+    Args:
+        loss: `params -> scalar`.
+        params: where.
+        memory: the bound in bytes; half of what is free on the device by default.
+        copies: how many matrices of the Hessian's size are alive at once.
+
+    Raises:
+        ValueError: if not even one column at a time fits, with what it would need.
+    """
+    leaves = jax.tree.leaves(params)
+    n, itemsize = sum(leaf.size for leaf in leaves), leaves[0].dtype.itemsize
+    # an upper bound of what one product keeps alive: every intermediate value, and its tangent
+    column = 2 * _intermediate_bytes(jax.make_jaxpr(loss)(params).jaxpr)
+    bound = available_memory() // 2 if memory is None else memory
+    needed = copies * n * n * itemsize + 2 * column
+    require(
+        needed <= bound,
+        f"at most {_gib(bound)} of memory for the dense Hessian",
+        f"{n:,} parameters ({leaves[0].dtype}), which need {_gib(needed)}; instead, give "
+        "hessian(loss, params).matvec, which needs no matrix, to scipy.sparse.linalg.eigsh "
+        "for the eigenvalues at either end, analyse fewer parameters, or raise `memory`",
+    )
+    fits = 1 + (bound - needed) // column if column else n
+    return int(min(n, fits, _CPU_BLOCK if jax.default_backend() == "cpu" else n))
+
+
+def available_memory() -> int:
+    """Bytes free on the default device; on CPU those the operating system could give."""
+    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 / 100 else f"{count / 2**20:,.2f} MiB"
+
+
+def _intermediate_bytes(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        repeats = equation.params.get("length", 1)  # a scan keeps every step's values
+        inner = [getattr(p, "jaxpr", p) for p in jax.tree.leaves(list(equation.params.values()))]
+        total += repeats * sum(_intermediate_bytes(j) for j in inner if hasattr(j, "eqns"))
+        for variable in equation.outvars:
+            shape = getattr(variable.aval, "shape", ())
+            total += math.prod(shape) * getattr(variable.aval.dtype, "itemsize", 8)
+    return total

@@ -1,0 +1,224 @@
+"""What a network is made of: its layers, their outputs, parameters and cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxml.checks import require
+from jaxml.types import Model
+
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSummary:
+    """One row of a `Summary`.
+
+    Attributes:
+        name: where the layer is, as in "encoder/dense_0".
+        output: the shape of the last array that the layer itself, rather than a layer inside
+            it, computes (of the network's output in the row that is the whole network); None
+            if it computes none.
+        parameters: how many numbers its parameters are.
+        flops: floating-point operations of its matrix products and convolutions in a forward
+            pass over the whole batch, a multiply-add counted as two.
+    """
+
+    name: str
+    output: tuple[int, ...] | None
+    parameters: int
+    flops: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A network's layers in the order they compute; prints as a table.
+
+    Attributes:
+        rows: the layers that have parameters or do matrix products or convolutions.
+    """
+
+    rows: tuple[LayerSummary, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the parameters are."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of a forward pass over the whole batch."""
+        return sum(row.flops for row in self.rows)
+
+    def __rich__(self) -> Table:
+        table = Table(box=box.SIMPLE, show_edge=False, show_footer=True, footer_style="bold")
+        table.add_column("layer", footer="total")
+        table.add_column("output", justify="right")
+        for heading, total in (("parameters", self.parameters), ("FLOPs", self.flops)):
+            table.add_column(heading, footer=f"{total:,}", justify="right")
+        for row in self.rows:
+            shape = "" if row.output is None else str(row.output)
+            table.add_row(escape(row.name), shape, f"{row.parameters:,}", f"{row.flops:,}")
+        return table
+
+    def __str__(self) -> str:
+        # Wide enough that no cell is folded; the table takes only what it needs.
+        console = Console(file=io.StringIO(), width=1000, color_system=None)
+        with console.capture() as capture:
+            console.print(self)
+        return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+
+
+def summary(model: Model, x: Any = None, params: Any = None) -> Summary:
+    """A table of a network's layers, found by tracing its forward pass; nothing is computed.
+
+    A layer is what one entry of the parameter tree holds, and what JAX's name stack (`jax.
+    named_scope`, which Linen sets to the names of modules) calls by the same name. A network
+    that names nothing, as those of `from_nnx` and hand-written ones, gets a single row.
+
+    FLOPs are those of `dot_general` and `conv_general_dilated`, two for each multiply-add, in
+    evaluation mode. Elementwise work is not counted. A scan's body counts as often as it runs,
+    a while loop's once (how often it runs is unknown), and of a conditional's branches the
+    dearest counts.
+
+    Args:
+        model: any model.
+        x: an example batch, arrays or `jax.ShapeDtypeStruct`s; a batch of one by default, for
+            those models that know the shape of their input.
+        params: parameters to count instead of those of `model.init`.
+
+    Raises:
+        ValueError: if `x` is missing for a model that needs it.
+
+    >>> from jaxml import nn
+    >>> print(nn.summary(nn.mlp([64, 32, 10])))
+     layer      output   parameters   FLOPs
+    ────────────────────────────────────────
+     dense_0   (1, 32)        2,080   4,096
+     dense_1   (1, 10)          330     640
+    ────────────────────────────────────────
+     total                    2,410   4,736
+    """
+    x = getattr(model.init, "example", None) if x is None else x
+    require(x is not None, "an example batch x, since the model knows none", "None")
+    x = _abstract(x)
+    initial, model_state = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x)
+    params = initial if params is None else _abstract(params)
+    forward = jax.make_jaxpr(lambda *arguments: model.apply(*arguments)[0])
+    program = forward(params, model_state, x)
+    steps = list(_steps(program.jaxpr, (), 1))
+
+    # Linen's outermost module has a name in the stack, but none in the tree of parameters.
+    outermost = {step.path[0] for step in steps if step.path}
+    root = outermost.pop() if len(outermost) == 1 else None
+    named = root is not None or bool(outermost)
+
+    parameters: Counter[Path] = Counter()
+    for path, leaf in jax.tree.leaves_with_path(params):
+        layer = tuple(jax.tree_util.keystr((key,), simple=True) for key in path[:-1])
+        parameters[layer if named else ()] += math.prod(leaf.shape)
+
+    flops: Counter[Path] = Counter()
+    outputs: dict[Path, tuple[int, ...]] = {}
+    for step in steps:
+        # Flax may keep the parameters of a module (an RNN's cell) higher up than its name says.
+        suffixes = (step.path[i:] for i in range(len(step.path)))
+        within = step.path if root is None else step.path[1:]
+        layer = next((path for path in suffixes if path in parameters), within)
+        if step.flops or layer in parameters or layer in flops:
+            flops[layer] += step.flops
+            outputs[layer] = step.output
+    if () in outputs:
+        outputs[()] = _shape(program.jaxpr.outvars[0])
+
+    return Summary(
+        tuple(
+            LayerSummary(
+                name="/".join(layer) or root or "model",
+                output=outputs.get(layer),
+                parameters=parameters[layer],
+                flops=flops[layer],
+            )
+            for layer in dict.fromkeys([*outputs, *parameters])
+        )
+    )
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
+
+
+class _Step(NamedTuple):
+    """One equation: the names it stands under, the shape of its output, its cost."""
+
+    path: Path
+    output: tuple[int, ...]
+    flops: int
+
+
+def _steps(jaxpr: Jaxpr, outer: Path, times: int) -> Iterator[_Step]:
+    """Every equation of a program that runs so many times, those inside another before it."""
+    for equation in jaxpr.eqns:
+        path = _path(outer, str(equation.source_info.name_stack))
+        repeats = times * equation.params["length"] if equation.primitive.name == "scan" else times
+        bodies = [list(_steps(body, path, repeats)) for body in _bodies(equation)]
+        if equation.primitive.name == "cond":
+            bodies = [max(bodies, key=lambda steps: sum(step.flops for step in steps))]
+        yield from itertools.chain(*bodies)
+        if equation.outvars:
+            output = _shape(equation.outvars[0])
+            yield _Step(path, output, times * _multiply_adds(equation) * 2)
+
+
+def _path(outer: Path, stack: str) -> Path:
+    """(Net, dense_0) of "vmap(Net)/Net.encode/dense_0", `encode` being a method of Net."""
+    path = outer
+    for part in stack.split("/"):
+        name, _, method = re.sub(r"\w+\(|\)", "", part).partition(".")
+        own_method = method and path[-1:] == (name,)
+        if name and not own_method and "->" not in part:  # jnp.einsum enters its formula
+            path = (*path, name)
+    return path
+
+
+def _bodies(equation: JaxprEqn) -> Iterator[Jaxpr]:
+    """The programs inside an equation: those of jit, scan, cond, custom_jvp, remat and so on."""
+    for value in equation.params.values():
+        for body in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(body, ClosedJaxpr):
+                yield body.jaxpr
+            elif isinstance(body, Jaxpr):
+                yield body
+
+
+def _multiply_adds(equation: JaxprEqn) -> int:
+    """For every output of a product or convolution, how many inputs it sums over."""
+    if equation.primitive.name == "dot_general":
+        (contracting, _), _ = equation.params["dimension_numbers"]
+        summed = math.prod(_shape(equation.invars[0])[axis] for axis in contracting)
+    elif equation.primitive.name == "conv_general_dilated":
+        kernel = _shape(equation.invars[1])
+        features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        summed = math.prod(kernel) // features
+    else:
+        return 0
+    return math.prod(_shape(equation.outvars[0])) * summed
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return tuple(getattr(variable.aval, "shape", ()))  # a token has none

@@ -1,0 +1,285 @@
+"""The loop that trains everything: one pure scan, driven in chunks from the host."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml.checks import require, require_positive_int
+from jaxml.types import Algorithm, Run
+
+Sample = Callable[[Any, jax.Array, jax.Array], Any]
+"""`(data, key, step) -> batch`; the key is the run's, the same at every step."""
+
+
+class Chunk(NamedTuple):
+    """What a hook sees between two chunks of steps.
+
+    Attributes:
+        step: steps done since the state was initialised.
+        last_step: where the run will end.
+        state: the state after `step` steps (with a leading lane axis in `fit_many`).
+        metrics: metric name -> values in this chunk, shape `(steps,)` or `(lanes, steps)`.
+    """
+
+    step: int
+    last_step: int
+    state: Any
+    metrics: dict[str, np.ndarray]
+
+
+Hook = Callable[[Chunk], bool | None]
+"""Called on the host after each chunk; a true answer ends the run. Context managers are entered."""
+
+
+class NonFiniteError(FloatingPointError):
+    """A metric became infinite or NaN.
+
+    Attributes:
+        run: the last good state, from before the window of steps in which it happened, and the
+            history up to there.
+    """
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+def run_steps(step, state, data, sample: Sample, key: jax.Array, n: int):
+    """Take `n` steps in one `lax.scan`; pure, so it can be jitted, vmapped and differentiated.
+
+    A step's randomness depends on `key` and `state.step` alone: the result is the same however
+    many steps are taken at a time, and a resumed run equals an uninterrupted one to the bit.
+
+    Args:
+        step: an algorithm's step.
+        state: its state.
+        data: what `sample` draws from, a dict of arrays.
+        sample: `(data, key, step) -> batch`, see `jaxml.training.sampling`.
+        key: the run's key.
+        n: how many steps.
+
+    Returns:
+        The state and the metrics, each of shape `(n,)`.
+    """
+    key_data, key_step = jax.random.split(key)
+
+    def body(state, _):
+        batch = sample(data, key_data, state.step)
+        return step(state, batch, jax.random.fold_in(key_step, state.step))
+
+    return jax.lax.scan(body, state, length=n)
+
+
+def fit(
+    algorithm: Algorithm,
+    data: Any,
+    sample: Sample,
+    *,
+    key: jax.Array,
+    steps: int,
+    chunk: int | None = None,
+    hooks: Sequence[Hook] = (),
+    state: Any = None,
+) -> Run:
+    """Train.
+
+    Args:
+        algorithm: what trains.
+        data: a dict of arrays with one leading axis; `None` for algorithms that make their own.
+        sample: which batch each step sees, for example `sampling.epochs(64)`.
+        key: `jax.random.key(seed)`; initialisation, batches and the steps' noise follow from it.
+        steps: how many updates.
+        chunk: updates in one compiled call, between which hooks run; it changes no result.
+            A twentieth of the run by default.
+        hooks: see `jaxml.training.hooks`.
+        state: where to go on; a fresh state by default.
+
+    Returns:
+        The final state and the metrics of every step. The caller's arrays are left alone.
+
+    Raises:
+        ValueError: for data with NaN, without rows or of unequal lengths; steps or chunk below 1;
+            a key that is not one.
+        NonFiniteError: when a metric is no longer finite; it carries the last good state.
+
+    Example:
+        >>> import jax, optax
+        >>> from jaxml import data, nn, training
+        >>> from jaxml.training import losses, sampling
+        >>> xor = data.load("xor")
+        >>> model = nn.mlp([2, 8, 2], activation="tanh")
+        >>> algorithm = training.supervised(model, losses.softmax_cross_entropy, optax.adam(0.1))
+        >>> run = training.fit(algorithm, xor.train, sampling.full(), key=jax.random.key(0), steps=99)
+        >>> run.history["loss"].shape
+        (99,)
+    """
+    require(isinstance(algorithm, Algorithm), "an Algorithm", type(algorithm).__name__)
+    _require_key(key, ())
+    key_init, key_run = jax.random.split(key)
+    if state is None:
+        state = algorithm.init(key_init)
+    advance = functools.partial(_advance, algorithm, sample, key_run, check_data(data))
+    return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=True)
+
+
+def fit_many(
+    algorithm: Algorithm | Callable[..., Algorithm],
+    data: Any,
+    sample: Sample,
+    *,
+    keys: jax.Array,
+    hyperparameters: Mapping[str, Any] | None = None,
+    steps: int,
+    chunk: int | None = None,
+    hooks: Sequence[Hook] = (),
+    state: Any = None,
+) -> Run:
+    """Train many lanes at once, in one compiled program: `fit` under `jax.vmap`.
+
+    Args:
+        algorithm: an algorithm, or a function of the hyper-parameters that returns one:
+            `lambda learning_rate: supervised(model, loss, optax.adam(learning_rate))`.
+            Keep one function for several calls and it is compiled once.
+        data: as in `fit`; all lanes share it.
+        sample: as in `fit`.
+        keys: one key for each lane, shape `(lanes,)`: `jax.random.split(jax.random.key(0), 8)`.
+        hyperparameters: name -> values, each of shape `(lanes,)`.
+        steps: as in `fit`.
+        chunk: as in `fit`.
+        hooks: as in `fit`; states and metrics have a leading lane axis.
+        state: as in `fit`, with a leading lane axis.
+
+    Returns:
+        A run whose state and history have a leading lane axis. It agrees with single runs to
+        rounding. A lane that diverges shows in its own history and disturbs no other.
+
+    Raises:
+        ValueError: as `fit`; also when keys and hyper-parameters differ in length, or a
+            hyper-parameter is not finite.
+    """
+    _require_key(keys, (None,))
+    lanes = keys.shape[0]
+    values = {name: jnp.asarray(value) for name, value in (hyperparameters or {}).items()}
+    for name, value in values.items():
+        require(value.shape == (lanes,), f"{name} of shape ({lanes},), as keys", value.shape)
+        require(bool(jnp.isfinite(value).all()), f"{name} to be finite", value)
+    require(callable(algorithm) or not values, "a function of the hyperparameters", algorithm)
+    split = jax.vmap(jax.random.split)(keys)
+    if state is None:
+        state = jax.vmap(lambda key, hp: _build(algorithm, hp).init(key))(split[:, 0], values)
+    advance = functools.partial(
+        _advance_lanes, algorithm, sample, split[:, 1], values, check_data(data)
+    )
+    return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=False)
+
+
+def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
+    return algorithm if isinstance(algorithm, Algorithm) else algorithm(**hyperparameters)
+
+
+# Neither donates the state: the last good one must survive a chunk that goes wrong, and inside
+# the scan XLA updates in place anyway.
+@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n"))
+def _advance(algorithm, sample, key, data, state, n):
+    return run_steps(algorithm.step, state, data, sample, key, n)
+
+
+@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n"))
+def _advance_lanes(algorithm, sample, keys, values, data, state, n):
+    def lane(key, hyperparameters, state):
+        step = _build(algorithm, hyperparameters).step
+        return run_steps(step, state, data, sample, key, n)
+
+    return jax.vmap(lane)(keys, values, state)
+
+
+def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> Run:
+    steps = require_positive_int("steps", steps)
+    chunk = require_positive_int("chunk", -(-steps // 20) if chunk is None else chunk)
+    first = int(np.ravel(state.step)[0])
+    config = {"first_step": first, "steps": steps, "chunk": chunk}
+    records: list[dict[str, np.ndarray]] = []
+
+    def run(state: Any) -> Run:
+        names = records[0] if records else ()
+        history = {name: np.concatenate([r[name] for r in records], -1) for name in names}
+        return Run(state, history, config)
+
+    with contextlib.ExitStack() as stack:
+        for hook in hooks:
+            if isinstance(hook, contextlib.AbstractContextManager):
+                stack.enter_context(hook)
+        done = 0
+        while done < steps:
+            n = min(chunk, steps - done)
+            new_state, metrics = jax.block_until_ready(advance(state, n))
+            metrics = {name: np.asarray(value) for name, value in metrics.items()}
+            if stop_on_non_finite:
+                _require_finite(metrics, first + done, run(state))
+            state, done = new_state, done + n
+            records.append(metrics)
+            event = Chunk(first + done, first + steps, state, metrics)
+            # every hook sees every chunk, also the one that ends the run
+            if any([hook(event) for hook in hooks]):
+                break
+    return run(state)
+
+
+def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Run) -> None:
+    for name, values in metrics.items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            raise NonFiniteError(
+                f"metric {name!r} became {values[bad[0]]} at step {done + bad[0] + 1} "
+                f"(in the window of steps {done + 1} to {done + len(values)}); "
+                f"the state after step {done} is kept as `.run` of this error",
+                good,
+            )
+
+
+def _require_key(key: Any, shape: tuple[int | None, ...]) -> None:
+    expected = "jax.random.key(seed)" if not shape else "keys, jax.random.split(key, lanes)"
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    require(typed, expected, type(key).__name__)
+    require(key.ndim == len(shape) and 0 not in key.shape, expected, f"keys of shape {key.shape}")
+
+
+def check_data(data: Any) -> Any:
+    """The split as arrays on the device.
+
+    Args:
+        data: a dict of arrays with one leading axis, or `None`.
+
+    Raises:
+        ValueError: for anything else, unequal lengths, no rows, or values that are not finite.
+    """
+    if data is None:
+        return None
+    if dataclasses.is_dataclass(data):
+        raise ValueError("expected one split, such as dataset.train, got the whole data set")
+    require(isinstance(data, Mapping) and len(data) > 0, "a dict of arrays", type(data).__name__)
+    arrays = {name: np.asarray(value) for name, value in data.items()}
+    lengths = {name: array.shape[0] if array.ndim else None for name, array in arrays.items()}
+    require(len(set(lengths.values())) == 1, "arrays with one leading axis", f"lengths {lengths}")
+    require(0 not in lengths.values(), "at least one example", f"lengths {lengths}")
+    for name, array in arrays.items():
+        require(
+            np.issubdtype(array.dtype, np.number) or array.dtype == bool,
+            f"numbers in data[{name!r}]",
+            f"dtype {array.dtype}",
+        )
+        bad = np.argwhere(~np.isfinite(array))
+        require(
+            len(bad) == 0,
+            f"finite values in data[{name!r}]",
+            f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
+        )
+    return {name: jnp.asarray(array) for name, array in data.items()}

@@ -1,0 +1,112 @@
+"""Losses of networks: `(outputs, batch) -> values`, one value per example.
+
+Whoever reduces says how: `supervised` takes the mean, weighted where the batch has weights.
+Arguments beyond the two are fixed with `functools.partial`.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxml.checks import require
+from jaxml.types import Batch
+
+
+def _targets(outputs: Array, batch: Batch) -> Array:
+    """The targets, shaped as the outputs: (B, 1) against (B,) must not broadcast to (B, B)."""
+    targets = jnp.asarray(batch["y"])
+    if outputs.shape == (*targets.shape, 1):
+        targets = targets[..., None]
+    require(outputs.shape == targets.shape, f"targets of shape {outputs.shape}", targets.shape)
+    return targets
+
+
+def _mean_per_example(values: Array) -> Float[Array, " batch"]:
+    return values.reshape(values.shape[0], -1).mean(-1)
+
+
+def mse(outputs: Float[Array, " batch *shape"], batch: Batch) -> Float[Array, " batch"]:
+    """Squared error, its mean over an example's outputs.
+
+    Example:
+        >>> mse(jnp.array([[1.0], [2.0]]), {"y": jnp.array([1.0, 4.0])}).tolist()
+        [0.0, 4.0]
+    """
+    return _mean_per_example((outputs - _targets(outputs, batch)) ** 2)
+
+
+def mae(outputs: Float[Array, " batch *shape"], batch: Batch) -> Float[Array, " batch"]:
+    """Absolute error, its mean over an example's outputs.
+
+    Example:
+        >>> mae(jnp.array([[1.0], [2.0]]), {"y": jnp.array([1.0, 4.0])}).tolist()
+        [0.0, 2.0]
+    """
+    return _mean_per_example(jnp.abs(outputs - _targets(outputs, batch)))
+
+
+def huber(
+    outputs: Float[Array, " batch *shape"], batch: Batch, delta: float = 1.0
+) -> Float[Array, " batch"]:
+    """Half the squared error up to `delta`, linear beyond; mean over an example's outputs.
+
+    Reference:
+        Huber 1964, "Robust estimation of a location parameter".
+
+    Example:
+        >>> huber(jnp.array([[0.5], [3.0]]), {"y": jnp.zeros(2)}).tolist()
+        [0.125, 2.5]
+    """
+    return _mean_per_example(optax.losses.huber_loss(outputs, _targets(outputs, batch), delta=delta))
+
+
+def softmax_cross_entropy(
+    outputs: Float[Array, " batch *shape classes"], batch: Batch, label_smoothing: float = 0.0
+) -> Float[Array, " batch"]:
+    """Cross-entropy (nats) of the softmax of the outputs, fused so that logits of 1e4 are safe.
+
+    Args:
+        outputs: logits.
+        batch: its `"y"` are class numbers of shape `(batch, *shape)`, or probabilities shaped as
+            the outputs.
+        label_smoothing: the share of each target that is spread evenly over all classes.
+
+    Reference:
+        Szegedy et al. 2016 (arXiv:1512.00567), section 7, for the smoothing.
+
+    Example:
+        >>> values = softmax_cross_entropy(jnp.array([[1e4, 0.0]]), {"y": jnp.array([1])})
+        >>> values.tolist()
+        [10000.0]
+    """
+    targets = jnp.asarray(batch["y"])
+    classes = outputs.shape[-1]
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        require(targets.shape == outputs.shape[:-1], f"labels of {outputs.shape[:-1]}", targets.shape)
+        if not label_smoothing:
+            values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
+            return _mean_per_example(values)
+        targets = jnp.eye(classes, dtype=outputs.dtype)[targets]
+    require(targets.shape == outputs.shape, f"probabilities of {outputs.shape}", targets.shape)
+    targets = optax.losses.smooth_labels(targets, label_smoothing)
+    return _mean_per_example(optax.losses.softmax_cross_entropy(outputs, targets))
+
+
+def sigmoid_cross_entropy(
+    outputs: Float[Array, " batch *shape"], batch: Batch, label_smoothing: float = 0.0
+) -> Float[Array, " batch"]:
+    """Cross-entropy (nats) of the sigmoid of each output, fused so that logits of 1e4 are safe.
+
+    Args:
+        outputs: logits.
+        batch: its `"y"` are 0, 1 or probabilities, shaped as the outputs (a last axis of 1 apart).
+        label_smoothing: the share of each target that is replaced by one half.
+
+    Example:
+        >>> sigmoid_cross_entropy(jnp.array([[-1e4]]), {"y": jnp.array([1])}).tolist()
+        [10000.0]
+    """
+    targets = (1 - label_smoothing) * _targets(outputs, batch) + label_smoothing / 2
+    return _mean_per_example(optax.losses.sigmoid_binary_cross_entropy(outputs, targets))

@@ -1,0 +1,48 @@
+"""Metrics: `(outputs, batch) -> values`, one value per example, like the losses."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxml.checks import require
+from jaxml.types import Batch
+
+
+def accuracy(outputs: Float[Array, " batch classes"], batch: Batch) -> Float[Array, " batch"]:
+    """1 where the largest output is the label's, else 0.
+
+    Example:
+        >>> accuracy(jnp.array([[2.0, 1.0], [2.0, 1.0]]), {"y": jnp.array([0, 1])}).tolist()
+        [1.0, 0.0]
+    """
+    return top_k_accuracy(outputs, batch, k=1)
+
+
+def top_k_accuracy(
+    outputs: Float[Array, " batch classes"], batch: Batch, k: int = 5
+) -> Float[Array, " batch"]:
+    """1 where the label's output is among the `k` largest, else 0.
+
+    Example:
+        >>> top_k_accuracy(jnp.array([[3.0, 2.0, 1.0]]), {"y": jnp.array([1])}, k=2).tolist()
+        [1.0]
+    """
+    labels = jnp.asarray(batch["y"])
+    require(labels.shape == outputs.shape[:-1], f"labels of {outputs.shape[:-1]}", labels.shape)
+    require(1 <= k <= outputs.shape[-1], f"k in 1 to {outputs.shape[-1]}", k)
+    _, best = jax.lax.top_k(outputs, k)
+    return (best == labels[..., None]).any(-1).astype(outputs.dtype)
+
+
+def binary_accuracy(outputs: Float[Array, " batch *one"], batch: Batch) -> Float[Array, " batch"]:
+    """1 where the sign of the one output (a logit) is that of the label (0 or 1), else 0.
+
+    Example:
+        >>> binary_accuracy(jnp.array([[2.0], [2.0]]), {"y": jnp.array([1, 0])}).tolist()
+        [1.0, 0.0]
+    """
+    require(outputs.size == outputs.shape[0], "one output per example", outputs.shape)
+    predicted = outputs.reshape(-1) > 0
+    return (predicted == (jnp.asarray(batch["y"]).reshape(-1) > 0.5)).astype(outputs.dtype)

@@ -1,0 +1,143 @@
+"""Supervised learning: a model, a loss and an optimiser make an `Algorithm`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxml.checks import require
+from jaxml.training.loop import check_data
+from jaxml.types import Algorithm, Batch, DataLoss, Model, TrainState
+
+
+def _mean(values: jax.Array, batch: Batch) -> jax.Array:
+    """The mean over the batch, weighted where it has weights."""
+    examples = jax.tree.leaves(dict(batch))[0].shape[0]
+    require(
+        values.shape == (examples,),
+        f"one value per example, shape ({examples},)",
+        f"shape {values.shape}",
+    )
+    if "weights" not in batch:
+        return values.mean()
+    return (values * batch["weights"]).sum() / batch["weights"].sum()
+
+
+def supervised(
+    model: Model,
+    loss: DataLoss,
+    optimizer: optax.GradientTransformation,
+    *,
+    metrics: Mapping[str, DataLoss] | None = None,
+    l2: Any = 0.0,
+) -> Algorithm:
+    """Minimise the mean loss over the data, plus (l2/2)‖θ‖².
+
+    Args:
+        model: the network; it is given `batch["x"]`.
+        loss: one value per example, see `jaxml.training.losses`; their mean is minimised,
+            weighted where the batch has `"weights"`.
+        optimizer: an optax optimiser, see `jaxml.training.optimizers`.
+        metrics: name -> function like the loss, whose batch mean is recorded at every step.
+        l2: λ in (λ/2)‖θ‖², over all parameters, part of the objective (weight decay proper is
+            the optimiser's: `optimizers.adamw`).
+
+    Returns:
+        An algorithm whose state is a `TrainState` and whose metrics are `loss` (the objective),
+        `gradient_norm` (its gradient's 2-norm before the update) and the ones asked for.
+
+    Raises:
+        ValueError: if l2 is negative; when the loss does not return one value per example.
+
+    Example:
+        >>> from jaxml import nn
+        >>> from jaxml.training import losses, optimizers
+        >>> algorithm = supervised(nn.linear(3, 1), losses.mse, optimizers.sgd(0.1))
+        >>> int(algorithm.init(jax.random.key(0)).step)
+        0
+    """
+    require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
+    if isinstance(l2, int | float):
+        require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
+    metrics = dict(metrics or {})
+
+    def objective(params, model_state, batch, **mode):
+        outputs, model_state = model.apply(params, model_state, batch["x"], **mode)
+        value = _mean(loss(outputs, batch), batch)
+        if not (isinstance(l2, int | float) and l2 == 0):
+            value += 0.5 * l2 * optax.tree.norm(params, squared=True)
+        return value, (outputs, model_state)
+
+    def init(key):
+        params, model_state = model.init(key)
+        return TrainState(jnp.int32(0), params, model_state, optimizer.init(params))
+
+    def step(state, batch, key):
+        differentiate = jax.value_and_grad(objective, has_aux=True)
+        (value, (outputs, model_state)), gradient = differentiate(
+            state.params, state.model_state, batch, train=True, key=key
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        record = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
+        record |= {name: _mean(metric(outputs, batch), batch) for name, metric in metrics.items()}
+        return TrainState(state.step + 1, params, model_state, opt_state), record
+
+    def plain_loss(params, state, batch):
+        return objective(params, state.model_state, batch)[0]
+
+    return Algorithm(init, step, plain_loss)
+
+
+def full_loss(algorithm: Algorithm, state: Any, data: Batch) -> jax.tree_util.Partial:
+    """The training objective over all the data as `params -> scalar`.
+
+    Everything in `jaxml.landscape` takes it. It is a pytree that carries the data, so that
+    compiled functions take the data as an argument and serve other data of the same shape.
+
+    Args:
+        algorithm: one that descends a loss, such as `supervised`'s.
+        state: a state of it; batch norm uses the moving averages it holds.
+        data: one split.
+
+    Raises:
+        ValueError: if the algorithm has no loss; for bad data as in `fit`.
+    """
+    require(algorithm.loss is not None, "an algorithm that descends a loss", "one without")
+    return jax.tree_util.Partial(algorithm.loss, state=state, batch=check_data(data))
+
+
+def evaluate(
+    model: Model, state: TrainState, data: Batch, metrics: Mapping[str, DataLoss]
+) -> dict[str, float]:
+    """Means of metrics over a whole split, with the model in evaluation mode.
+
+    Args:
+        model: the network.
+        state: its parameters and moving averages.
+        data: one split; `"weights"` weigh the means.
+        metrics: name -> function of `(outputs, batch)`, one value per example.
+
+    Example:
+        >>> from jaxml import nn
+        >>> from jaxml.training import losses, optimizers
+        >>> model = nn.linear(1, 1)
+        >>> state = supervised(model, losses.mse, optimizers.sgd(0.1)).init(jax.random.key(0))
+        >>> evaluate(model, state, {"x": jnp.zeros((2, 1)), "y": jnp.ones(2)}, {"mse": losses.mse})
+        {'mse': 1.0}
+    """
+    names = tuple(metrics)
+    functions = tuple(metrics.values())
+    values = _evaluate(model, functions, state.params, state.model_state, check_data(data))
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+@functools.partial(jax.jit, static_argnames=("model", "metrics"))
+def _evaluate(model, metrics, params, model_state, data):
+    outputs, _ = model.apply(params, model_state, data["x"])
+    return [_mean(metric(outputs, data), data) for metric in metrics]

@@ -1,0 +1,90 @@
+"""The registry and `Dataset`."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from jaxml import data
+
+
+@pytest.mark.parametrize("name", data.names())
+def test_every_data_set_keeps_the_contract(name):
+    assert all(
+        option.kind is option.KEYWORD_ONLY and option.default is not option.empty
+        for option in inspect.signature(data.REGISTRY[name]).parameters.values()
+    )
+    dataset = data.load(name)
+    assert dataset.meta["name"] == name
+    assert {"task", "description", "source", "licence", "citation"} <= set(dataset.meta)
+    whole = dataset.everything()
+    assert whole["x"].dtype == np.float32
+    assert whole["x"].shape == (sum(dataset.meta["counts"].values()), *dataset.meta["input_shape"])
+    assert np.isfinite(whole["x"]).all()
+    assert whole["y"].dtype == (np.float32 if dataset.meta["task"] == "regression" else np.int32)
+    if dataset.meta["task"] == "classification":
+        assert set(dataset.train["y"].tolist()) == set(range(dataset.meta["classes"]))
+
+
+@pytest.mark.parametrize("name", data.names())
+def test_writing_into_a_data_set_leaves_the_next_one_as_it_was(name):
+    before = data.load(name).train["x"].copy()
+    data.load(name).train["x"][:] = -7
+    np.testing.assert_array_equal(data.load(name).train["x"], before)
+
+
+@pytest.mark.parametrize("name", sorted(set(data.names()) - {"xor"}))
+def test_the_seed_alone_decides(name):
+    one, same, other = (data.load(name, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.train["x"], same.train["x"])
+    assert not np.array_equal(one.train["x"], other.train["x"])
+
+
+def test_everything_is_train_validation_test_in_copies():
+    parts = [{"x": np.full((n, 2), n), "y": np.full(n, n)} for n in (3, 2, 1)]
+    whole = data.Dataset(*parts, meta={}).everything()
+    np.testing.assert_array_equal(whole["y"], [3, 3, 3, 2, 2, 1])
+    assert whole["x"].shape == (6, 2)
+    only_train = data.Dataset(parts[0], None, None, meta={})
+    assert not np.shares_memory(only_train.everything()["x"], parts[0]["x"])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ({"y": np.zeros(2)}, None, "key x"),
+        ({"x": np.zeros(2), "y": np.zeros(3)}, None, "one leading length.*'x': 2, 'y': 3"),
+        ({"x": np.zeros(2)}, {"x": np.zeros(2), "y": np.zeros(2)}, "keys .'x'.*'y'"),
+    ],
+)
+def test_splits_that_do_not_fit_together(train, test, message):
+    with pytest.raises(ValueError, match=message):
+        data.Dataset(train, None, test, meta={})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("digit", {}, r"one of digits, .*, xor, got 'digit' \(did you mean 'digits'\?\)"),
+        ("zzz", {}, "got 'zzz'$"),
+        (3, {}, "got 3$"),
+        (["ring"], {}, r"got \['ring'\]"),
+        ("digits", {"sead": 1}, "options of digits among seed, got sead"),
+        ("xor", {"n": 4}, "no option of xor, got n"),
+        ("digits", {"seed": -1}, "seed .* got -1"),
+        ("digits", {"seed": None}, "seed .* got None"),
+        ("digits", {"seed": True}, "seed .* got True"),
+        ("two_spirals", {"n": 7}, "even .* got 7"),
+        ("two_spirals", {"n": 2}, "at least 4, got 2"),
+        ("two_spirals", {"noise": -0.1}, "noise .* got -0.1"),
+        ("ring", {"noise": float("nan")}, "noise .* got nan"),
+        ("ring", {"noise": 1j}, "noise .* got 1j"),
+        ("ring", {"modes": 0}, "modes .* got 0"),
+        ("ring", {"radius": "2"}, "radius .* got '2'"),
+        ("linear_teacher", {"inputs": 2.5}, "inputs .* got 2.5"),
+        ("linear_teacher", {"n": 3, "test": 0.9}, "train on, got .* of 3 rows"),
+    ],
+)
+def test_what_load_refuses(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(name, **options)
