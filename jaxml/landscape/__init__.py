@@ -1,0 +1,25 @@
+"""What a loss surface looks like: Hessians, critical points, their kinds, and the ways out.
+
+Every function takes any `loss(params) -> scalar` that JAX can differentiate twice.
+"""
+
+from jaxml.landscape.along import Followed, follow
+from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
+from jaxml.landscape.escape import Escape, escape
+from jaxml.landscape.exact import Analysis, Counts, analyze
+from jaxml.landscape.operators import SymmetricOperator, hessian
+
+__all__ = [
+    "METHODS",
+    "Analysis",
+    "Counts",
+    "Escape",
+    "Followed",
+    "Search",
+    "SymmetricOperator",
+    "analyze",
+    "escape",
+    "find_critical_point",
+    "follow",
+    "hessian",
+]

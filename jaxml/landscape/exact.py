@@ -55,8 +55,7 @@ class Analysis:
             `undecided` (the same in float32, where float64 could decide), `not critical`.
         descent: a direction, as a pytree of unit length, in which the loss falls: the lowest
             eigenvector where its eigenvalue is negative, what the probe of the null space found
-            at a degenerate or undecided point; `None` where there is none or none was found,
-            and where the point is not critical.
+            at a degenerate or undecided point; `None` where none was found.
     """
 
     params: Params
@@ -206,7 +205,7 @@ def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_toler
 
     lowest = vectors.T[: max(1, counts.negative)]
     descent = None
-    if critical and counts.negative:
+    if counts.negative:
         descent = unravel(lowest[0])
     elif critical and counts.within:
         null = vectors.T[abs(spectrum) <= tolerance]

@@ -113,8 +113,8 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     `train()` or `eval()`. Values of type `nnx.Intermediate` are dropped. To train in float64,
     cast the model state along with the parameters: NNX writes no float64 to a float32 variable.
 
-    Each `apply` merges a new module with `copy=True`, which is what lets it be differentiated
-    inside `lax.scan` and mapped over.
+    Each `apply` builds a module of its own, with variables of its own; that is what lets it be
+    differentiated inside `lax.scan` and mapped over.
 
     Args:
         make: builds the module, which is called on one argument (any pytree); it must build

@@ -136,10 +136,10 @@ def summary(model: Model, x: Any = None, params: Any = None) -> Summary:
     flops: Counter[Path] = Counter()
     outputs: dict[Path, tuple[int, ...]] = {}
     for step in steps:
-        # Flax may keep the parameters of a module (an RNN's cell) higher up than its name says.
-        suffixes = (step.path[i:] for i in range(len(step.path)))
         within = step.path if root is None else step.path[1:]
-        layer = next((path for path in suffixes if path in parameters), within)
+        # An RNN's cell, for one, is named twice, and its parameters may lie higher up.
+        owners = (layer for layer in parameters if _is_at(step.path, layer))
+        layer = max(owners, key=len, default=within)
         if step.flops or layer in parameters or layer in flops:
             flops[layer] += step.flops
             outputs[layer] = step.output
@@ -194,6 +194,12 @@ def _path(outer: Path, stack: str) -> Path:
         if name and not own_method and "->" not in part:  # jnp.einsum enters its formula
             path = (*path, name)
     return path
+
+
+def _is_at(path: Path, layer: Path) -> bool:
+    """Whether the path ends as the layer's does and has all its names, in this order."""
+    names = iter(path)
+    return bool(layer) and path[-1:] == layer[-1:] and all(name in names for name in layer)
 
 
 def _bodies(equation: JaxprEqn) -> Iterator[Jaxpr]:

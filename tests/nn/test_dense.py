@@ -117,9 +117,16 @@ def test_init_maps_over_keys():
     assert model_state["batch_stats"]["norm_0"]["mean"].shape == (3, 4)
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("norm_position", ["before", "after"])
-@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize(
+    ("norm", "norm_position", "train"),
+    [
+        ("batch", "before", True),
+        ("batch", "before", False),
+        ("batch", "after", True),
+        ("layer", "before", False),
+        ("layer", "after", True),
+    ],
+)
 def test_mlp_is_pytorch(norm, norm_position, train):
     torch = pytest.importorskip("torch")
     widths, batch = [3, 5, 4, 2], 6

@@ -62,14 +62,12 @@ def test_layers_of_many_kinds():
     assert found["conv"] == ((B, 4, 4, 8), 9 * 4 * 8 + 8, 2 * B * T * 8 * 9 * 4)
     assert found["attention/query"] == ((B, T, 2, 4), 8 * 8 + 8, 2 * B * T * 8 * 8)
     assert found["attention"][1:] == (0, 2 * (2 * B * T * T * 8))  # scores and averages
-    cell = {
-        name: row[1:] for name, row in found.items() if name.startswith("cell/") or "GRU" in name
-    }
+    cell = {name: row[1:] for name, row in found.items() if name.startswith("recurrent/cell/")}
     assert sum(flops for _, flops in cell.values()) == T * 2 * B * (3 * 8 * 5 + 3 * 5 * 5)
     assert sum(size for size, _ in cell.values()) == 3 * (8 * 5 + 5) + 3 * 5 * 5 + 5
     assert found["head"] == ((B, T, 3), 18, 2 * B * T * 5 * 3)
     assert found["Everything"] == ((B, T, 3), 9, 2 * B * T * 3 * 3)
-    assert len(found) == 4 + 4 + len(cell)
+    assert (len(cell), len(found)) == (6, 6 + 5 + 3)  # conv, 5 of attention, head, scale
 
 
 def by_hand(function):

@@ -1,0 +1,106 @@
+"""The analysis along a training run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml.backend import require_sound_backend
+from jaxml.checks import require
+from jaxml.landscape.exact import precision
+from jaxml.landscape.operators import block_size, dense_hessian, flatten
+from jaxml.landscape.problem import check_problem
+from jaxml.types import Params
+
+
+class Followed(NamedTuple):
+    """The surface at each of many points; all arrays are numpy's, of the points' leading axes.
+
+    Attributes:
+        loss: the loss.
+        gradient_norm: the gradient's 2-norm.
+        eigenvalues: the Hessian's, ascending, on one more axis.
+        index: how many of them are below −tolerance.
+        minimum_ratio: the share of them above the tolerance.
+        tolerance: size·ε·‖H‖, the rounding error of the eigenvalues.
+    """
+
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    eigenvalues: np.ndarray
+    index: np.ndarray
+    minimum_ratio: np.ndarray
+    tolerance: np.ndarray
+
+
+def follow(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    axes: int = 1,
+    float64: bool = False,
+    memory: int | None = None,
+) -> Followed:
+    """Spectrum, index and gradient norm at many points, in one compiled program.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable; see `hessian`.
+        params: the points, stacked: what `training.snapshots` kept.
+        axes: how many leading axes the stack has: 1 for the snapshots of one run, 2 for those
+            of `fit_many` (snapshots, lanes).
+        float64: cast the parameters to float64 and compute in it.
+        memory: bytes that the dense Hessian may take; half of what is free by default.
+
+    Returns:
+        Arrays with the leading axes of the stack, see `Followed`.
+
+    Raises:
+        ValueError: for a bad loss or bad parameters, as `hessian`; if the leaves of the stack do
+            not share their leading axes.
+        BackendError: if the backend computes known answers wrong.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> followed = follow(lambda w: (1 - w[0] * w[1]) ** 2, jnp.array([[0.0, 0.0], [1.0, 1.0]]))
+        >>> followed.index.tolist()
+        [1, 0]
+    """
+    shapes = {np.shape(leaf)[:axes] for leaf in jax.tree.leaves(params)}
+    leading = shapes.pop() if len(shapes) == 1 else None
+    require(
+        leading is not None and len(leading) == axes and 0 not in leading,
+        f"parameters stacked along {axes} leading axes",
+        f"leading shapes {[np.shape(leaf) for leaf in jax.tree.leaves(params)]}",
+    )
+    require_sound_backend()
+    with precision(float64):
+        flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *np.shape(leaf)[axes:])), params)
+        loss, first = check_problem(loss, jax.tree.map(lambda x: x[0], flat), float64=float64)
+        block = block_size(loss, first, memory, copies=6)
+        stack = jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), flat, first)
+        result = jax.device_get(_follow(loss, stack, block))
+    return Followed(*(array.reshape(leading + array.shape[1:]) for array in result))
+
+
+@functools.partial(jax.jit, static_argnames="block")
+def _follow(loss, stack, block):
+    def at(params):
+        f, x = flatten(loss, params)
+        value, gradient = jax.value_and_grad(f)(x)
+        eigenvalues = jnp.linalg.eigvalsh(dense_hessian(f, x, block))
+        tolerance = x.size * jnp.finfo(x.dtype).eps * jnp.abs(eigenvalues).max()
+        return Followed(
+            loss=value,
+            gradient_norm=jnp.linalg.norm(gradient),
+            eigenvalues=eigenvalues,
+            index=(eigenvalues < -tolerance).sum(),
+            minimum_ratio=(eigenvalues > tolerance).mean(dtype=x.dtype),
+            tolerance=tolerance,
+        )
+
+    return jax.lax.map(at, stack)

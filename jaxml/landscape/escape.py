@@ -1,0 +1,158 @@
+"""The way out of a saddle: along the most negative curvature, then downhill."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jaxml.backend import require_sound_backend
+from jaxml.checks import require
+from jaxml.landscape.descent import lbfgs
+from jaxml.landscape.exact import analyze, precision
+from jaxml.landscape.operators import flatten
+from jaxml.landscape.problem import check_problem
+from jaxml.types import Params
+
+
+class Escape(NamedTuple):
+    """A way out. All arrays are numpy's.
+
+    Attributes:
+        params: its end.
+        loss: the loss there.
+        gradient_norm: the gradient's 2-norm there.
+        direction: the direction along which the saddle was left, a pytree of unit length.
+        distance: how far along it the line search went; negative for the opposite sense.
+        path: `"loss"`, `"gradient_norm"` and `"distance"` (from the starting point), each of
+            shape `(points,)`: the starting point, the end of the line search, and one point for
+            each step of the descent.
+    """
+
+    params: Params
+    loss: float
+    gradient_norm: float
+    direction: Params
+    distance: float
+    path: dict[str, np.ndarray]
+
+
+def escape(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    direction: Params | None = None,
+    max_steps: int = 500,
+    gradient_tolerance: float | None = None,
+    float64: bool = False,
+    memory: int | None = None,
+) -> Escape:
+    """Leave a critical point that is no minimum, or a plateau, and descend.
+
+    A line search from the point along the direction, in both senses, as far as the loss falls;
+    then L-BFGS from the lower of the two ends.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable; see `hessian`.
+        params: where to start.
+        direction: a pytree like the parameters, such as `Analysis.descent`; by default the point
+            is analysed for it.
+        max_steps: steps of the descent at most; 0 ends at the line search's point.
+        gradient_tolerance: the gradient norm at which the descent ends; ε^(2/3) by default.
+        float64: cast the parameters to float64 and compute in it.
+        memory: bytes that the analysis may take, see `analyze`.
+
+    Returns:
+        The path, see `Escape`.
+
+    Raises:
+        ValueError: for a bad loss, bad parameters or direction; if the point has no direction of
+            descent (a minimum, or a degenerate point where none was found); if the loss does not
+            fall along the direction.
+        BackendError: if the backend computes known answers wrong.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> out = escape(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2))
+        >>> out.loss < 1e-10
+        True
+    """
+    require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
+    require_sound_backend()
+    if direction is None:
+        point = analyze(loss, params, float64=float64, memory=memory)
+        require(
+            point.descent is not None,
+            "a point with a direction of descent",
+            f"none: lowest eigenvalue {point.eigenvalues[0]:.3g}, tolerance {point.tolerance:.1e}",
+        )
+        direction = point.descent
+    with precision(float64):
+        loss, params = check_problem(loss, params, float64=float64)
+        v, x = ravel_pytree(direction)[0], ravel_pytree(params)[0]
+        same = jax.tree.structure(direction) == jax.tree.structure(params) and v.size == x.size
+        require(same, "a direction like the parameters", jax.tree.map(jnp.shape, direction))
+        length = float(jnp.linalg.norm(v))
+        require(0 < length < np.inf, "a direction of finite length above 0", length)
+        unit = (v / length).astype(x.dtype)
+        distance, end, path, steps = _escape(loss, params, unit, gradient_tolerance, max_steps)
+        require(
+            float(path["loss"][1]) < float(path["loss"][0]),
+            "a loss that falls along the direction",
+            f"{float(path['loss'][0]):.6g}, which does not fall in either sense",
+        )
+        unravel = ravel_pytree(params)[1]
+        path = {name: np.asarray(value)[: int(steps) + 2] for name, value in path.items()}
+        return Escape(
+            params=jax.device_get(unravel(end)),
+            loss=float(path["loss"][-1]),
+            gradient_norm=float(path["gradient_norm"][-1]),
+            direction=jax.device_get(unravel(unit)),
+            distance=float(distance),
+            path=path,
+        )
+
+
+@functools.partial(jax.jit, static_argnames="max_steps")
+def _escape(loss, params, unit, tolerance, max_steps):
+    f, x = flatten(loss, params)
+    if tolerance is None:
+        tolerance = float(jnp.finfo(x.dtype).eps) ** (2 / 3)
+    distance = _line_search(f, x, unit)
+
+    def measure(y, gradient):
+        size = jnp.linalg.norm(gradient)
+        away = jnp.linalg.norm(y - x)
+        return size, {"loss": f(y), "gradient_norm": size, "distance": away}
+
+    start = measure(x, jax.grad(f)(x))[1]
+    end, steps, record = lbfgs(f, x + distance * unit, measure, tolerance, max_steps)
+    path = {name: jnp.concatenate([start[name][None], record[name]]) for name in start}
+    return distance, end, path, steps
+
+
+def _line_search(f, x, unit):
+    """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
+
+    The grid goes from 1e-6 of the point's size to eight times it, by factors of √2. What falls by
+    less than the loss's rounding has not fallen.
+    """
+    value = f(x)
+    scale = jnp.maximum(1, jnp.linalg.norm(x))
+    distances = scale * 2.0 ** jnp.arange(-20, 3.5, 0.5, dtype=x.dtype)
+    ceiling = value - 10 * jnp.finfo(x.dtype).eps * jnp.maximum(1, abs(value))
+
+    def first_minimum(sense):
+        losses = jax.lax.map(lambda t: f(x + sense * t * unit), distances)
+        following = jnp.append(losses[1:], jnp.inf)
+        best = jnp.argmax((losses < ceiling) & ~(following < losses))
+        falls = losses[best] < ceiling
+        return jnp.where(falls, losses[best], jnp.inf), jnp.where(falls, sense * distances[best], 0)
+
+    (forth, distance), (back, opposite) = first_minimum(1.0), first_minimum(-1.0)
+    return jnp.where(forth <= back, distance, opposite)
