@@ -5,6 +5,7 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 
 from jaxml.landscape.along import Followed, follow
 from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
+from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.operators import SymmetricOperator, hessian
@@ -13,11 +14,13 @@ __all__ = [
     "METHODS",
     "Analysis",
     "Counts",
+    "Descent",
     "Escape",
     "Followed",
     "Search",
     "SymmetricOperator",
     "analyze",
+    "descend",
     "escape",
     "find_critical_point",
     "follow",

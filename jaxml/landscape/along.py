@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.exact import precision
 from jaxml.landscape.operators import block_size, dense_hessian, flatten
-from jaxml.landscape.problem import check_problem
+from jaxml.landscape.problem import check_problem, precision
 from jaxml.types import Params
 
 
-class Followed(NamedTuple):
+@flax.struct.dataclass
+class Followed:
     """The surface at each of many points; all arrays are numpy's, of the points' leading axes.
 
     Attributes:
@@ -30,12 +31,12 @@ class Followed(NamedTuple):
         tolerance: size·ε·‖H‖, the rounding error of the eigenvalues.
     """
 
-    loss: np.ndarray
-    gradient_norm: np.ndarray
-    eigenvalues: np.ndarray
-    index: np.ndarray
-    minimum_ratio: np.ndarray
-    tolerance: np.ndarray
+    loss: Any
+    gradient_norm: Any
+    eigenvalues: Any
+    index: Any
+    minimum_ratio: Any
+    tolerance: Any
 
 
 def follow(
@@ -84,7 +85,7 @@ def follow(
         block = block_size(loss, first, memory, copies=6)
         stack = jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), flat, first)
         result = jax.device_get(_follow(loss, stack, block))
-    return Followed(*(array.reshape(leading + array.shape[1:]) for array in result))
+    return jax.tree.map(lambda array: array.reshape(leading + array.shape[1:]), result)
 
 
 @functools.partial(jax.jit, static_argnames="block")

@@ -9,23 +9,24 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
-from jaxml.landscape.descent import lbfgs
-from jaxml.landscape.exact import precision
+from jaxml.landscape.descent import default_gradient_tolerance, lbfgs
+from jaxml.landscape.minres import minres
 from jaxml.landscape.operators import (
     block_size,
     dense_hessian,
     flatten,
     hessian_vector_product,
 )
-from jaxml.landscape.problem import check_problem
+from jaxml.landscape.problem import check_problem, precision
 from jaxml.types import Params
 
-METHODS = ("newton", "newton_mr", "gradient_norm", "saddle_free_newton")
+METHODS = ("newton", "newton_mr", "gradient_norm")
 
 
 @flax.struct.dataclass
@@ -41,8 +42,8 @@ class Search:
             not converged, and ‖Hg‖ below `flat_tolerance`·‖H‖‖g‖. Such a gradient-flat point is
             no critical point, however small its gradient (Frye 2021).
         flatness: ‖Hg‖/(‖H‖‖g‖) at the end; NaN where g is exactly zero.
-        steps: updates taken.
-        path: `"loss"` and `"gradient_norm"` before the first update and after each, shape
+        steps: steps tried; one that was rejected leaves the path level.
+        path: `"loss"` and `"gradient_norm"` before the first step and after each, shape
             `(max_steps + 1,)`, NaN after the end.
     """
 
@@ -81,11 +82,9 @@ def find_critical_point(
             - `newton_mr`: the step is the least-squares solution of Hp = −g by MINRES, with a
               line search on ½‖g‖²; matrix-free.
             - `gradient_norm`: L-BFGS on ½‖g‖²; matrix-free.
-            - `saddle_free_newton`: |H|⁻¹g, damped, descending the loss itself, so that it passes
-              saddles and ends at a minimum; by the dense Hessian.
         gradient_tolerance: the gradient norm at which the search has converged; ε^(2/3) by
             default, 4e-11 in float64 and 2e-5 in float32.
-        max_steps: at most so many updates.
+        max_steps: at most so many steps.
         flat_tolerance: see `Search.flat`.
         float64: cast the parameters to float64 and compute in it.
         memory: bytes that the dense Hessian may take; half of what is free by default.
@@ -98,10 +97,9 @@ def find_critical_point(
         BackendError: if the backend computes known answers wrong.
 
     Reference:
-        Frye et al. 2019 (arXiv:1901.10603) compares the first three as finders of critical
-        points; Roosta et al. 2018 (arXiv:1810.00303) for Newton-MR; Fan and Yuan 2005 for the
-        damping; Dauphin et al. 2014 (arXiv:1406.2572) for |H|⁻¹; Frye et al. 2021
-        (arXiv:2003.10397) for gradient-flat points.
+        Frye et al. 2019 (arXiv:1901.10603) compares the three as finders of critical points;
+        Roosta et al. 2018 (arXiv:1810.00303) for Newton-MR; Fan and Yuan 2005 for the damping;
+        Frye et al. 2021 (arXiv:2003.10397) for gradient-flat points.
 
     Example:
         >>> import jax.numpy as jnp
@@ -117,11 +115,10 @@ def find_critical_point(
     require_sound_backend()
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        dense = method in ("newton", "saddle_free_newton")
-        block = block_size(loss, params, memory, copies=6) if dense else None
+        block = block_size(loss, params, memory, copies=6) if method == "newton" else None
         found = _search(loss, params, method, gradient_tolerance, max_steps, flat_tolerance, block)
         # float64 arrays of JAX are of no use once its float64 mode is left
-        traced = isinstance(found.loss, jax.core.Tracer)
+        traced = isinstance(found.loss, Tracer)
         return jax.device_get(found) if float64 and not traced else found
 
 
@@ -130,21 +127,17 @@ def _search(loss, params, method, tolerance, max_steps, flat_tolerance, block) -
     f, x = flatten(loss, params)
     _, unravel = ravel_pytree(params)
     if tolerance is None:
-        tolerance = float(jnp.finfo(x.dtype).eps) ** (2 / 3)
+        tolerance = default_gradient_tolerance(x.dtype)
     if method == "gradient_norm":
         end, steps, path = _minimise_gradient_norm(f, x, tolerance, max_steps)
+    elif method == "newton_mr":
+        end, steps, path = _newton_mr(f, x, tolerance, max_steps)
     else:
-        attempt = (
-            functools.partial(_minres_attempts, f)
-            if method == "newton_mr"
-            else functools.partial(_spectral_attempts, f, method == "saddle_free_newton", block)
-        )
-        end, steps, path = _damped(f, x, attempt, tolerance, max_steps)
+        end, steps, path = _damped_newton(f, x, tolerance, max_steps, block)
     value, gradient = jax.value_and_grad(f)(end)
     gradient_norm = jnp.linalg.norm(gradient)
     converged = gradient_norm <= tolerance
-    curvature = jnp.linalg.norm(hessian_vector_product(f, end, gradient))
-    flatness = curvature / (_spectral_norm(f, end) * gradient_norm)
+    flatness = _flatness(f, end, gradient)
     return Search(
         params=unravel(end),
         loss=value,
@@ -157,197 +150,161 @@ def _search(loss, params, method, tolerance, max_steps, flat_tolerance, block) -
     )
 
 
+def _flatness(f, x, gradient):
+    """‖Hg‖/(‖H‖‖g‖), with ‖H‖ by 30 power iterations: from below, and ample for this ratio."""
+    tiny = jnp.finfo(x.dtype).tiny
+
+    def advance(k, carry):
+        v, norm, _ = carry
+        v = jnp.where(k == 30, gradient, v)  # the last product is the gradient's
+        v = hessian_vector_product(f, x, v / jnp.maximum(jnp.linalg.norm(v), tiny))
+        size = jnp.linalg.norm(v)
+        return v, jnp.where(k < 30, jnp.maximum(norm, size), norm), size
+
+    zero = jnp.zeros((), x.dtype)
+    start = (jax.random.normal(jax.random.key(0), x.shape, x.dtype), zero, zero)
+    _, norm, curvature = jax.lax.fori_loop(0, 31, advance, start)
+    return curvature / norm
+
+
 def _minimise_gradient_norm(f, x, tolerance, max_steps):
     def half_square(x):
         return 0.5 * (jax.grad(f)(x) ** 2).sum()
 
-    def measure(x, gradient):  # noqa: ARG001 - the gradient is that of ½‖g‖²
-        value, g = jax.value_and_grad(f)(x)
-        size = jnp.linalg.norm(g)
-        return size, {"loss": value, "gradient_norm": size}
+    def measure(x, value, gradient):  # noqa: ARG001 - the gradient is that of ½‖g‖²
+        size = jnp.sqrt(2 * value)
+        return size, {"loss": f(x), "gradient_norm": size}
 
     return lbfgs(half_square, x, measure, tolerance, max_steps)
 
 
-def _damped(f, x, attempts, tolerance, max_steps):
-    """Iterate `attempts(x, value, gradient, damping) -> (new x, damping, whether it moved)`."""
+def _record(path, k, value, gradient):
+    return {
+        "loss": path["loss"].at[k].set(value),
+        "gradient_norm": path["gradient_norm"].at[k].set(jnp.linalg.norm(gradient)),
+    }
 
-    def advance(carry):
-        x, value, gradient, damping, k, path, _ = carry
-        x, damping, moved = attempts(x, value, gradient, damping)
-        value, gradient = jax.value_and_grad(f)(x)
-        path = {
-            "loss": path["loss"].at[k + 1].set(value),
-            "gradient_norm": path["gradient_norm"].at[k + 1].set(jnp.linalg.norm(gradient)),
+
+def _damped_newton(f, x, tolerance, max_steps, block):
+    """Step by p = −H(H² + μ²)⁻¹g, Levenberg and Marquardt's step on ½‖g‖².
+
+    The damping μ is relative to the gradient, μ = damping·‖g‖, so that it vanishes at a critical
+    point fast enough for quadratic convergence, singular or not. The Hessian is kept while steps
+    with it at least halve the gradient (Shamanskii's method): it costs hundreds of gradients.
+    """
+    differentiate = jax.value_and_grad(f)
+
+    def step(gradient, eigenvalues, vectors, damping):
+        mu = damping * jnp.linalg.norm(gradient)
+        zero = jnp.finfo(x.dtype).eps * x.size * jnp.abs(eigenvalues).max()
+        scale = eigenvalues / (eigenvalues**2 + mu**2 + zero**2)
+        return -vectors @ (scale * (vectors.T @ gradient))
+
+    def advance(c):
+        eigenvalues, vectors = jax.lax.cond(
+            c["refresh"],
+            lambda: tuple(jnp.linalg.eigh(dense_hessian(f, c["x"], block))),
+            lambda: (c["eigenvalues"], c["vectors"]),
+        )
+        trial = c["x"] + step(c["gradient"], eigenvalues, vectors, c["damping"])
+        value, gradient = differentiate(trial)
+        ratio = jnp.linalg.norm(gradient) / jnp.linalg.norm(c["gradient"])
+        accept = ratio < 1
+        x, value, gradient = jax.tree.map(
+            lambda new, old: jnp.where(accept, new, old),
+            (trial, value, gradient),
+            (c["x"], c["value"], c["gradient"]),
+        )
+        # a step that an old Hessian proposed in vain says nothing of the damping
+        current = c["refresh"] | c["current"]
+        return {
+            "x": x,
+            "value": value,
+            "gradient": gradient,
+            "eigenvalues": eigenvalues,
+            "vectors": vectors,
+            "damping": c["damping"] * jnp.where(accept, 0.1, jnp.where(current, 4, 1)),
+            "current": current & ~accept,
+            "refresh": jnp.where(accept, ratio > 0.5, ~current),
+            "k": c["k"] + 1,
+            "path": _record(c["path"], c["k"] + 1, value, gradient),
+            "going": (trial != c["x"]).any() & (c["damping"] < 1e12),
         }
-        return x, value, gradient, damping, k + 1, path, moved
 
-    def going_on(carry):
-        _, _, gradient, _, k, _, moved = carry
-        return (k < max_steps) & (jnp.linalg.norm(gradient) > tolerance) & moved
+    return _iterate(
+        f,
+        x,
+        tolerance,
+        max_steps,
+        advance,
+        {
+            "eigenvalues": jnp.ones_like(x),
+            "vectors": jnp.zeros((x.size, x.size), x.dtype),
+            "damping": jnp.ones((), x.dtype),
+            "current": jnp.bool_(False),  # the Hessian in hand is that at x
+            "refresh": jnp.bool_(True),
+        },
+    )
+
+
+def _iterate(f, x, tolerance, max_steps, advance, extra):
+    """`advance` a dict of `x`, `value`, `gradient`, `k`, `path`, `going` and `extra` to the end."""
+
+    def going_on(c):
+        small = jnp.linalg.norm(c["gradient"]) <= tolerance
+        return (c["k"] < max_steps) & ~small & c["going"]
 
     value, gradient = jax.value_and_grad(f)(x)
-    empty = jnp.full(max_steps + 1, jnp.nan, x.dtype)
-    path = {
-        "loss": empty.at[0].set(value),
-        "gradient_norm": empty.at[0].set(jnp.linalg.norm(gradient)),
-    }
-    start = (x, value, gradient, jnp.ones((), x.dtype), jnp.int32(0), path, jnp.bool_(True))
-    x, _, _, _, k, path, _ = jax.lax.while_loop(going_on, advance, start)
-    return x, k, path
-
-
-def _spectral_attempts(f, descend, block, x, value, gradient, damping):
-    """A damped step from the Hessian's eigenvectors; a rejected one is tried again more damped.
-
-    The damping μ is relative to the gradient, μ = damping·‖g‖ (squared for H²), so that it
-    vanishes at a critical point fast enough for quadratic convergence, singular or not.
-    """
-    eigenvalues, vectors = jnp.linalg.eigh(dense_hessian(f, x, block))
-    coefficients = vectors.T @ gradient
-    norm = jnp.linalg.norm(gradient)
-    largest = jnp.abs(eigenvalues).max()
-    floor = jnp.finfo(x.dtype).eps * x.size * largest
-
-    def step(damping):
-        mu = damping * norm
-        if descend:
-            scale = 1 / (jnp.abs(eigenvalues) + mu + floor)
-        else:
-            scale = eigenvalues / (eigenvalues**2 + mu**2 + floor**2)
-        return -vectors @ (scale * coefficients)
-
-    def good(p):
-        new_value, new_gradient = jax.value_and_grad(f)(x + p)
-        new_norm = jnp.linalg.norm(new_gradient)
-        smaller = new_norm < norm
-        if not descend:
-            return smaller
-        promised = -gradient @ p
-        # below the rounding of the loss only the gradient tells which point is lower
-        rounding = 10 * jnp.finfo(x.dtype).eps * jnp.maximum(1, jnp.abs(value))
-        lower = new_value <= value - 1e-4 * promised
-        return jnp.where(promised > rounding, lower, smaller & (new_value <= value + rounding))
-
-    def retry(carry):
-        damping, tries, _ = carry
-        return 4 * damping, tries + 1, good(step(4 * damping))
-
-    damping, _, accepted = jax.lax.while_loop(
-        lambda carry: ~carry[2] & (carry[1] < 40), retry, (damping, 0, good(step(damping)))
+    empty = dict.fromkeys(("loss", "gradient_norm"), jnp.full(max_steps + 1, jnp.nan, x.dtype))
+    end = jax.lax.while_loop(
+        going_on,
+        advance,
+        {
+            "x": x,
+            "value": value,
+            "gradient": gradient,
+            "k": jnp.int32(0),
+            "path": _record(empty, 0, value, gradient),
+            "going": jnp.bool_(True),
+            **extra,
+        },
     )
-    new = jnp.where(accepted, x + step(damping), x)
-    return new, damping / 10, accepted & (new != x).any()
+    return end["x"], end["k"], end["path"]
 
 
-def _minres_attempts(f, x, value, gradient, damping):  # noqa: ARG001
-    """p ≈ −H⁺g by MINRES, then the first of x + p, x + p/2, x + p/4, … with a smaller gradient."""
-    _, product = jax.linearize(jax.grad(f), x)
-    p = minres(product, -gradient, max_steps=min(4 * x.size, 500))
-    merit = gradient @ gradient
-    slope = p @ product(gradient)  # of ½‖g‖² along p; −‖Hp‖² for the exact solution
+def _newton_mr(f, x, tolerance, max_steps):
+    """Step by p ≈ −H⁺g from MINRES, then the first of x + p, x + p/2, x + p/4, … with a smaller gradient."""
+    differentiate = jax.value_and_grad(f)
 
-    def retry(carry):
-        length, _ = carry
-        new = jax.grad(f)(x + length / 2 * p)
-        return length / 2, new @ new <= merit + 2e-4 * length / 2 * slope
+    def advance(c):
+        x, gradient = c["x"], c["gradient"]
+        _, product = jax.linearize(jax.grad(f), x)
+        p = minres(product, -gradient, max_steps=min(4 * x.size, 500))
+        merit = gradient @ gradient
+        slope = p @ product(gradient)  # of ½‖g‖² along p; −‖Hp‖² for the exact solution
 
-    first = jax.grad(f)(x + p)
-    length, accepted = jax.lax.while_loop(
-        lambda carry: ~carry[1] & (carry[0] > 1e-8),
-        retry,
-        (jnp.ones((), x.dtype), first @ first <= merit + 2e-4 * slope),
-    )
-    new = jnp.where(accepted, x + length * p, x)
-    return new, damping, accepted & (new != x).any()
+        def halve(trial):
+            length = trial[0] / 2
+            return length, *differentiate(x + length * p)
 
+        def too_long(trial):
+            length, _, new = trial
+            return (length > 1e-8) & ~(new @ new <= merit + 2e-4 * length * slope)
 
-def minres(
-    product: Callable, b: Float[Array, " size"], max_steps: int, tolerance: float | None = None
-) -> Float[Array, " size"]:
-    """The least-squares solution of Ax = b for a symmetric A, singular or indefinite; traceable.
-
-    Args:
-        product: vector -> A·vector.
-        b: the right-hand side.
-        max_steps: at most so many products.
-        tolerance: it ends when the residual r has ‖r‖ ≤ tolerance·‖b‖, or, for the least-squares
-            solution of an incompatible system, ‖Ar‖ ≤ tolerance·‖A‖‖r‖; √ε by default.
-
-    Returns:
-        x of the Krylov space of b.
-
-    Reference:
-        Paige and Saunders 1975, section 5; the recurrences follow Choi, Paige and Saunders 2011
-        (arXiv:1003.4042), table 3.1, without the QLP part.
-    """
-    epsilon, tiny = jnp.finfo(b.dtype).eps, jnp.finfo(b.dtype).tiny
-    tolerance = epsilon**0.5 if tolerance is None else tolerance
-    beta1 = jnp.linalg.norm(b)
-    zero, zeros = jnp.zeros((), b.dtype), jnp.zeros_like(b)
-
-    def advance(s):
-        v = s["v"]
-        w = product(v) - s["beta"] * s["v_old"]
-        alpha = w @ v
-        w = w - alpha * v
-        beta = jnp.linalg.norm(w)
-        # the last left rotation, then the new one
-        delta = s["c"] * s["dbar"] + s["s"] * alpha
-        gbar = s["s"] * s["dbar"] - s["c"] * alpha
-        epsilon_new, dbar = s["s"] * beta, -s["c"] * beta
-        gamma = jnp.maximum(jnp.hypot(gbar, beta), tiny)
-        c, sn = gbar / gamma, beta / gamma
-        d = (v - s["eps"] * s["d_older"] - delta * s["d_old"]) / gamma
-        norm = jnp.maximum(s["norm"], jnp.sqrt(alpha**2 + beta**2 + s["beta"] ** 2))
-        # ‖Ar‖ before this step: zero at a least-squares solution, where the step would be 0/0
-        normal = s["phi"] * jnp.hypot(gbar, dbar)
-        least = normal <= tolerance * norm * s["phi"]
+        length, value, new = jax.lax.while_loop(
+            too_long, halve, (jnp.full((), 2.0, x.dtype), c["value"], gradient + jnp.inf)
+        )
+        accept = new @ new < merit
+        x = jnp.where(accept, x + length * p, x)
+        value = jnp.where(accept, value, c["value"])
+        gradient = jnp.where(accept, new, gradient)
         return {
-            "k": s["k"] + 1,
-            "x": jnp.where(least, s["x"], s["x"] + s["phi"] * c * d),
-            "v_old": v,
-            "v": w / jnp.maximum(beta, tiny),
-            "beta": beta,
-            "c": c,
-            "s": sn,
-            "dbar": dbar,
-            "eps": epsilon_new,
-            "d_older": s["d_old"],
-            "d_old": d,
-            "phi": s["phi"] * sn,
-            "norm": norm,
-            "ended": least | (beta <= epsilon * norm),
+            "x": x,
+            "value": value,
+            "gradient": gradient,
+            "k": c["k"] + 1,
+            "path": _record(c["path"], c["k"] + 1, value, gradient),
+            "going": accept,
         }
 
-    def going_on(s):
-        return (s["k"] < max_steps) & (s["phi"] > tolerance * beta1) & ~s["ended"]
-
-    start = {
-        "k": jnp.int32(0),
-        "x": zeros,
-        "v_old": zeros,
-        "v": b / jnp.maximum(beta1, tiny),
-        "beta": zero,
-        "c": zero - 1,
-        "s": zero,
-        "dbar": zero,
-        "eps": zero,
-        "d_older": zeros,
-        "d_old": zeros,
-        "phi": beta1,
-        "norm": zero,
-        "ended": beta1 == 0,
-    }
-    return jax.lax.while_loop(going_on, advance, start)["x"]
-
-
-def _spectral_norm(f, x) -> Float[Array, ""]:
-    """‖H‖ by 30 power iterations, from below; ample for the ratio that it stands in."""
-    v = jax.random.normal(jax.random.key(0), x.shape, x.dtype)
-
-    def advance(_, v):
-        w = hessian_vector_product(f, x, v / jnp.linalg.norm(v))
-        return jnp.where(jnp.linalg.norm(w) > 0, w, v)
-
-    return jnp.linalg.norm(jax.lax.fori_loop(0, 30, advance, v))
+    return _iterate(f, x, tolerance, max_steps, advance, {})

@@ -1,13 +1,98 @@
-"""Descent to a critical point by optax's L-BFGS, with a record of the way."""
+"""Descent by optax's L-BFGS, with a record of the way."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
+
+from jaxml.landscape.operators import flatten
+from jaxml.landscape.problem import check_problem, precision
+from jaxml.types import Params
+
+
+class Descent(NamedTuple):
+    """A way down. All arrays are numpy's.
+
+    Attributes:
+        params: its end.
+        loss: the loss there.
+        gradient_norm: the gradient's 2-norm there.
+        path: `"loss"`, `"gradient_norm"` and `"distance"` (from the start), each of shape
+            `(steps + 1,)`: the start, and the point after each step.
+    """
+
+    params: Params
+    loss: float
+    gradient_norm: float
+    path: dict[str, np.ndarray]
+
+
+def descend(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    gradient_tolerance: float | None = None,
+    max_steps: int = 500,
+    float64: bool = False,
+) -> Descent:
+    """Minimise a loss by L-BFGS with its gradient over all the data.
+
+    Args:
+        loss: `params -> scalar`.
+        params: where to start.
+        gradient_tolerance: the gradient norm at which it ends; ε^(2/3) by default. It also ends
+            where the line search no longer moves: at the precision of the loss.
+        max_steps: at most so many steps.
+        float64: cast the parameters to float64 and compute in it.
+
+    Raises:
+        ValueError: for a bad loss or bad parameters, as `hessian`.
+
+    Reference:
+        Liu and Nocedal 1989; the line search is optax's zoom (Nocedal and Wright 2006, 3.5).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> descend(lambda w: ((w - 1.0) ** 2).sum(), jnp.zeros(3)).params.tolist()
+        [1.0, 1.0, 1.0]
+    """
+    with precision(float64):
+        loss, params = check_problem(loss, params, float64=float64)
+        end, steps, path = _descend(loss, params, gradient_tolerance, max_steps)
+        path = {name: np.asarray(values)[: int(steps) + 1] for name, values in path.items()}
+        last = {name: float(values[-1]) for name, values in path.items()}
+        return Descent(jax.device_get(end), last["loss"], last["gradient_norm"], path)
+
+
+@functools.partial(jax.jit, static_argnames="max_steps")
+def _descend(loss, params, tolerance, max_steps):
+    f, x = flatten(loss, params)
+    if tolerance is None:
+        tolerance = default_gradient_tolerance(x.dtype)
+
+    def measure(y, value, gradient):
+        size = jnp.linalg.norm(gradient)
+        return size, {
+            "loss": value,
+            "gradient_norm": size,
+            "distance": jnp.linalg.norm(y - x),
+        }
+
+    end, steps, path = lbfgs(f, x, measure, tolerance, max_steps)
+    return ravel_pytree(params)[1](end), steps, path
+
+
+def default_gradient_tolerance(dtype: Any) -> float:
+    """ε^(2/3): 4e-11 in float64, 2e-5 in float32."""
+    return float(jnp.finfo(dtype).eps) ** (2 / 3)
 
 
 def lbfgs(
@@ -17,49 +102,59 @@ def lbfgs(
     tolerance: float,
     max_steps: int,
 ) -> tuple[Float[Array, " size"], Array, dict[str, Array]]:
-    """Minimise `f` from `x` until `measure(x, gradient)` is below the tolerance; traceable.
+    """Minimise `f` from `x` until a size is below the tolerance; traceable.
 
     Args:
         f: vector -> scalar.
         x: where to start.
-        measure: `(x, ∇f(x)) -> (size of what should vanish, dict of numbers to record)`.
+        measure: `(x, f(x), ∇f(x)) -> (the size that should vanish, dict of numbers to record)`.
         tolerance: of that size.
-        max_steps: at most so many updates.
+        max_steps: at most so many steps.
 
     Returns:
-        The end, the number of updates, and the record, each of shape `(max_steps + 1,)` and NaN
+        The end, the number of steps, and the record, each of shape `(max_steps + 1,)` and NaN
         after the end.
-
-    Reference:
-        Liu and Nocedal 1989; the line search is optax's zoom (Nocedal and Wright 2006, 3.5).
     """
     optimizer = optax.lbfgs()
-    differentiate = optax.value_and_grad_from_state(f)
 
-    def record_at(record, k, x, gradient):
-        size, numbers = measure(x, gradient)
-        return size, {name: record[name].at[k].set(numbers[name]) for name in record}
-
-    def advance(carry):
-        x, state, k, record, _, _ = carry
-        value, gradient = differentiate(x, state=state)
+    def advance(c):
         updates, state = optimizer.update(
-            gradient, state, x, value=value, grad=gradient, value_fn=f
+            c["gradient"], c["state"], c["x"], value=c["value"], grad=c["gradient"], value_fn=f
         )
-        new = optax.apply_updates(x, updates)
-        size, record = record_at(record, k + 1, new, optax.tree.get(state, "grad"))
-        # a line search that no longer moves has reached the precision of the loss
-        return new, state, k + 1, record, size, (new != x).any()
+        x = optax.apply_updates(c["x"], updates)
+        # the line search has left the value and the gradient of its last point, which is x
+        value, gradient = optax.tree.get(state, "value"), optax.tree.get(state, "grad")
+        size, numbers = measure(x, value, gradient)
+        record = {name: c["record"][name].at[c["k"] + 1].set(numbers[name]) for name in numbers}
+        return {
+            "x": x,
+            "value": value,
+            "gradient": gradient,
+            "state": state,
+            "k": c["k"] + 1,
+            "record": record,
+            "size": size,
+            "moved": (x != c["x"]).any(),
+        }
 
-    def going_on(carry):
-        _, _, k, _, size, moved = carry
-        return (k < max_steps) & (size > tolerance) & moved
+    def going_on(c):
+        return (c["k"] < max_steps) & (c["size"] > tolerance) & c["moved"]
 
-    gradient = jax.grad(f)(x)
-    empty = {
-        name: jnp.full(max_steps + 1, jnp.nan, x.dtype) for name in measure(x, gradient)[1]
-    }
-    size, record = record_at(empty, 0, x, gradient)
-    start = (x, optimizer.init(x), jnp.int32(0), record, size, jnp.bool_(True))
-    x, _, k, record, _, _ = jax.lax.while_loop(going_on, advance, start)
-    return x, k, record
+    value, gradient = jax.value_and_grad(f)(x)
+    size, numbers = measure(x, value, gradient)
+    empty = jnp.full(max_steps + 1, jnp.nan, x.dtype)
+    end = jax.lax.while_loop(
+        going_on,
+        advance,
+        {
+            "x": x,
+            "value": value,
+            "gradient": gradient,
+            "state": optimizer.init(x),
+            "k": jnp.int32(0),
+            "record": {name: empty.at[0].set(number) for name, number in numbers.items()},
+            "size": size,
+            "moved": jnp.bool_(True),
+        },
+    )
+    return end["x"], end["k"], end["record"]

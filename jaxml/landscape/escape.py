@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.descent import lbfgs
-from jaxml.landscape.exact import analyze, precision
+from jaxml.landscape.descent import descend
+from jaxml.landscape.exact import analyze
 from jaxml.landscape.operators import flatten
-from jaxml.landscape.problem import check_problem
+from jaxml.landscape.problem import check_problem, precision, ravel_host, unravel_host
 from jaxml.types import Params
 
 
@@ -27,11 +25,11 @@ class Escape(NamedTuple):
         params: its end.
         loss: the loss there.
         gradient_norm: the gradient's 2-norm there.
-        direction: the direction along which the saddle was left, a pytree of unit length.
+        direction: the direction along which the start was left, a pytree of unit length.
         distance: how far along it the line search went; negative for the opposite sense.
-        path: `"loss"`, `"gradient_norm"` and `"distance"` (from the starting point), each of
-            shape `(points,)`: the starting point, the end of the line search, and one point for
-            each step of the descent.
+        path: `"loss"`, `"gradient_norm"` and `"distance"` (from the start), each of shape
+            `(points,)`: the start, the end of the line search, and the point after each step of
+            the descent.
     """
 
     params: Params
@@ -94,54 +92,50 @@ def escape(
         direction = point.descent
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        v, x = ravel_pytree(direction)[0], ravel_pytree(params)[0]
-        same = jax.tree.structure(direction) == jax.tree.structure(params) and v.size == x.size
-        require(same, "a direction like the parameters", jax.tree.map(jnp.shape, direction))
-        length = float(jnp.linalg.norm(v))
+        same = jax.tree.structure(direction) == jax.tree.structure(params)
+        require(
+            same, f"a direction like {jax.tree.structure(params)}", jax.tree.structure(direction)
+        )
+        v, x = ravel_host(direction), ravel_host(params)
+        require(v.size == x.size, f"a direction of {x.size} numbers", v.size)
+        length = float(np.linalg.norm(v))
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
-        distance, end, path, steps = _escape(loss, params, unit, gradient_tolerance, max_steps)
+        distance, before, after = jax.device_get(_line_search(loss, params, unit))
         require(
-            float(path["loss"][1]) < float(path["loss"][0]),
+            distance != 0,
             "a loss that falls along the direction",
-            f"{float(path['loss'][0]):.6g}, which does not fall in either sense",
+            f"{before['loss']:.6g}, which falls in neither sense",
         )
-        unravel = ravel_pytree(params)[1]
-        path = {name: np.asarray(value)[: int(steps) + 2] for name, value in path.items()}
+        left = unravel_host(params, x + distance * unit)
+        way = {name: [before[name], after[name]] for name in before}
+        if max_steps:
+            below = descend(loss, left, gradient_tolerance=gradient_tolerance, max_steps=max_steps)
+            for name, values in way.items():
+                values.extend(below.path[name][1:])
+            left = below.params
+        path = {name: np.array(values) for name, values in way.items()}
         return Escape(
-            params=jax.device_get(unravel(end)),
+            params=left,
             loss=float(path["loss"][-1]),
             gradient_norm=float(path["gradient_norm"][-1]),
-            direction=jax.device_get(unravel(unit)),
+            direction=unravel_host(params, unit),
             distance=float(distance),
             path=path,
         )
 
 
-@functools.partial(jax.jit, static_argnames="max_steps")
-def _escape(loss, params, unit, tolerance, max_steps):
-    f, x = flatten(loss, params)
-    if tolerance is None:
-        tolerance = float(jnp.finfo(x.dtype).eps) ** (2 / 3)
-    distance = _line_search(f, x, unit)
-
-    def measure(y, gradient):
-        size = jnp.linalg.norm(gradient)
-        away = jnp.linalg.norm(y - x)
-        return size, {"loss": f(y), "gradient_norm": size, "distance": away}
-
-    start = measure(x, jax.grad(f)(x))[1]
-    end, steps, record = lbfgs(f, x + distance * unit, measure, tolerance, max_steps)
-    path = {name: jnp.concatenate([start[name][None], record[name]]) for name in start}
-    return distance, end, path, steps
-
-
-def _line_search(f, x, unit):
+@jax.jit
+def _line_search(loss, params, unit):
     """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
 
     The grid goes from 1e-6 of the point's size to eight times it, by factors of √2. What falls by
     less than the loss's rounding has not fallen.
+
+    Returns:
+        The signed distance, and the measures at the start and at the end.
     """
+    f, x = flatten(loss, params)
     value = f(x)
     scale = jnp.maximum(1, jnp.linalg.norm(x))
     distances = scale * 2.0 ** jnp.arange(-20, 3.5, 0.5, dtype=x.dtype)
@@ -154,5 +148,12 @@ def _line_search(f, x, unit):
         falls = losses[best] < ceiling
         return jnp.where(falls, losses[best], jnp.inf), jnp.where(falls, sense * distances[best], 0)
 
-    (forth, distance), (back, opposite) = first_minimum(1.0), first_minimum(-1.0)
-    return jnp.where(forth <= back, distance, opposite)
+    losses, ends = jax.lax.map(first_minimum, jnp.array([1.0, -1.0], x.dtype))
+    distance = ends[jnp.argmin(losses)]
+
+    def measure(t):
+        value, gradient = jax.value_and_grad(f)(x + t * unit)
+        return {"loss": value, "gradient_norm": jnp.linalg.norm(gradient), "distance": abs(t)}
+
+    both = jax.lax.map(measure, jnp.stack([jnp.zeros_like(distance), distance]))
+    return distance, *({name: v[i] for name, v in both.items()} for i in (0, 1))

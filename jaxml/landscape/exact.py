@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -10,12 +9,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.landscape.operators import block_size, dense_hessian, flatten, hessian_vector_product
-from jaxml.landscape.problem import check_problem
+from jaxml.landscape.problem import check_problem, precision, ravel_host, unravel_host
 from jaxml.types import Params
 
 _PROBES = 16
@@ -50,6 +48,8 @@ class Analysis:
             size·ε·‖H‖, plus what the point's distance from the critical point explains.
         distance: an estimate of that distance, the length of the Newton step; NaN where the
             point is not critical.
+        refined: `params` plus the Newton step, where the critical point is to second order;
+            `params` themselves where the point is not critical.
         kind: `minimum` (all eigenvalues above the tolerance), `maximum` (all below), `saddle`
             (some on each side), `degenerate` (some within it, the rest of one sign),
             `undecided` (the same in float32, where float64 could decide), `not critical`.
@@ -69,6 +69,7 @@ class Analysis:
     minimum_ratio: float
     tolerance: float
     distance: float
+    refined: Params
     kind: Kind
     descent: Params | None
 
@@ -106,11 +107,6 @@ class Analysis:
             f"{self.counts.within} within ±{self.tolerance:.1e}, {self.counts.positive} positive "
             f"({self.dtype})"
         )
-
-
-def precision(float64: bool) -> contextlib.AbstractContextManager:
-    """The context in which float64 arrays exist, if they are asked for."""
-    return jax.enable_x64(True) if float64 else contextlib.nullcontext()
 
 
 def analyze(
@@ -164,9 +160,12 @@ def analyze(
         for name, array in {"loss": value, "gradient": gradient, "Hessian": matrix}.items():
             bad = np.asarray(array)[~np.isfinite(array)]
             require(bad.size == 0, f"a finite {name} at params", f"{bad[:1]} and {bad.size} in all")
-        eigenvalues, vectors = jnp.linalg.eigh(matrix)
+        eigenvalues, vectors = _eigh(matrix)
         del matrix
         return _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance)
+
+
+_eigh = jax.jit(jnp.linalg.eigh)
 
 
 @jax.jit(static_argnames="block")
@@ -177,19 +176,19 @@ def _derivatives(loss, params, block):
 
 
 def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance) -> Analysis:
-    _, unravel = ravel_pytree(params)
     spectrum = np.asarray(eigenvalues)
     norm = max(abs(spectrum[0]), abs(spectrum[-1]))
     epsilon = float(np.finfo(spectrum.dtype).eps)
     if gradient_tolerance is None:
         gradient_tolerance = epsilon**0.5 * max(1.0, norm)
-    gradient_norm = float(jnp.linalg.norm(gradient))
+    gradient_norm = float(np.linalg.norm(gradient))
     critical = gradient_norm <= gradient_tolerance
 
-    tolerance, distance = spectrum.size * epsilon * norm, np.nan
+    tolerance, distance, refined = spectrum.size * epsilon * norm, np.nan, params
     if critical:
         step = _newton_step(gradient, eigenvalues, vectors, tolerance)
-        distance = jnp.linalg.norm(step)
+        distance = np.linalg.norm(step)
+        refined = unravel_host(params, ravel_host(params) + np.asarray(step))
         # Newton–Kantorovich: with ‖ΔH‖ the Hessian's change over the Newton step s, a critical
         # point lies within 2‖s‖ and has this index if 2‖ΔH‖ ≤ |λ| for every λ. Here it is twice
         # that, since the change is measured along s alone and by random probes.
@@ -203,28 +202,30 @@ def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_toler
     if kind == "degenerate" and spectrum.dtype != np.float64:
         kind = "undecided"
 
-    lowest = vectors.T[: max(1, counts.negative)]
+    rows = np.asarray(vectors).T
+    lowest = unravel_host(params, rows[: max(1, counts.negative)])
     descent = None
     if counts.negative:
-        descent = unravel(lowest[0])
+        descent = unravel_host(params, rows[0])
     elif critical and counts.within:
-        null = vectors.T[abs(spectrum) <= tolerance]
+        null = rows[abs(spectrum) <= tolerance]
         direction, drop = _probe(loss, params, null[:_PROBES], value, gradient_norm)
-        descent = unravel(direction) if drop > 0 else None
+        descent = unravel_host(params, direction) if drop > 0 else None
     return Analysis(
         params=jax.device_get(params),
         loss=float(value),
         gradient_norm=gradient_norm,
         gradient_tolerance=float(gradient_tolerance),
         eigenvalues=spectrum,
-        eigenvectors=jax.device_get(jax.vmap(unravel)(lowest)),
+        eigenvectors=lowest,
         index=counts.negative,
         counts=counts,
         minimum_ratio=counts.positive / spectrum.size,
         tolerance=float(tolerance),
         distance=float(distance),
+        refined=jax.device_get(refined),
         kind=kind,
-        descent=jax.device_get(descent),
+        descent=descent,
     )
 
 
@@ -261,7 +262,7 @@ def _hessian_change(loss, params, step):
 
 @jax.jit
 def _probe(loss, params, null, value, gradient_norm):
-    """Whether the loss falls along a direction of the null space, beyond what the gradient explains.
+    """Whether the loss falls along the null space by more than the gradient explains.
 
     Along each direction the first distance at which the loss departs from its value decides, so
     that a lower basin further off is no descent. A convex function never falls by more than

@@ -113,7 +113,9 @@ def dense_hessian(f: Callable, x: Float[Array, " size"], block: int) -> Float[Ar
         blocks = -(-x.size // block)
 
         def columns(first):
-            return jax.vmap(product)(jax.nn.one_hot(first + jnp.arange(block), x.size, dtype=x.dtype))
+            return jax.vmap(product)(
+                jax.nn.one_hot(first + jnp.arange(block), x.size, dtype=x.dtype)
+            )
 
         matrix = jax.lax.map(columns, block * jnp.arange(blocks)).reshape(-1, x.size)[: x.size]
     # symmetric up to rounding; exactly so from here on
@@ -126,9 +128,7 @@ _dense = jax.jit(
 )
 
 
-def block_size(
-    loss: Callable, params: Params, memory: int | None = None, copies: int = 2
-) -> int:
+def block_size(loss: Callable, params: Params, memory: int | None = None, copies: int = 2) -> int:
     """How many columns of the Hessian to form at a time within a memory bound.
 
     Args:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 from jaxml.checks import require
 from jaxml.types import Params
+
+
+def precision(float64: bool) -> contextlib.AbstractContextManager:
+    """The context in which float64 arrays exist, if they are asked for."""
+    return jax.enable_x64(True) if float64 else contextlib.nullcontext()
 
 
 def check_problem(
@@ -58,7 +65,7 @@ def _arrays(params: Params, float64: bool) -> Params:
             f"float32 or float64 in {name}",
             f"{array.dtype}",
         )
-        if not isinstance(array, jax.core.Tracer):
+        if not isinstance(array, Tracer):
             bad = int((~jnp.isfinite(array)).sum())
             require(bad == 0, f"finite values in {name}", f"{bad} of {array.size} that are not")
         arrays.append(array.astype(jnp.float64) if float64 else array)
@@ -66,6 +73,23 @@ def _arrays(params: Params, float64: bool) -> Params:
     require(len(dtypes) == 1, "parameters of one dtype", " and ".join(dtypes))
     require(sum(array.size for array in arrays) > 0, "at least one parameter", "empty arrays")
     return jax.tree_util.tree_unflatten(structure, arrays)
+
+
+def unravel_host(like: Params, vectors: np.ndarray) -> Params:
+    """Flat vectors as numpy pytrees shaped like the parameters, with the vectors' leading axes.
+
+    The order is that of `jax.flatten_util.ravel_pytree`; no XLA program is compiled for it.
+    """
+    vectors = np.asarray(vectors)
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = zip(np.split(vectors, ends, axis=-1), leaves, strict=True)
+    return structure.unflatten([part.reshape(*vectors.shape[:-1], *x.shape) for part, x in parts])
+
+
+def ravel_host(tree: Params) -> np.ndarray:
+    """A pytree as one flat numpy vector, in the order of `jax.flatten_util.ravel_pytree`."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(tree))])
 
 
 def _depends(jaxpr: Any) -> bool:

@@ -39,6 +39,7 @@ class checkpoint(contextlib.AbstractContextManager):  # noqa: N801 - used as a f
         self._manager.close()
 
     def __call__(self, chunk: Chunk) -> None:
+        """See `Hook`."""
         import orbax.checkpoint as ocp  # noqa: PLC0415
 
         self._manager.save(chunk.step, args=ocp.args.StandardSave(chunk.state))

@@ -45,6 +45,7 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
         self._bar.stop()
 
     def __call__(self, chunk: Chunk) -> None:
+        """See `Hook`."""
         shown = ""
         if self._metric in chunk.metrics:
             shown = f"{self._metric} {np.median(chunk.metrics[self._metric][..., -1]):.4g}"
@@ -69,6 +70,7 @@ class evaluation:  # noqa: N801 - used as a function
         self.history: dict[str, list] = {"step": []}
 
     def __call__(self, chunk: Chunk) -> None:
+        """See `Hook`."""
         self.history["step"].append(chunk.step)
         for name, value in self._measure(chunk.state).items():
             self.history.setdefault(name, []).append(value)
@@ -99,6 +101,7 @@ class early_stopping:  # noqa: N801 - used as a function
         self.best, self.best_step, self.best_state = self._sign * math.inf, 0, None
 
     def __call__(self, chunk: Chunk) -> bool:
+        """See `Hook`."""
         known = [name for name in self._watched.history if name != "step"]
         require(self._metric in known, f"a metric among {known}", repr(self._metric))
         value = self._watched.history[self._metric][-1]
@@ -122,6 +125,7 @@ class snapshots:  # noqa: N801 - used as a function
         self._params: list[Any] = []
 
     def __call__(self, chunk: Chunk) -> None:
+        """See `Hook`."""
         self.steps.append(chunk.step)
         self._params.append(chunk.state.params)
 

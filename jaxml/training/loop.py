@@ -117,7 +117,8 @@ def fit(
         >>> xor = data.load("xor")
         >>> model = nn.mlp([2, 8, 2], activation="tanh")
         >>> algorithm = training.supervised(model, losses.softmax_cross_entropy, optax.adam(0.1))
-        >>> run = training.fit(algorithm, xor.train, sampling.full(), key=jax.random.key(0), steps=99)
+        >>> key = jax.random.key(0)
+        >>> run = training.fit(algorithm, xor.train, sampling.full(), key=key, steps=99)
         >>> run.history["loss"].shape
         (99,)
     """
@@ -125,7 +126,7 @@ def fit(
     _require_key(key, ())
     key_init, key_run = jax.random.split(key)
     if state is None:
-        state = algorithm.init(key_init)
+        state = _init(algorithm, key_init)
     advance = functools.partial(_advance, algorithm, sample, key_run, check_data(data))
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=True)
 
@@ -174,7 +175,7 @@ def fit_many(
     require(callable(algorithm) or not values, "a function of the hyperparameters", algorithm)
     split = jax.vmap(jax.random.split)(keys)
     if state is None:
-        state = jax.vmap(lambda key, hp: _build(algorithm, hp).init(key))(split[:, 0], values)
+        state = _init_lanes(algorithm, split[:, 0], values)
     advance = functools.partial(
         _advance_lanes, algorithm, sample, split[:, 1], values, check_data(data)
     )
@@ -183,6 +184,16 @@ def fit_many(
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
     return algorithm if isinstance(algorithm, Algorithm) else algorithm(**hyperparameters)
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def _init(algorithm, key):
+    return algorithm.init(key)
+
+
+@functools.partial(jax.jit, static_argnames="algorithm")
+def _init_lanes(algorithm, keys, values):
+    return jax.vmap(lambda key, hp: _build(algorithm, hp).init(key))(keys, values)
 
 
 # Neither donates the state: the last good one must survive a chunk that goes wrong, and inside
@@ -227,8 +238,8 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
             state, done = new_state, done + n
             records.append(metrics)
             event = Chunk(first + done, first + steps, state, metrics)
-            # every hook sees every chunk, also the one that ends the run
-            if any([hook(event) for hook in hooks]):
+            answers = [hook(event) for hook in hooks]  # each sees also the chunk that ends the run
+            if any(answers):
                 break
     return run(state)
 

@@ -59,7 +59,9 @@ def huber(
         >>> huber(jnp.array([[0.5], [3.0]]), {"y": jnp.zeros(2)}).tolist()
         [0.125, 2.5]
     """
-    return _mean_per_example(optax.losses.huber_loss(outputs, _targets(outputs, batch), delta=delta))
+    return _mean_per_example(
+        optax.losses.huber_loss(outputs, _targets(outputs, batch), delta=delta)
+    )
 
 
 def softmax_cross_entropy(
@@ -84,7 +86,9 @@ def softmax_cross_entropy(
     targets = jnp.asarray(batch["y"])
     classes = outputs.shape[-1]
     if jnp.issubdtype(targets.dtype, jnp.integer):
-        require(targets.shape == outputs.shape[:-1], f"labels of {outputs.shape[:-1]}", targets.shape)
+        require(
+            targets.shape == outputs.shape[:-1], f"labels of {outputs.shape[:-1]}", targets.shape
+        )
         if not label_smoothing:
             values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
             return _mean_per_example(values)

@@ -13,14 +13,14 @@ __all__ = ["adagrad", "adam", "adamw", "momentum", "nesterov", "radam", "rmsprop
 
 
 def sgd(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """θ ← θ − ηg."""
+    """Gradient descent: θ ← θ − ηg."""
     return optax.sgd(learning_rate)
 
 
 def momentum(
     learning_rate: optax.ScalarOrSchedule, beta: float = 0.9
 ) -> optax.GradientTransformation:
-    """m ← βm + g, θ ← θ − ηm; as PyTorch's with dampening 0.
+    """Heavy ball: m ← βm + g, θ ← θ − ηm; as PyTorch's with dampening 0.
 
     Reference:
         Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
@@ -31,7 +31,7 @@ def momentum(
 def nesterov(
     learning_rate: optax.ScalarOrSchedule, beta: float = 0.9
 ) -> optax.GradientTransformation:
-    """m ← βm + g, θ ← θ − η(g + βm); as PyTorch's.
+    """Look ahead: m ← βm + g, θ ← θ − η(g + βm); as PyTorch's.
 
     Reference:
         Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
@@ -42,7 +42,7 @@ def nesterov(
 def adagrad(
     learning_rate: optax.ScalarOrSchedule, initial_accumulator_value: float = 0.0
 ) -> optax.GradientTransformation:
-    """v ← v + g², θ ← θ − ηg/√(v + 1e-7).
+    """Divide by the root of the sum of squares: v ← v + g², θ ← θ − ηg/√(v + 1e-7).
 
     v starts at 0, as in PyTorch and in the paper (optax's own default is 0.1); PyTorch adds
     its ε (1e-10) outside the root.
@@ -56,7 +56,7 @@ def adagrad(
 def rmsprop(
     learning_rate: optax.ScalarOrSchedule, decay: float = 0.9
 ) -> optax.GradientTransformation:
-    """v ← ρv + (1−ρ)g², θ ← θ − ηg/(√v + 1e-8).
+    """Divide by a running root mean square: v ← ρv + (1−ρ)g², θ ← θ − ηg/(√v + 1e-8).
 
     ρ is 0.9, as in the lecture it comes from (PyTorch's default is 0.99); ε stands outside the
     root, as in PyTorch.
@@ -70,7 +70,7 @@ def rmsprop(
 def adam(
     learning_rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999
 ) -> optax.GradientTransformation:
-    """θ ← θ − η m̂/(√v̂ + 1e-8); as PyTorch's.
+    """Adaptive moments: θ ← θ − η m̂/(√v̂ + 1e-8); as PyTorch's.
 
     Reference:
         Kingma and Ba 2015 (arXiv:1412.6980), algorithm 1.

@@ -104,11 +104,15 @@ def permute(key: jax.Array, index: Int[Array, "*shape"], n: int) -> Int[Array, "
     rounds = 32
     pivots, salts = jax.random.bits(key, (2, rounds), jnp.uint32)
     pivots = pivots % jnp.uint32(n)
-    index = jnp.asarray(index).astype(jnp.uint32)
-    for pivot, salt in zip(pivots, salts, strict=True):
+
+    def swap_or_not(k, index):
+        pivot = pivots[k]
         partner = jnp.where(index <= pivot, pivot - index, pivot + jnp.uint32(n) - index)
-        swap = _hash(jnp.maximum(index, partner) ^ salt) & 1
-        index = jnp.where(swap == 1, partner, index)
+        swap = _hash(jnp.maximum(index, partner) ^ salts[k]) & 1
+        return jnp.where(swap == 1, partner, index)
+
+    # a loop, not unrolled: it runs as fast and compiles in a tenth of the time
+    index = jax.lax.fori_loop(0, rounds, swap_or_not, jnp.asarray(index).astype(jnp.uint32))
     return index.astype(jnp.int32)
 
 

@@ -1,0 +1,86 @@
+"""Symmetric linear systems that may be singular, by products alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def minres(product: Callable, b: Float[Array, " size"], max_steps: int) -> Float[Array, " size"]:
+    """The least-squares solution of Ax = b for a symmetric A, singular or indefinite; traceable.
+
+    Args:
+        product: vector -> A·vector.
+        b: the right-hand side.
+        max_steps: at most so many products.
+
+    Returns:
+        x of the Krylov space of b, with residual r: ‖r‖ ≤ √ε·‖b‖ or, where the system is
+        incompatible, ‖Ar‖ ≤ √ε·‖A‖‖r‖.
+
+    Reference:
+        Paige and Saunders 1975, section 5; the recurrences follow Choi, Paige and Saunders 2011
+        (arXiv:1003.4042), table 3.1, without the QLP part.
+    """
+    epsilon, tiny = jnp.finfo(b.dtype).eps, jnp.finfo(b.dtype).tiny
+    tolerance = epsilon**0.5
+    beta1 = jnp.linalg.norm(b)
+    zero, zeros = jnp.zeros((), b.dtype), jnp.zeros_like(b)
+
+    def advance(s):
+        v = s["v"]
+        w = product(v) - s["beta"] * s["v_old"]
+        alpha = w @ v
+        w = w - alpha * v
+        beta = jnp.linalg.norm(w)
+        # the last left rotation, then the new one
+        delta = s["c"] * s["dbar"] + s["s"] * alpha
+        gbar = s["s"] * s["dbar"] - s["c"] * alpha
+        epsilon_new, dbar = s["s"] * beta, -s["c"] * beta
+        gamma = jnp.maximum(jnp.hypot(gbar, beta), tiny)
+        c, sn = gbar / gamma, beta / gamma
+        d = (v - s["eps"] * s["d_older"] - delta * s["d_old"]) / gamma
+        norm = jnp.maximum(s["norm"], jnp.sqrt(alpha**2 + beta**2 + s["beta"] ** 2))
+        # ‖Ar‖ before this step: zero at a least-squares solution, where the step would be 0/0
+        normal = s["phi"] * jnp.hypot(gbar, dbar)
+        least = normal <= tolerance * norm * s["phi"]
+        return {
+            "k": s["k"] + 1,
+            "x": jnp.where(least, s["x"], s["x"] + s["phi"] * c * d),
+            "v_old": v,
+            "v": w / jnp.maximum(beta, tiny),
+            "beta": beta,
+            "c": c,
+            "s": sn,
+            "dbar": dbar,
+            "eps": epsilon_new,
+            "d_older": s["d_old"],
+            "d_old": d,
+            "phi": s["phi"] * sn,
+            "norm": norm,
+            "ended": least | (beta <= epsilon * norm),
+        }
+
+    def going_on(s):
+        return (s["k"] < max_steps) & (s["phi"] > tolerance * beta1) & ~s["ended"]
+
+    start = {
+        "k": jnp.int32(0),
+        "x": zeros,
+        "v_old": zeros,
+        "v": b / jnp.maximum(beta1, tiny),
+        "beta": zero,
+        "c": zero - 1,
+        "s": zero,
+        "dbar": zero,
+        "eps": zero,
+        "d_older": zeros,
+        "d_old": zeros,
+        "phi": beta1,
+        "norm": zero,
+        "ended": beta1 == 0,
+    }
+    return jax.lax.while_loop(going_on, advance, start)["x"]
