@@ -7,12 +7,17 @@ comes out wrong by more than its own size. Numbers from such a backend are worse
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class BackendError(RuntimeError):
@@ -120,3 +125,20 @@ def require_sound_backend() -> None:
                 f"(expected at most {answer.tolerance:.0e}); install another release of jax "
                 "(0.10.1 is right where 0.10.2 is not)"
             )
+
+
+def parallel_map(function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+    """The function of each item, in as many threads as there are cores.
+
+    For host loops around compiled work on small networks: one of XLA's CPU programs keeps one
+    core busy, and under `vmap` a `while_loop` with a Hessian in it runs every branch for every
+    lane. Eight L-BFGS runs on 610 parameters took 4.5 s one after another, 2.3 s in two threads
+    and 9.9 s under `vmap`, on two cores.
+    """
+    items = list(items)
+    if len(items) <= 1:
+        return [function(item) for item in items]
+    # the first alone: what it compiles is then there for the others
+    first = function(items[0])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [first, *pool.map(function, items[1:])]

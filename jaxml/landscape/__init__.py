@@ -8,6 +8,7 @@ from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
 from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
+from jaxml.landscape.exploring import Exploration, Found, explore, search_from
 from jaxml.landscape.operators import SymmetricOperator, hessian
 
 __all__ = [
@@ -16,13 +17,17 @@ __all__ = [
     "Counts",
     "Descent",
     "Escape",
+    "Exploration",
     "Followed",
+    "Found",
     "Search",
     "SymmetricOperator",
     "analyze",
     "descend",
     "escape",
+    "explore",
     "find_critical_point",
     "follow",
     "hessian",
+    "search_from",
 ]

@@ -9,24 +9,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def minres(product: Callable, b: Float[Array, " size"], max_steps: int) -> Float[Array, " size"]:
+def minres(
+    product: Callable, b: Float[Array, " size"], tolerance: float | Array, max_steps: int
+) -> Float[Array, " size"]:
     """The least-squares solution of Ax = b for a symmetric A, singular or indefinite; traceable.
 
     Args:
         product: vector -> A·vector.
         b: the right-hand side.
+        tolerance: of the residual r: it ends when ‖r‖ ≤ tolerance·‖b‖ or, where the system is
+            incompatible, ‖Ar‖ ≤ tolerance·‖A‖‖r‖.
         max_steps: at most so many products.
 
     Returns:
-        x of the Krylov space of b, with residual r: ‖r‖ ≤ √ε·‖b‖ or, where the system is
-        incompatible, ‖Ar‖ ≤ √ε·‖A‖‖r‖.
+        x of the Krylov space of b.
 
     Reference:
         Paige and Saunders 1975, section 5; the recurrences follow Choi, Paige and Saunders 2011
         (arXiv:1003.4042), table 3.1, without the QLP part.
     """
     epsilon, tiny = jnp.finfo(b.dtype).eps, jnp.finfo(b.dtype).tiny
-    tolerance = epsilon**0.5
     beta1 = jnp.linalg.norm(b)
     zero, zeros = jnp.zeros((), b.dtype), jnp.zeros_like(b)
 

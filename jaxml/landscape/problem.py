@@ -41,10 +41,10 @@ def check_problem(
     loss = loss if isinstance(loss, Partial) else Partial(loss)
     jaxpr, out = jax.make_jaxpr(loss, return_shape=True)(params)
     dtype = jax.tree.leaves(params)[0].dtype
-    shapes = [getattr(leaf, "shape", None) for leaf in jax.tree.leaves(out)]
-    require(shapes == [()], "a loss that returns one number", f"outputs of shapes {shapes}")
-    kind = jax.tree.leaves(out)[0].dtype
-    require(kind == dtype, f"a loss in {dtype}, as its parameters", f"one in {kind}")
+    shapes = jax.tree.map(lambda leaf: leaf.shape, out)
+    single = isinstance(out, jax.ShapeDtypeStruct) and out.shape == ()
+    require(single, "a loss that returns one number", f"outputs of shapes {shapes}")
+    require(out.dtype == dtype, f"a loss in {dtype}, as its parameters", f"one in {out.dtype}")
     require(_depends(jaxpr.jaxpr), "a loss that depends on the parameters", "a constant one")
     return loss, params
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from jaxml.checks import require, require_positive_int
 from jaxml.training.loop import Chunk
@@ -30,9 +31,14 @@ class checkpoint(contextlib.AbstractContextManager):  # noqa: N801 - used as a f
     Args:
         directory: where to; made if it is not there.
         keep: how many of the latest checkpoints stay.
+
+    Raises:
+        ValueError: at the first chunk, if the directory holds a checkpoint of that step or a
+            later one, which is another run's.
     """
 
     def __init__(self, directory: str | Path, *, keep: int = 3) -> None:
+        self._directory = str(directory)
         self._manager = _manager(directory, require_positive_int("keep", keep))
 
     def __exit__(self, *error: object) -> None:
@@ -42,6 +48,13 @@ class checkpoint(contextlib.AbstractContextManager):  # noqa: N801 - used as a f
         """See `Hook`."""
         import orbax.checkpoint as ocp  # noqa: PLC0415
 
+        # orbax would skip such a step without a word
+        latest = self._manager.latest_step()
+        require(
+            latest is None or latest < chunk.step,
+            f"a directory without checkpoints from step {chunk.step} on",
+            f"{self._directory!r} with one of step {latest}",
+        )
         self._manager.save(chunk.step, args=ocp.args.StandardSave(chunk.state))
 
 
@@ -65,16 +78,20 @@ def restore(directory: str | Path, like: Any, *, step: int | None = None) -> Any
         require(len(steps) > 0, "a directory of checkpoints", f"{str(directory)!r} without any")
         step = max(steps) if step is None else step
         require(step in steps, f"a step among {sorted(steps)}", step)
-        saved = manager.item_metadata(step)
-        shapes = {jax.tree_util.keystr(k): tuple(v.shape) for k, v in _leaves(saved)}
-        wanted = {jax.tree_util.keystr(k): tuple(v.shape) for k, v in _leaves(like)}
+        saved, wanted = _shapes(manager.item_metadata(step)), _shapes(like)
+        differ = [k for k in wanted | saved if wanted.get(k) != saved.get(k)]
         require(
-            sorted(shapes.values()) == sorted(wanted.values()),
-            f"a checkpoint with {len(wanted)} arrays shaped like the algorithm's state",
-            f"{len(shapes)} arrays of other shapes in {str(directory)!r}",
+            not differ,
+            "a checkpoint of a state like the algorithm's, where "
+            + ", ".join(f"{k} is {wanted.get(k, 'nothing')}" for k in differ[:1]),
+            ", ".join(f"{saved.get(k, 'nothing')} in {str(directory)!r}" for k in differ[:1]),
         )
         return manager.restore(step, args=ocp.args.StandardRestore(like))
 
 
-def _leaves(tree: Any) -> list:
-    return jax.tree_util.tree_leaves_with_path(tree)
+def _shapes(tree: Any) -> dict[str, str]:
+    """Path -> shape; the paths of a state and of what orbax makes of it are the same."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"of shape {np.shape(leaf)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

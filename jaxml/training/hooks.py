@@ -132,4 +132,5 @@ class snapshots:  # noqa: N801 - used as a function
     @property
     def params(self) -> Any:
         """The parameters, stacked along a new leading axis of snapshots."""
+        require(len(self._params) > 0, "at least one snapshot", "none: the hook has not run")
         return jax.tree.map(lambda *leaves: np.stack(leaves), *self._params)

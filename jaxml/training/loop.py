@@ -123,6 +123,7 @@ def fit(
         (99,)
     """
     require(isinstance(algorithm, Algorithm), "an Algorithm", type(algorithm).__name__)
+    _require_sample(sample)
     _require_key(key, ())
     key_init, key_run = jax.random.split(key)
     if state is None:
@@ -166,12 +167,16 @@ def fit_many(
         ValueError: as `fit`; also when keys and hyper-parameters differ in length, or a
             hyper-parameter is not finite.
     """
+    known = isinstance(algorithm, Algorithm) or callable(algorithm)
+    require(known, "an Algorithm or a function that returns one", type(algorithm).__name__)
+    _require_sample(sample)
     _require_key(keys, (None,))
     lanes = keys.shape[0]
-    values = {name: jnp.asarray(value) for name, value in (hyperparameters or {}).items()}
+    values = {name: np.asarray(value) for name, value in (hyperparameters or {}).items()}
     for name, value in values.items():
         require(value.shape == (lanes,), f"{name} of shape ({lanes},), as keys", value.shape)
-        require(bool(jnp.isfinite(value).all()), f"{name} to be finite", value)
+        require(_is_numeric(value), f"{name} to be numbers", f"dtype {value.dtype}")
+        require(bool(np.isfinite(value).all()), f"{name} to be finite", value)
     require(callable(algorithm) or not values, "a function of the hyperparameters", algorithm)
     split = jax.vmap(jax.random.split)(keys)
     if state is None:
@@ -183,7 +188,11 @@ def fit_many(
 
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
-    return algorithm if isinstance(algorithm, Algorithm) else algorithm(**hyperparameters)
+    if isinstance(algorithm, Algorithm):
+        return algorithm
+    built = algorithm(**hyperparameters)
+    require(isinstance(built, Algorithm), "a function that returns an Algorithm", built)
+    return built
 
 
 @functools.partial(jax.jit, static_argnames="algorithm")
@@ -245,15 +254,20 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
 
 
 def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Run) -> None:
-    for name, values in metrics.items():
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            raise NonFiniteError(
-                f"metric {name!r} became {values[bad[0]]} at step {done + bad[0] + 1} "
-                f"(in the window of steps {done + 1} to {done + len(values)}); "
-                f"the state after step {done} is kept as `.run` of this error",
-                good,
-            )
+    bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
+    first, name = min(((at[0], name) for name, at in bad.items() if at.size), default=(0, None))
+    if name is not None:
+        values = metrics[name]
+        raise NonFiniteError(
+            f"metric {name!r} became {values[first]} at step {done + first + 1} "
+            f"(in the window of steps {done + 1} to {done + len(values)}); "
+            f"the state after step {done} is kept as `.run` of this error",
+            good,
+        )
+
+
+def _require_sample(sample: Any) -> None:
+    require(callable(sample), "a sampler such as sampling.epochs(64)", repr(sample))
 
 
 def _require_key(key: Any, shape: tuple[int | None, ...]) -> None:
@@ -263,6 +277,11 @@ def _require_key(key: Any, shape: tuple[int | None, ...]) -> None:
     require(key.ndim == len(shape) and 0 not in key.shape, expected, f"keys of shape {key.shape}")
 
 
+def _is_numeric(array: np.ndarray) -> bool:
+    # np.issubdtype does not know bfloat16
+    return jnp.issubdtype(array.dtype, np.number) or array.dtype == bool
+
+
 def check_data(data: Any) -> Any:
     """The split as arrays on the device.
 
@@ -270,7 +289,8 @@ def check_data(data: Any) -> Any:
         data: a dict of arrays with one leading axis, or `None`.
 
     Raises:
-        ValueError: for anything else, unequal lengths, no rows, or values that are not finite.
+        ValueError: for anything else, unequal lengths, no rows, or values that are not finite
+            or not in the range of the dtype they get on the device (float32, int32).
     """
     if data is None:
         return None
@@ -279,18 +299,19 @@ def check_data(data: Any) -> Any:
     require(isinstance(data, Mapping) and len(data) > 0, "a dict of arrays", type(data).__name__)
     arrays = {name: np.asarray(value) for name, value in data.items()}
     lengths = {name: array.shape[0] if array.ndim else None for name, array in arrays.items()}
-    require(len(set(lengths.values())) == 1, "arrays with one leading axis", f"lengths {lengths}")
+    one = len(set(lengths.values())) == 1 and None not in lengths.values()
+    require(one, "arrays with one leading axis", f"lengths {lengths}")
     require(0 not in lengths.values(), "at least one example", f"lengths {lengths}")
     for name, array in arrays.items():
-        require(
-            np.issubdtype(array.dtype, np.number) or array.dtype == bool,
-            f"numbers in data[{name!r}]",
-            f"dtype {array.dtype}",
-        )
-        bad = np.argwhere(~np.isfinite(array))
+        require(_is_numeric(array), f"numbers in data[{name!r}]", f"dtype {array.dtype}")
+        with np.errstate(over="ignore"):
+            placed = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+        whole = np.issubdtype(array.dtype, np.integer)
+        bad = np.argwhere(placed != array if whole else ~np.isfinite(placed))
         require(
             len(bad) == 0,
-            f"finite values in data[{name!r}]",
+            f"{'values in the range' if whole else 'finite values'} of {placed.dtype} "
+            f"in data[{name!r}]",
             f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
         )
     return {name: jnp.asarray(array) for name, array in data.items()}

@@ -92,7 +92,9 @@ def softmax_cross_entropy(
         if not label_smoothing:
             values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
             return _mean_per_example(values)
-        targets = jnp.eye(classes, dtype=outputs.dtype)[targets]
+        # a label that is no class makes the loss NaN here too; plain indexing would clip it
+        one_hot = jnp.eye(classes, dtype=outputs.dtype)
+        targets = one_hot.at[targets].get(mode="fill", fill_value=jnp.nan)
     require(targets.shape == outputs.shape, f"probabilities of {outputs.shape}", targets.shape)
     targets = optax.losses.smooth_labels(targets, label_smoothing)
     return _mean_per_example(optax.losses.softmax_cross_entropy(outputs, targets))

@@ -45,4 +45,6 @@ def binary_accuracy(outputs: Float[Array, " batch *one"], batch: Batch) -> Float
     """
     require(outputs.size == outputs.shape[0], "one output per example", outputs.shape)
     predicted = outputs.reshape(-1) > 0
-    return (predicted == (jnp.asarray(batch["y"]).reshape(-1) > 0.5)).astype(outputs.dtype)
+    labels = jnp.asarray(batch["y"])
+    require(labels.size == outputs.size, f"{outputs.size} labels", labels.shape)
+    return (predicted == (labels.reshape(-1) > 0.5)).astype(outputs.dtype)

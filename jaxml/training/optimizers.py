@@ -94,6 +94,6 @@ def radam(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation
 
     Reference:
         Liu et al. 2020 (arXiv:1908.03265), algorithm 2, which rectifies from ρ > 4; PyTorch
-        from ρ > 5.
+        from ρ > 5, and it adds its ε to √v before the correction of v's bias, not after.
     """
     return optax.radam(learning_rate)

@@ -33,7 +33,6 @@ def full() -> Sample:
     return sample
 
 
-@functools.cache
 def epochs(batch_size: int) -> Sample:
     """Batches without replacement: every epoch visits the examples in an order of its own.
 
@@ -48,8 +47,11 @@ def epochs(batch_size: int) -> Sample:
         >>> sorted(int(x) for step in range(3) for x in epochs(2)(data, key, step)["x"])
         [0, 1, 2, 3, 4, 5]
     """
-    batch_size = require_positive_int("batch_size", batch_size)
+    return _epochs(require_positive_int("batch_size", batch_size))
 
+
+@functools.cache
+def _epochs(batch_size: int) -> Sample:
     def sample(data, key, step):
         n = _examples(data)
         require(batch_size <= n, f"batch_size of at most the {n} examples", batch_size)
@@ -61,7 +63,6 @@ def epochs(batch_size: int) -> Sample:
     return sample
 
 
-@functools.cache
 def with_replacement(batch_size: int) -> Sample:
     """Batches of examples drawn independently and uniformly.
 
@@ -73,8 +74,11 @@ def with_replacement(batch_size: int) -> Sample:
         >>> batch["x"].shape
         (5,)
     """
-    batch_size = require_positive_int("batch_size", batch_size)
+    return _with_replacement(require_positive_int("batch_size", batch_size))
 
+
+@functools.cache
+def _with_replacement(batch_size: int) -> Sample:
     def sample(data, key, step):
         key = jax.random.fold_in(key, step)
         index = jax.random.randint(key, (batch_size,), 0, _examples(data))

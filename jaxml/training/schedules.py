@@ -45,7 +45,11 @@ def warmup_cosine(learning_rate: float, steps: int, warmup: float = 0.1) -> opta
     """
     require(0 <= warmup < 1, "warmup in [0, 1)", warmup)
     steps = require_positive_int("steps", steps)
-    return optax.warmup_cosine_decay_schedule(0.0, learning_rate, round(warmup * steps), steps)
+    warm = min(round(warmup * steps), steps - 1)
+    # optax.warmup_cosine_decay_schedule, which does not take a traced learning rate
+    rise = optax.linear_schedule(0.0, learning_rate, warm)
+    fall = optax.cosine_decay_schedule(learning_rate, steps - warm)
+    return optax.join_schedules([rise, fall], [warm])
 
 
 def exponential(learning_rate: float, steps: int, final: float = 0.01) -> optax.Schedule:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxml.checks import require
@@ -52,7 +53,8 @@ def supervised(
         `gradient_norm` (its gradient's 2-norm before the update) and the ones asked for.
 
     Raises:
-        ValueError: if l2 is negative; when the loss does not return one value per example.
+        ValueError: if an argument is not of its kind or l2 is negative; when the loss does not
+            return one value per example.
 
     Example:
         >>> from jaxml import nn
@@ -62,14 +64,17 @@ def supervised(
         0
     """
     require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
-    if isinstance(l2, int | float):
+    require(callable(loss), "a loss, (outputs, batch) -> values", repr(loss))
+    require(hasattr(optimizer, "update"), "an optax optimizer", repr(optimizer))
+    require(isinstance(l2, int | float | np.number | jax.Array), "l2 to be a number", repr(l2))
+    if not isinstance(l2, jax.Array):
         require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
     metrics = dict(metrics or {})
 
     def objective(params, model_state, batch, **mode):
         outputs, model_state = model.apply(params, model_state, batch["x"], **mode)
         value = _mean(loss(outputs, batch), batch)
-        if not (isinstance(l2, int | float) and l2 == 0):
+        if isinstance(l2, jax.Array) or l2 != 0:
             value += 0.5 * l2 * optax.tree.norm(params, squared=True)
         return value, (outputs, model_state)
 
@@ -131,6 +136,7 @@ def evaluate(
         >>> evaluate(model, state, {"x": jnp.zeros((2, 1)), "y": jnp.ones(2)}, {"mse": losses.mse})
         {'mse': 1.0}
     """
+    require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
     names = tuple(metrics)
     functions = tuple(metrics.values())
     values = _evaluate(model, functions, state.params, state.model_state, check_data(data))

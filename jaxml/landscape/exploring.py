@@ -1,0 +1,144 @@
+"""The neighbourhood of a point: which critical points there are, and where the saddles lead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxml.backend import parallel_map
+from jaxml.checks import require_positive_int
+from jaxml.landscape.critical_points import Search, find_critical_point
+from jaxml.landscape.escape import Escape, escape
+from jaxml.landscape.exact import Analysis, analyze
+from jaxml.landscape.problem import ravel_host, unravel_host
+from jaxml.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Where one search ended.
+
+    Attributes:
+        search: the search.
+        point: the analysis of its end; `None` where it did not converge.
+    """
+
+    search: Search
+    point: Analysis | None
+
+    @property
+    def ending(self) -> str:
+        """The kind of point it converged to, or `gradient-flat` or `not converged`."""
+        if self.point is not None:
+            return self.point.kind
+        return "gradient-flat" if self.search.flat else "not converged"
+
+
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """What `explore` saw. All of it is in float64.
+
+    Attributes:
+        point: the analysis of the given point.
+        found: where the searches ended.
+        distinct: the different critical points among those, by increasing loss.
+        escapes: for each of `distinct` with a direction of descent, the way out and the analysis
+            of its end, by position in `distinct`.
+    """
+
+    point: Analysis
+    found: list[Found]
+    distinct: list[Analysis]
+    escapes: dict[int, tuple[Escape, Analysis]]
+
+
+def search_from(
+    loss: Callable[[Params], Any], starts: Sequence[Params], *, max_steps: int = 100
+) -> list[Found]:
+    """Search for critical points from many starts by Newton-MR, in float64; analyse the ends.
+
+    Args:
+        loss: `params -> scalar`.
+        starts: the starting points.
+        max_steps: of each search.
+
+    Raises:
+        ValueError: as `find_critical_point`.
+    """
+
+    def one(start: Params) -> Found:
+        search = find_critical_point(loss, start, "newton_mr", float64=True, max_steps=max_steps)
+        if not search.converged:
+            return Found(search, None)
+        return Found(search, analyze(loss, search.params, float64=True))
+
+    return parallel_map(one, starts)
+
+
+def explore(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    searches: int = 16,
+    radius: float = 0.3,
+    seed: int = 0,
+    max_steps: int = 100,
+    memory: int | None = None,
+) -> Exploration:
+    """Analyse a point, search for critical points from it and around it, escape the saddles.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable; see `hessian`.
+        params: the point.
+        searches: how many searches: the first from the point itself, the others from points
+            around it.
+        radius: how far around, relative to the size of the parameters (to 1 where they are
+            smaller): the starts are spread evenly over the distances up to it.
+        seed: of the starts.
+        max_steps: of each search.
+        memory: bytes that the analysis may take; half of what is free by default.
+
+    Raises:
+        ValueError: as `analyze`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> seen = explore(lambda w: (1 - w[0] * w[1]) ** 2, jnp.array([0.1, 0.2]), searches=4)
+        >>> seen.distinct[-1].kind, seen.distinct[-1].index
+        ('saddle', 1)
+    """
+    searches = require_positive_int("searches", searches)
+    point = analyze(loss, params, float64=True, memory=memory)
+    found = search_from(loss, _around(point.params, searches, radius, seed), max_steps=max_steps)
+    distinct = _distinct([f.point for f in found if f.point is not None])
+
+    def leave(analysis: Analysis) -> tuple[Escape, Analysis]:
+        way = escape(loss, analysis.params, direction=analysis.descent, float64=True)
+        return way, analyze(loss, way.params, float64=True)
+
+    leaving = [i for i, analysis in enumerate(distinct) if analysis.descent is not None]
+    ways = parallel_map(lambda i: leave(distinct[i]), leaving)
+    return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)))
+
+
+def _around(params: Params, count: int, radius: float, seed: int) -> list[Params]:
+    """The point, then points at evenly spread distances in random directions."""
+    x = ravel_host(params)
+    directions = np.random.default_rng(seed).normal(size=(count, x.size))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    distances = radius * max(1.0, float(np.linalg.norm(x))) * np.arange(count) / max(1, count - 1)
+    return [unravel_host(params, x + t * v) for t, v in zip(distances, directions, strict=True)]
+
+
+def _distinct(points: list[Analysis]) -> list[Analysis]:
+    """One of each critical point, by increasing loss."""
+    kept: list[Analysis] = []
+    for point in sorted(points, key=lambda p: p.loss):
+        x = ravel_host(point.params)
+        near = 1e-5 * max(1.0, float(np.linalg.norm(x)))
+        if all(np.linalg.norm(x - ravel_host(other.params)) > near for other in kept):
+            kept.append(point)
+    return kept

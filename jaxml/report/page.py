@@ -1,0 +1,207 @@
+"""One self-contained HTML page: it opens without a network and refers to no other file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxml.files import write_atomically
+from jaxml.landscape import Analysis, Exploration
+from jaxml.report import figures
+from jaxml.report.records import provenance
+from jaxml.report.tables import (
+    STAIRCASE_COLUMNS,
+    analysis_rows,
+    ending_rows,
+    exploration_rows,
+    staircase_row,
+)
+from jaxml.staircase import Staircase
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
+       max-width: 60rem; margin: 2rem auto 4rem; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .3rem; }
+h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
+p { margin: .3rem 0 .8rem; max-width: 46rem; }
+img { width: 100%; height: auto; }
+.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
+.tile { border: 1px solid #ddd; border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
+.tile b { display: block; font-size: 1.5rem; line-height: 1.2; }
+.tile span { color: #555; font-size: .85rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4;
+         white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+footer { margin-top: 3rem; color: #666; font-size: .85rem; }
+"""
+
+
+def write(result: Analysis | Exploration | Staircase, path: str | Path) -> Path:
+    """Write a result as one HTML page.
+
+    Args:
+        result: from `landscape.analyze`, `landscape.explore` or `staircase.walk`.
+        path: where to, such as `report.html`; replaced if it is there.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the result is of another type, or the folder cannot be written to.
+    """
+    if isinstance(result, Staircase):
+        title, parts = _staircase(result)
+    elif isinstance(result, Exploration):
+        title, parts = _exploration(result)
+    elif isinstance(result, Analysis):
+        title, parts = "One point of a loss surface", _point(result)
+    else:
+        raise ValueError(f"expected a result of jaxml, got {type(result).__name__}")
+    about = provenance()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    body = "\n".join(parts)
+    return write_atomically(
+        path,
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<body><h1>{html.escape(title)}</h1>\n{body}\n"
+        f"<footer>{html.escape(versions)}; {html.escape(about['device']['kind'])}, "
+        f"{html.escape(about['device']['machine'])}</footer></body></html>\n",
+    )
+
+
+def _staircase(result: Staircase) -> tuple[str, list[str]]:
+    config, levels = result.config, result.levels
+    minima = [point for level in levels for point in level.minima]
+    saddles = [saddle for level in levels for saddle in level.saddles]
+    met = sum(s.predicted.index == s.measured.index for s in saddles)
+    worst = max(p.gradient_norm for p in [*minima, *(s.measured for s in saddles)])
+    tiles = {
+        "certified minima": f"{sum(p.certified and p.kind == 'minimum' for p in minima)}",
+        "certified saddles": f"{sum(s.measured.certified for s in saddles)}",
+        "predicted indices met": f"{met} of {len(saddles)}",
+        "largest gradient norm": f"{worst:.0e}",
+    }
+    if saddles:
+        tiles["largest error of a predicted eigenvalue"] = (
+            f"{max(s.spectrum_error for s in saddles):.0e}"
+        )
+    parts = [
+        f"<p>{config['seeds']} {config['activation']} networks with one hidden layer of "
+        f"{config['widths'][0]} to {config['widths'][-1]} units, trained on "
+        f"{config['examples']:,} examples ({config['loss'].replace('_', ' ')}, "
+        f"L2 {config['l2']:g}). At each width the training ends at a minimum. The same network "
+        "with a hidden unit more, whose weights are all zero, is an exact critical point of the "
+        "wider network: a saddle, left along its lowest eigenvector.</p>",
+        _tiles(tiles),
+        _section(
+            "The staircase",
+            "One line per seed. At the end of each width, its minimum (●), the saddle that a dead "
+            "unit makes of it (×) at the same loss, and the escape.",
+            figures.staircase(result),
+        ),
+    ]
+    if saddles:
+        parts += [
+            _section(
+                "Predicted and measured",
+                "The closed form gives the saddle's whole spectrum: the eigenvalues of the "
+                "minimum, and λ ± σ(C) for the new unit, C the correlation of inputs and "
+                "residuals. Measured by the exact Hessian of the wider network in float64.",
+                figures.prediction(result),
+            ),
+            _section(
+                "Through a saddle",
+                "The first seed's first saddle. Left: the loss along the escape, and what the "
+                "second order promises. Right: the plane that holds the saddle, the end of the "
+                "line search and the minimum to which training then led.",
+                figures.saddle_slice(result),
+            ),
+        ]
+    parts += [
+        _section(
+            "Spectra along training",
+            f"All {result.spectra.eigenvalues.shape[-1]:,} eigenvalues of the Hessian of the first "
+            f"seed's network of width {levels[0].width}, negative ones in red.",
+            figures.spectra(result),
+        ),
+        _section(
+            "Index against loss",
+            "The critical points of all seeds and widths, the points on the narrowest network's "
+            "training path, and what searches from that path found. The higher the loss, the more "
+            "directions lead down (Dauphin et al. 2014); that holds off the critical points too.",
+            figures.index_against_loss(result),
+        ),
+        "<h2>Searches from the training path</h2><p>Newton-MR on the gradient norm, from points "
+        "along the training of the narrowest network. Most such searches end where the gradient "
+        "lies in the kernel of the Hessian: gradient-flat, but no critical point (Frye et al. "
+        "2021), whatever the size of the gradient there.</p>",
+        _table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
+        "<h2>All widths</h2>",
+        _table(STAIRCASE_COLUMNS, [staircase_row(level) for level in levels]),
+    ]
+    return "The staircase of critical points", parts
+
+
+def _exploration(result: Exploration) -> tuple[str, list[str]]:
+    parts = _point(result.point)
+    columns, rows = exploration_rows(result)
+    parts += [
+        "<h2>Critical points around it</h2><p>From the point and from random points around it, by "
+        "Newton-MR on the gradient norm in float64; saddles are left along their lowest "
+        "eigenvector and descended from.</p>",
+        _table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
+    ]
+    if result.distinct:
+        parts += [_image(figures.neighbourhood(result)), _table(columns, rows)]
+    return "A point and its neighbourhood", parts
+
+
+def _point(point: Analysis) -> list[str]:
+    tiles = {
+        "kind": point.kind,
+        "loss": f"{point.loss:.6g}",
+        "gradient norm": f"{point.gradient_norm:.1e}",
+        "index": f"{point.index:,} of {point.size:,}",
+    }
+    return [
+        f"<p>{html.escape(str(point))}.</p>",
+        _tiles(tiles),
+        _section("The Hessian's spectrum", "", figures.spectrum(point)),
+        _table(["", "value"], analysis_rows(point)),
+    ]
+
+
+def _section(title: str, text: str, figure: Figure) -> str:
+    return f"<h2>{title}</h2><p>{text}</p>{_image(figure, title)}"
+
+
+def _image(figure: Figure, title: str = "") -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{encoded}">'
+
+
+def _tiles(tiles: dict[str, str]) -> str:
+    cells = "".join(f'<div class="tile"><b>{v}</b><span>{k}</span></div>' for k, v in tiles.items())
+    return f'<div class="tiles">{cells}</div>'
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'

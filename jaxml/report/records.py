@@ -1,0 +1,148 @@
+"""Results as plain values, for JSON."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxml.landscape import Analysis, Exploration
+from jaxml.staircase import Staircase
+
+
+def provenance() -> dict[str, Any]:
+    """What the figures were computed with: versions, device, precision."""
+    device = jax.devices()[0]
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: metadata.version(name) for name in ("jaxml", "jax", "jaxlib", "flax", "optax")
+            },
+        },
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "machine": platform.machine(),
+        },
+    }
+
+
+def record(result: Analysis | Staircase | Exploration) -> dict[str, Any]:
+    """All figures of a result as plain values that JSON can hold (NaN as `None`).
+
+    Args:
+        result: from `landscape.analyze`, `landscape.explore` or `staircase.walk`.
+    """
+    if isinstance(result, Staircase):
+        body = _staircase(result)
+    elif isinstance(result, Exploration):
+        body = _exploration(result)
+    else:
+        body = {"points": [_point(result, role="given")]}
+    return _plain({**provenance(), **body})
+
+
+def _point(analysis: Analysis, **about: Any) -> dict[str, Any]:
+    return {
+        **about,
+        "kind": analysis.kind,
+        "certified": analysis.certified,
+        "loss": analysis.loss,
+        "gradient_norm": analysis.gradient_norm,
+        "gradient_tolerance": analysis.gradient_tolerance,
+        "index": analysis.index,
+        "counts": analysis.counts._asdict(),
+        "minimum_ratio": analysis.minimum_ratio,
+        "tolerance": analysis.tolerance,
+        "distance": analysis.distance,
+        "size": analysis.size,
+        "dtype": str(analysis.dtype),
+        "descent_found": analysis.descent is not None,
+        "eigenvalues": analysis.eigenvalues,
+    }
+
+
+def _staircase(result: Staircase) -> dict[str, Any]:
+    points = []
+    for level in result.levels:
+        points += [
+            _point(point, role="minimum", width=level.width, seed=seed)
+            for seed, point in enumerate(level.minima)
+        ]
+        points += [
+            _point(
+                saddle.measured,
+                role="dead unit",
+                width=level.width + 1,
+                seed=seed,
+                predicted_index=saddle.predicted.index,
+                predicted_lowest_eigenvalue=saddle.predicted.lowest,
+                spectrum_error=saddle.spectrum_error,
+                escape_distance=saddle.escape.distance,
+                escape_loss=saddle.escape.loss,
+            )
+            for seed, saddle in enumerate(level.saddles)
+        ]
+    width = result.levels[0].width
+    return {
+        "arguments": result.config,
+        "points": points
+        + [_point(f.point, role="found", width=width) for f in result.found if f.point],
+        "searches": [_search(f) for f in result.found],
+        "training": [
+            {"width": level.width, "steps": level.steps, "losses": level.losses}
+            for level in result.levels
+        ],
+        "spectra": {
+            "width": width,
+            "steps": result.spectra_steps,
+            "loss": result.spectra.loss,
+            "index": result.spectra.index,
+            "eigenvalues": result.spectra.eigenvalues,
+        },
+    }
+
+
+def _exploration(result: Exploration) -> dict[str, Any]:
+    points = [_point(result.point, role="given")]
+    for i, point in enumerate(result.distinct):
+        about: dict[str, Any] = {"role": "found"}
+        if i in result.escapes:
+            way, end = result.escapes[i]
+            about |= {
+                "escape_distance": way.distance,
+                "escape_loss": way.loss,
+                "escape_kind": end.kind,
+            }
+        points.append(_point(point, **about))
+    return {"points": points, "searches": [_search(f) for f in result.found]}
+
+
+def _search(found: Any) -> dict[str, Any]:
+    search = found.search
+    return {
+        "ending": found.ending,
+        "loss": search.loss,
+        "gradient_norm": search.gradient_norm,
+        "flatness": search.flatness,
+        "steps": search.steps,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | jax.Array):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

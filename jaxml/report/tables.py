@@ -1,0 +1,111 @@
+"""Rows of tables, the same for the terminal and for the page: text in every cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxml.landscape import Analysis, Exploration, Found
+from jaxml.staircase import Level
+
+STAIRCASE_COLUMNS = (
+    "width",
+    "minima",
+    "loss",
+    "saddles",
+    "index",
+    "predicted",
+    "lowest λ",
+    "off by",
+)
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    texts = [format(min(values), form), format(max(values), form)]
+    return texts[0] if texts[0] == texts[1] else " to ".join(texts)
+
+
+def staircase_row(level: Level) -> list[str]:
+    """One width of the staircase: its minima, and the saddles that dead units make of them.
+
+    Minima and saddles are those certified, of all; `off by` is the largest difference between the
+    predicted and the measured spectrum.
+    """
+    minima, saddles = level.minima, level.saddles
+    row = [
+        str(level.width),
+        f"{sum(m.certified and m.kind == 'minimum' for m in minima)} of {len(minima)}",
+        _range([m.loss for m in minima], ".4f"),
+    ]
+    if not saddles:
+        return row + [""] * (len(STAIRCASE_COLUMNS) - len(row))
+    return [
+        *row,
+        f"{sum(s.measured.certified and s.measured.kind == 'saddle' for s in saddles)} "
+        f"of {len(saddles)}",
+        _range([s.measured.index for s in saddles], "d"),
+        _range([s.predicted.index for s in saddles], "d"),
+        _range([s.measured.eigenvalues[0] for s in saddles], ".4f"),
+        f"{max(s.spectrum_error for s in saddles):.0e}",
+    ]
+
+
+def ending_rows(found: Sequence[Found]) -> list[list[str]]:
+    """How many searches ended where: ending, count, losses, gradient norms."""
+    rows = []
+    for ending, count in Counter(f.ending for f in found).most_common():
+        ends = [f.search for f in found if f.ending == ending]
+        norms = [float(end.gradient_norm) for end in ends]
+        rows.append(
+            [ending, str(count), _range([float(e.loss) for e in ends], ".4g"), _range(norms, ".0e")]
+        )
+    return rows
+
+
+def analysis_rows(point: Analysis) -> list[list[str]]:
+    """One point, a line for each figure."""
+    return [
+        ["kind", f"{point.kind}{' (certified)' if point.certified else ''}"],
+        ["loss", f"{point.loss:.10g}"],
+        ["gradient norm", f"{point.gradient_norm:.3e}"],
+        ["critical up to", f"{point.gradient_tolerance:.3e}"],
+        ["index", f"{point.index:,} of {point.size:,}"],
+        ["negative", f"{point.counts.negative:,}"],
+        ["within tolerance", f"{point.counts.within:,}"],
+        ["positive", f"{point.counts.positive:,}"],
+        ["minimum ratio", f"{point.minimum_ratio:.4f}"],
+        ["tolerance", f"{point.tolerance:.3e}"],
+        ["lowest eigenvalue", f"{point.eigenvalues[0]:.6g}"],
+        ["highest eigenvalue", f"{point.eigenvalues[-1]:.6g}"],
+        [
+            "distance to the critical point",
+            "" if np.isnan(point.distance) else f"{point.distance:.1e}",
+        ],
+        ["a descent", "found" if point.descent is not None else "not found"],
+        ["precision", str(point.dtype)],
+    ]
+
+
+def exploration_rows(result: Exploration) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the critical points found."""
+    columns = ["kind", "loss", "‖g‖", "index", "lowest λ", "highest λ", "escape leads to"]
+    rows = []
+    for i, point in enumerate(result.distinct):
+        leads = ""
+        if i in result.escapes:
+            way, end = result.escapes[i]
+            leads = f"{end.kind}, loss {way.loss:.6g}"
+        rows.append(
+            [
+                point.kind,
+                f"{point.loss:.8g}",
+                f"{point.gradient_norm:.0e}",
+                f"{point.index} of {point.size}",
+                f"{point.eigenvalues[0]:.4g}",
+                f"{point.eigenvalues[-1]:.4g}",
+                leads,
+            ]
+        )
+    return columns, rows
