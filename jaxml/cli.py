@@ -25,7 +25,7 @@ from jaxml.report import tables
 from jaxml.training import losses, metrics, optimizers, sampling, schedules
 
 MODELS = ("linear", "mlp", "deep_linear")
-_out = Console(highlight=False)
+_out = Console(highlight=False, soft_wrap=True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,14 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ValueError, FloatingPointError, BackendError, OSError) as error:
-        if options.debug:
-            raise
-        print(f"jaxml: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("jaxml: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        # what jaxml refuses explains itself; anything else, such as a user's own loss that
+        # fails, is named by its type
+        known = isinstance(error, ValueError | FloatingPointError | BackendError)
+        text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
+        print(f"jaxml: error: {' '.join(text.split())}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,7 +162,7 @@ def _explore(options: argparse.Namespace) -> int:
             seed=options.seed,
             **{name: value for name, value in given.items() if value is not None},
         )
-    _out.print(str(result.point), soft_wrap=True)
+    _out.print(str(result.point))
     _print_endings("searches from it and around it", result.found)
     columns, rows = tables.exploration_rows(result)
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
@@ -171,7 +175,7 @@ def _explore(options: argparse.Namespace) -> int:
 def _print_row(cells: Sequence[str]) -> None:
     sizes = (5, 7, 16, 7, 5, 9, 18, 6)
     line = "  ".join(cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))
-    _out.print(line.rstrip(), soft_wrap=True)
+    _out.print(line.rstrip())
 
 
 def _print_endings(title: str, found: Sequence[landscape.Found]) -> None:
@@ -183,7 +187,7 @@ def _write(result: Any, folder: Path, about: dict[str, Any]) -> int:
     points = json.dumps(about | report.record(result), indent=1)
     write_atomically(folder / "critical_points.json", points)
     page = report.write(result, folder / "report.html")
-    _out.print(f"{page}\n{folder / 'critical_points.json'}", soft_wrap=True)
+    _out.print(f"{page}\n{folder / 'critical_points.json'}")
     return 0
 
 
@@ -285,10 +289,10 @@ def _train(options: argparse.Namespace) -> int:
         body = {"arguments": config, "steps": steps, "metrics": results, "params_sha256": digest}
         body["history"] = {name: values.tolist() for name, values in run.history.items()}
         write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
-        _out.print(str(folder), soft_wrap=True)
+        _out.print(str(folder))
     for name, values in results.items():
         _out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))
-    _out.print(f"sha256 {digest}", soft_wrap=True)
+    _out.print(f"sha256 {digest}")
     return 0
 
 

@@ -13,6 +13,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from jaxml.checks import require
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, precision
 from jaxml.types import Params
@@ -54,7 +55,7 @@ def descend(
         float64: cast the parameters to float64 and compute in it.
 
     Raises:
-        ValueError: for a bad loss or bad parameters, as `hessian`.
+        ValueError: for a bad loss, bad parameters, as `hessian`, or bad options.
 
     Reference:
         Liu and Nocedal 1989; the line search is optax's zoom (Nocedal and Wright 2006, 3.5).
@@ -64,6 +65,12 @@ def descend(
         >>> descend(lambda w: ((w - 1.0) ** 2).sum(), jnp.zeros(3)).params.tolist()
         [1.0, 1.0, 1.0]
     """
+    require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
+    require(
+        gradient_tolerance is None or 0 <= gradient_tolerance < np.inf,
+        "a gradient_tolerance of at least 0",
+        gradient_tolerance,
+    )
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
         end, steps, path = _descend(loss, params, gradient_tolerance, max_steps)

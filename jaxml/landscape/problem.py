@@ -84,7 +84,9 @@ def unravel_host(like: Params, vectors: np.ndarray) -> Params:
     leaves, structure = jax.tree.flatten(like)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
     parts = zip(np.split(vectors, ends, axis=-1), leaves, strict=True)
-    return structure.unflatten([part.reshape(*vectors.shape[:-1], *x.shape) for part, x in parts])
+    return structure.unflatten(
+        [part.reshape(vectors.shape[:-1] + np.shape(x)) for part, x in parts]
+    )
 
 
 def ravel_host(tree: Params) -> np.ndarray:

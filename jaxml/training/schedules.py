@@ -31,8 +31,8 @@ def cosine(learning_rate: float, steps: int) -> optax.Schedule:
         Loshchilov and Hutter 2017 (arXiv:1608.03983), equation 5, without restarts.
 
     Example:
-        >>> float(cosine(1.0, 100)(50))
-        0.5
+        >>> [round(float(cosine(1.0, 100)(t)), 3) for t in (0, 50, 100)]
+        [1.0, 0.5, 0.0]
     """
     return optax.cosine_decay_schedule(learning_rate, require_positive_int("steps", steps))
 

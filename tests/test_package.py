@@ -1,0 +1,36 @@
+"""The package as a whole: importing it, its public names."""
+
+import subprocess
+import sys
+
+import pytest
+
+import jaxml
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_initialises_no_backend():
+    modules = "cli, data, landscape, nn, report, staircase, training"
+    code = f"import jaxml; from jaxml import {modules}; from jax._src import xla_bridge as b; "
+    assert python(code + "print(b.backends_are_initialized())") == "False"
+
+
+def test_import_costs_little_beyond_jax():
+    heavy = "flax, optax, matplotlib, sklearn, orbax, rich, scipy.optimize"
+    code = f"import sys, jaxml; print([m for m in {heavy.split(', ')} if m in sys.modules])"
+    assert python(code) == "[]"
+
+
+@pytest.mark.parametrize("name", jaxml.__all__)
+def test_public_names_are_there_and_documented(name):
+    assert getattr(jaxml, name).__doc__
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        jaxml.nothing  # noqa: B018
