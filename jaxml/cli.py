@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
+import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -128,7 +130,6 @@ def _walk(options: argparse.Namespace) -> int:
     dataset = data.load(options.data or "digits")
     given = {name: getattr(options, name) for name in ("l2", "seeds", "steps", "searches")}
     require_sound_backend()
-    folder = _folder(options.out, "landscape")
     _out.print(
         f"{options.seeds or 8} networks on {dataset.meta['name']}, hidden widths {widths[0]} to "
         f"{widths[-1]}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
@@ -138,38 +139,39 @@ def _walk(options: argparse.Namespace) -> int:
     def on_level(level: staircase.Level) -> None:
         _print_row(tables.staircase_row(level))
 
-    result = staircase.walk(
-        dataset.everything(),
-        widths,
-        seed=options.seed,
-        hooks=lambda width: [training.progress(f"training at width {width}")],
-        on_level=on_level,
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    _print_endings("searches from the training path", result.found)
-    return _write(result, folder, {"command": "landscape", "data": dataset.meta["name"]})
+    with _folder(options.out, "landscape") as folder:
+        result = staircase.walk(
+            dataset.everything(),
+            widths,
+            seed=options.seed,
+            hooks=lambda width: [training.progress(f"training at width {width}")],
+            on_level=on_level,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        _print_endings("searches from the training path", result.found)
+        return _write(result, folder, {"command": "landscape", "data": dataset.meta["name"]})
 
 
 def _explore(options: argparse.Namespace) -> int:
     require_sound_backend()
     loss, params = _own_problem(options.target)
-    folder = _folder(options.out, "landscape")
     given = {name: getattr(options, name) for name in ("searches", "radius")}
-    with _out.status("analysing the point, searching around it"):
-        result = landscape.explore(
-            loss,
-            params,
-            seed=options.seed,
-            **{name: value for name, value in given.items() if value is not None},
-        )
-    _out.print(str(result.point))
-    _print_endings("searches from it and around it", result.found)
-    columns, rows = tables.exploration_rows(result)
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    _out.print(table)
-    return _write(result, folder, {"command": "landscape", "target": options.target})
+    with _folder(options.out, "landscape") as folder:
+        with _out.status("analysing the point, searching around it"):
+            result = landscape.explore(
+                loss,
+                params,
+                seed=options.seed,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        _out.print(str(result.point))
+        _print_endings("searches from it and around it", result.found)
+        columns, rows = tables.exploration_rows(result)
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        _out.print(table)
+        return _write(result, folder, {"command": "landscape", "target": options.target})
 
 
 def _print_row(cells: Sequence[str]) -> None:
@@ -191,8 +193,16 @@ def _write(result: Any, folder: Path, about: dict[str, Any]) -> int:
     return 0
 
 
-def _folder(out: str | None, name: str) -> Path:
-    return numbered_folder("runs", name) if out is None else new_folder(out)
+@contextlib.contextmanager
+def _folder(out: str | None, name: str) -> Iterator[Path]:
+    """Where the results go: made before the work, and gone again if the work came to nothing."""
+    folder = numbered_folder("runs", name) if out is None else new_folder(out)
+    try:
+        yield folder
+    finally:
+        for path in (folder, folder.parent) if out is None else (folder,):
+            if not any(path.iterdir()):
+                path.rmdir()
 
 
 def _widths(text: str) -> list[int]:
@@ -266,34 +276,51 @@ def _train(options: argparse.Namespace) -> int:
         steps = 2000 if options.steps is None else options.steps
     require(steps >= 1, "steps of at least 1", steps)
     require_sound_backend()
-    folder = None if options.out is None else new_folder(options.out)
     schedule = getattr(schedules, options.schedule)(rate, steps)
     optimizer = getattr(optimizers, options.optimizer)(schedule)
     algorithm = training.supervised(model, loss, optimizer, l2=options.l2)
-    _out.print(nn.summary(model))
-    key = jax.random.key(options.seed)
-    run = training.fit(
-        algorithm, splits["train"], sample, key=key, steps=steps, hooks=[training.progress()]
-    )
-    results = {
-        name: training.evaluate(model, run.state, split, measures) for name, split in splits.items()
-    }
-    digest = params_sha256(run.state.params)
-    if folder is not None:
-        leaves = jax.tree_util.tree_leaves_with_path(run.state.params)
-        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-        arrays = [np.asarray(leaf) for _, leaf in leaves]
-        with (folder / "params.npz").open("xb") as file:
-            np.savez(file, allow_pickle=False, **dict(zip(names, arrays, strict=True)))
-        config = {k: v for k, v in vars(options).items() if k not in ("command", "debug")}
-        body = {"arguments": config, "steps": steps, "metrics": results, "params_sha256": digest}
-        body["history"] = {name: values.tolist() for name, values in run.history.items()}
-        write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
-        _out.print(str(folder))
+    # without --out nothing is written
+    with _folder(options.out, "train") if options.out else contextlib.nullcontext() as folder:
+        _out.print(nn.summary(model))
+        run = training.fit(
+            algorithm,
+            splits["train"],
+            sample,
+            key=jax.random.key(options.seed),
+            steps=steps,
+            hooks=[training.progress()],
+        )
+        results = {
+            name: training.evaluate(model, run.state, split, measures)
+            for name, split in splits.items()
+        }
+        digest = params_sha256(run.state.params)
+        if folder is not None:
+            arguments = {k: v for k, v in vars(options).items() if k not in ("command", "debug")}
+            body = {
+                **report.provenance(),
+                "arguments": arguments,
+                "steps": steps,
+                "metrics": results,
+                "params_sha256": digest,
+                "history": {name: values.tolist() for name, values in run.history.items()},
+            }
+            write_atomically(folder / "params.npz", _npz(run.state.params))
+            write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
+            _out.print(str(folder))
     for name, values in results.items():
         _out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))
     _out.print(f"sha256 {digest}")
     return 0
+
+
+def _npz(params: Any) -> bytes:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    arrays = [np.asarray(leaf) for _, leaf in leaves]
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **dict(zip(names, arrays, strict=True)))
+    return buffer.getvalue()
 
 
 def _model(options: argparse.Namespace, inputs: int, outputs: int) -> Any:

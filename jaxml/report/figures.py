@@ -208,6 +208,7 @@ def spectrum(point: Analysis) -> Figure:
             ax.plot(chosen + 1, values[chosen], ".", color=color, label=f"{chosen.size:,} {label}")
     ax.axhline(0, color="#444444", lw=0.8)
     _signed_log(ax, max(point.tolerance, 1e-6 * float(np.abs(values).max()), 1e-300))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="eigenvalue, in ascending order", ylabel="eigenvalue")
     ax.legend(frameon=False, fontsize=9)
     return figure

@@ -31,7 +31,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
 p { margin: .3rem 0 .8rem; max-width: 46rem; }
-img { width: 100%; height: auto; }
+img { width: 100%; height: auto; margin: .4rem 0; }
 .tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
 .tile { border: 1px solid #ddd; border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
 .tile b { display: block; font-size: 1.5rem; line-height: 1.2; }

@@ -1,0 +1,28 @@
+"""What several tests share."""
+
+import matplotlib as mpl
+import pytest
+from sklearn.datasets import load_iris
+
+from jaxml import landscape, staircase
+
+mpl.use("agg")
+
+
+@pytest.fixture(scope="session")
+def iris():
+    """Fisher's irises: 150 flowers, 4 features to unit scale, 3 classes."""
+    x, y = load_iris(return_X_y=True)
+    return {"x": ((x - x.mean(0)) / x.std(0)).astype("float32"), "y": y.astype("int32")}
+
+
+@pytest.fixture(scope="session")
+def walked(iris):
+    """A staircase of two widths."""
+    return staircase.walk(iris, [1, 2], l2=1e-3, seeds=3, steps=300, searches=4)
+
+
+@pytest.fixture(scope="session")
+def explored():
+    """The neighbourhood of a point of the course's surface (1 − w₁w₂)²."""
+    return landscape.explore(lambda w: (1 - w[0] * w[1]) ** 2, [0.1, -0.2], searches=5)

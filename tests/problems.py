@@ -1,0 +1,109 @@
+"""Losses whose landscape is known in closed form, shared by the tests of what looks at one.
+
+Each loss is a function of the parameters and of its data. Tests bind the data by
+`jax.tree_util.Partial`, so that a function is compiled once for all data of one shape.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+
+
+def quadratic(params, matrix, vector):
+    """½ wᵀAw − bᵀw for a symmetric A: Hessian A, critical point A⁻¹b."""
+    return 0.5 * params @ matrix @ params - vector @ params
+
+
+def polynomial(params, matrix, cubic, quartic):
+    """½ A[w,w] + ⅙ B[w,w,w] + ¼ Σ cᵢwᵢ⁴ for symmetric A: at 0 critical, with Hessian A."""
+    third = jnp.einsum("ijk,i,j,k", cubic, params, params, params) / 6
+    return 0.5 * params @ matrix @ params + third + 0.25 * (quartic * params**4).sum()
+
+
+def linear_autoencoder(params, covariance):
+    """½ tr((I − W₂W₁) Σ (I − W₂W₁)ᵀ), the loss of Baldi and Hornik 1989."""
+    error = jnp.eye(len(covariance)) - params["decoder"] @ params["encoder"]
+    return 0.5 * jnp.trace(error @ covariance @ error.T)
+
+
+class CriticalAutoencoder(NamedTuple):
+    """The critical points of one subset of eigenvectors: all alike up to GL(hidden)."""
+
+    subset: tuple[int, ...]
+    params: dict[str, np.ndarray]
+    loss: float
+    index: int
+    nullity: int
+
+
+class Autoencoder(NamedTuple):
+    """The linear autoencoder of a covariance, and every class of its critical points."""
+
+    loss: Partial
+    points: tuple[CriticalAutoencoder, ...]
+
+
+def autoencoder(eigenvalues, hidden):
+    """The linear autoencoder, float64; the caller is within `jax.enable_x64(True)`.
+
+    Args:
+        eigenvalues: of the covariance, distinct, descending.
+        hidden: the width h of the bottleneck.
+    """
+    values = np.asarray(eigenvalues, float)
+    d = len(values)
+    vectors = np.linalg.qr(np.random.default_rng(d).normal(size=(d, d)))[0]
+    points = []
+    for r in range(hidden + 1):
+        for subset in itertools.combinations(range(d), r):
+            decoder = np.zeros((d, hidden))
+            decoder[:, :r] = vectors[:, subset]
+            left = [j for j in range(d) if j not in subset]
+            swaps = sum(values[j] > values[i] for i in subset for j in left)
+            points.append(
+                CriticalAutoencoder(
+                    subset,
+                    {"decoder": decoder, "encoder": decoder.T.copy()},
+                    loss=0.5 * values[left].sum(),
+                    index=swaps + (hidden - r) * (d - r),
+                    nullity=r * (2 * hidden - r),
+                )
+            )
+    covariance = vectors * values @ vectors.T
+    return Autoencoder(Partial(linear_autoencoder, covariance=jnp.array(covariance)), tuple(points))
+
+
+def tanh_classifier(params, x, y, l2):
+    """Mean softmax cross-entropy of a tanh net of one hidden layer, plus (l2/2)‖θ‖²."""
+    hidden = jnp.tanh(x @ params["in"] + params["in_bias"])
+    logits = hidden @ params["out"] + params["out_bias"]
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+    return cross_entropy + 0.5 * l2 * optax.tree.norm(params, squared=True)
+
+
+def tanh_classifier_params(rng, inputs, hidden, outputs, scale=1.0):
+    """Random parameters of `tanh_classifier`, numpy's float64."""
+    shapes = {
+        "in": (inputs, hidden),
+        "in_bias": (hidden,),
+        "out": (hidden, outputs),
+        "out_bias": (outputs,),
+    }
+    return {name: scale * rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def classifier_data(rng, examples, inputs, classes):
+    """Inputs and labels that no net of the tests separates."""
+    y = rng.integers(classes, size=examples)
+    x = rng.normal(size=(examples, inputs)) + 0.7 * np.eye(classes, inputs)[y]
+    return x, y
+
+
+def float32(tree):
+    """The tree's arrays in single precision."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), tree)

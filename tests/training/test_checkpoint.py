@@ -1,0 +1,157 @@
+"""States on disk: what comes back is what went there, to the bit."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxml import nn
+from jaxml.training import (
+    checkpoint,
+    fit,
+    fit_many,
+    losses,
+    optimizers,
+    restore,
+    sampling,
+    supervised,
+)
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+DATA = {"x": RNG.normal(size=(11, 3)).astype(np.float32), "y": RNG.integers(0, 3, 11)}
+SAMPLE = sampling.epochs(4)
+
+
+@functools.cache
+def algorithm(width=4, optimizer=optimizers.adam):
+    model = nn.mlp([3, width, 3], norm="batch")
+    return supervised(model, losses.softmax_cross_entropy, optimizer(0.05))
+
+
+def train(steps, hooks=(), state=None):
+    return fit(algorithm(), DATA, SAMPLE, key=KEY, steps=steps, chunk=3, hooks=hooks, state=state)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A directory with the states after steps 6, 9 and 12, of 12."""
+    directory = tmp_path_factory.mktemp("run") / "made" / "here"
+    return directory, train(12, [checkpoint(directory, keep=3)])
+
+
+def like(**options):
+    return algorithm(**options).init(jax.random.key(1))
+
+
+def assert_same(a, b):
+    """To the bit."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def test_the_latest_comes_back_to_the_bit(saved):
+    directory, run = saved
+    state = restore(directory, like())
+    assert_same(state, run.state)
+    assert_same(restore(str(directory), like(), step=12), run.state)
+
+
+def test_only_the_latest_are_kept(saved):
+    directory, _ = saved
+    assert sorted(int(path.name) for path in directory.iterdir()) == [6, 9, 12]
+
+
+def test_one_may_be_kept(tmp_path):
+    train(6, [checkpoint(tmp_path, keep=1)])
+    assert [path.name for path in tmp_path.iterdir()] == ["6"]
+
+
+def test_a_run_resumed_from_disk_is_an_uninterrupted_one(saved):
+    directory, run = saved
+    resumed = train(6, state=restore(directory, like(), step=6))
+    assert resumed.config["first_step"] == 6
+    assert_same(resumed.state, run.state)
+    np.testing.assert_array_equal(resumed.history["loss"], run.history["loss"][6:])
+
+
+def test_a_resumed_run_goes_on_saving(tmp_path):
+    train(6, [checkpoint(tmp_path, keep=2)])
+    run = train(6, [checkpoint(tmp_path, keep=2)], restore(tmp_path, like()))
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [9, 12]
+    assert_same(restore(tmp_path, like()), run.state)
+
+
+def test_lanes_come_back(tmp_path):
+    keys = jax.random.split(KEY, 2)
+    run = fit_many(
+        algorithm(), DATA, SAMPLE, keys=keys, steps=3, chunk=3, hooks=[checkpoint(tmp_path)]
+    )
+    assert_same(restore(tmp_path, jax.vmap(algorithm().init)(keys)), run.state)
+
+
+def test_another_runs_directory_is_refused(saved):
+    directory, run = saved
+    with pytest.raises(ValueError, match=r"without checkpoints from step 3 on, got .* step 12"):
+        train(3, [checkpoint(directory)])
+    assert_same(restore(directory, like()), run.state)
+
+
+def test_no_directory(tmp_path):
+    with pytest.raises(ValueError, match=r"a directory of checkpoints, got .*nowhere"):
+        restore(tmp_path / "nowhere", like())
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_empty_directory(tmp_path):
+    with pytest.raises(ValueError, match=r"a directory of checkpoints, got .* without any"):
+        restore(tmp_path, like())
+
+
+def test_a_step_that_is_not_there(saved):
+    with pytest.raises(ValueError, match=r"a step among \[6, 9, 12\], got 3"):
+        restore(saved[0], like(), step=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"width": 5}, r"params/dense_0/bias is of shape \(5,\), got of shape \(4,\) in"),
+        ({"optimizer": optimizers.sgd}, r"opt_state/.* is nothing, got of shape \(.* in"),
+        ({"optimizer": optimizers.momentum}, r"opt_state/0/trace/dense_0/bias is .*, got nothing"),
+    ],
+)
+def test_another_algorithms_state(saved, options, match):
+    with pytest.raises(ValueError, match=match):
+        restore(saved[0], like(**options))
+
+
+def test_the_same_shapes_in_other_places(saved):
+    state = like()
+    swapped = {**state.params, "dense_0": state.params["dense_1"]}
+    swapped["dense_1"] = state.params["dense_0"]
+    with pytest.raises(ValueError, match=r"params/dense_0/bias is of shape \(3,\), got of .*4"):
+        restore(saved[0], state.replace(params=swapped))
+    renamed = {f"other_{name}": layer for name, layer in state.params.items()}
+    with pytest.raises(ValueError, match=r"params/other_dense_0/bias is .*, got nothing"):
+        restore(saved[0], state.replace(params=renamed))
+
+
+@pytest.mark.parametrize("keep", [0, -1, 1.5, True, "all"])
+def test_keep_is_a_positive_number(tmp_path, keep):
+    with pytest.raises(ValueError, match="keep to be a whole number of at least 1"):
+        checkpoint(tmp_path / "new", keep=keep)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_failing_run_leaves_its_checkpoints(tmp_path):
+    def fail(chunk):
+        raise KeyError("planted")
+
+    with pytest.raises(KeyError, match="planted"):
+        train(6, [checkpoint(tmp_path), fail])
+    assert int(restore(tmp_path, like()).step) == jnp.int32(3)
