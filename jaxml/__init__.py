@@ -49,7 +49,7 @@ __all__ = [
     "training",
 ]
 
-_HOMES = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "types")
+_HOMES: dict[str, str] = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "types")
 _HOMES |= dict.fromkeys(("fit", "fit_many", "full_loss", "supervised"), "training")
 _HOMES |= dict.fromkeys(
     ("analyze", "descend", "escape", "explore", "find_critical_point", "follow", "hessian"),

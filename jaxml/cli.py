@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.py:FUNCTION",
         help="a function of no arguments that returns (loss, params); without it, the staircase",
     )
-    sub.add_argument("--data", help="data set of the staircase (digits)")
+    sub.add_argument("--data", help="data set of the staircase, or a .npz file (digits)")
     sub.add_argument("--hidden", help="hidden widths of the staircase, first:last (3:8)")
     sub.add_argument("--l2", type=float, help="λ in (λ/2)‖θ‖² (1e-3)")
     sub.add_argument("--seeds", type=int, help="networks (8)")
@@ -127,7 +127,7 @@ def _landscape(options: argparse.Namespace) -> int:
 
 def _walk(options: argparse.Namespace) -> int:
     widths = _widths(options.hidden or "3:8")
-    dataset = data.load(options.data or "digits")
+    dataset = _dataset(options.data or "digits")
     given = {name: getattr(options, name) for name in ("l2", "seeds", "steps", "searches")}
     require_sound_backend()
     _out.print(
@@ -203,6 +203,10 @@ def _folder(out: str | None, name: str) -> Iterator[Path]:
         for path in (folder, folder.parent) if out is None else (folder,):
             if not any(path.iterdir()):
                 path.rmdir()
+
+
+def _dataset(name: str) -> data.Dataset:
+    return data.from_npz(name) if name.endswith(".npz") else data.load(name)
 
 
 def _widths(text: str) -> list[int]:

@@ -243,7 +243,7 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
             new_state, metrics = jax.block_until_ready(advance(state, n))
             metrics = {name: np.asarray(value) for name, value in metrics.items()}
             if stop_on_non_finite:
-                _require_finite(metrics, first + done, run(state))
+                _require_finite(metrics, first + done, functools.partial(run, state))
             state, done = new_state, done + n
             records.append(metrics)
             event = Chunk(first + done, first + steps, state, metrics)
@@ -253,7 +253,7 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
     return run(state)
 
 
-def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Run) -> None:
+def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Callable[[], Run]) -> None:
     bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
     first, name = min(((at[0], name) for name, at in bad.items() if at.size), default=(0, None))
     if name is not None:
@@ -262,7 +262,7 @@ def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Run) -> Non
             f"metric {name!r} became {values[first]} at step {done + first + 1} "
             f"(in the window of steps {done + 1} to {done + len(values)}); "
             f"the state after step {done} is kept as `.run` of this error",
-            good,
+            good(),
         )
 
 

@@ -1,12 +1,7 @@
-"""What the tests of the landscape share."""
-
-import sys
-from pathlib import Path
+"""What the tests of the landscape share; tests/problems.py has their losses."""
 
 import jax
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # tests/problems.py
 
 
 @pytest.fixture

@@ -115,6 +115,11 @@ def test_flat_is_a_matter_of_its_tolerance(x64):
         assert found.flat == (factor > 1)
 
 
+def test_what_has_converged_is_not_flat(x64):
+    found = landscape.find_critical_point(slope_and_valley, np.zeros(2), gradient_tolerance=2.0)
+    assert (bool(found.converged), float(found.flatness), bool(found.flat)) == (True, 0, False)
+
+
 @METHODS
 def test_vmap_equals_single_runs(x64, method):
     one = functools.partial(landscape.find_critical_point, himmelblau, method=method, max_steps=50)

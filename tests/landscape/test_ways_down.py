@@ -156,8 +156,10 @@ def test_follow_is_analyze_at_every_point(snapshots, leading):
 
 
 def test_follow_in_float32_has_float32_s_tolerance():
-    followed = landscape.follow(course_saddle, np.zeros((2, 2), np.float32))
+    # at (0, 0) the eigenvalues are -2 and 2, at (1, 1) they are 0 and 4
+    points = np.array([[0, 0], [1, 1]], np.float32)
+    followed = landscape.follow(course_saddle, points)
     assert followed.eigenvalues.dtype == np.float32
-    np.testing.assert_allclose(followed.tolerance, 2 * 1.1920929e-07 * 2)
-    assert followed.index.tolist() == [1, 1]
+    np.testing.assert_allclose(followed.tolerance, 2 * 1.1920929e-07 * np.array([2, 4]), rtol=1e-6)
+    assert followed.index.tolist() == [1, 0]
     assert followed.minimum_ratio.tolist() == [0.5, 0.5]

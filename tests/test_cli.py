@@ -1,0 +1,128 @@
+"""The commands that work; those that are refused are in test_bad_input.py."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import jaxml
+from jaxml import backend
+from jaxml.cli import main, params_sha256
+from jaxml.data import REGISTRY
+from jaxml.training import optimizers, schedules
+
+TRAIN = [
+    "train",
+    "mlp",
+    "--data",
+    "two_spirals",
+    "--hidden",
+    "8",
+    "--activation",
+    "tanh",
+    "--steps",
+    "40",
+]
+
+
+def run(arguments, capsys):
+    code = main(arguments)
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.strip() == f"jaxml {jaxml.__version__}"
+
+
+def test_list_names_everything(capsys):
+    words = run(["list"], capsys).split()
+    assert {*REGISTRY, *optimizers.__all__, *schedules.__all__, "mlp", "newton_mr"} <= set(words)
+
+
+def test_train_ends_with_metrics_and_sha256(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first = run([*TRAIN, "--seed", "3"], capsys).splitlines()
+    assert re.fullmatch(r"test loss \d+\.\d+ accuracy \d+\.\d+", first[-2])
+    assert re.fullmatch(r"sha256 [0-9a-f]{64}", first[-1])
+    assert not list(tmp_path.iterdir())  # nothing is written unasked
+    again = run([*TRAIN, "--seed", "3", "--out", "here"], capsys).splitlines()
+    assert again[-1] == first[-1]
+    other = run([*TRAIN, "--seed", "4"], capsys).splitlines()
+    assert other[-1] != first[-1]
+    # what is on disk is what was reported
+    body = json.loads((tmp_path / "here/metrics.json").read_text())
+    assert f"sha256 {body['params_sha256']}" == first[-1]
+    assert len(body["history"]["loss"]) == body["steps"] == 40
+    with np.load(tmp_path / "here/params.npz", allow_pickle=False) as params:
+        tree = {}
+        for name in params.files:
+            layer, leaf = name.split("/")
+            tree.setdefault(layer, {})[leaf] = params[name]
+    assert params_sha256(tree) == body["params_sha256"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train linear --data linear_teacher --epochs 2 --optimizer sgd --learning-rate 0.1",
+        "train deep_linear --data own.npz --steps 5 --hidden 3,2 --schedule cosine --l2 1e-3",
+    ],
+)
+def test_train_other_data_and_models(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("own.npz", x=rng.normal(size=(40, 2, 2)), y=rng.integers(0, 3, 40))
+    lines = run(arguments.split(), capsys).splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == ["train", "validation", "test", "sha256"]
+
+
+def test_landscape_of_a_small_staircase(iris, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("iris.npz", **iris)
+    command = "landscape --data iris.npz --hidden 1:2 --seeds 3 --steps 300 --searches 4"
+    out = run(command.split(), capsys)
+    assert re.search(r"^ +1 +3 of 3 +0\.\d{4} .* 3 of 3 +(\d+) +\1 ", out, flags=re.MULTILINE)
+    assert "4 searches from the training path: " in out
+    body = json.loads((tmp_path / "runs/landscape-1/critical_points.json").read_text())
+    assert body["arguments"]["widths"] == [1, 2]
+    assert body["data"] == "iris"
+    assert (tmp_path / "runs/landscape-1/report.html").is_file()
+
+
+def test_landscape_of_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "def f(): return lambda p: (1 - p['a'] * p['b']) ** 2, {'a': np.float32(0), 'b': 0.0}\n"
+    )
+    out = run(
+        ["landscape", "own.py:f", "--searches", "3", "--radius", "0.1", "--out", "here"], capsys
+    )
+    assert out.startswith("saddle (certified): loss 1, gradient norm 0.0e+00")
+    assert re.search(r"degenerate, loss \S+e-\d\d", out)
+    points = json.loads((tmp_path / "here/critical_points.json").read_text())["points"]
+    assert points[0]["kind"] == "saddle"
+    assert points[0]["counts"] == {"negative": 1, "within": 0, "positive": 1}
+
+
+def test_doctor(capsys):
+    out = run(["doctor"], capsys)
+    assert "right softmax curvature" in out
+    assert "WRONG" not in out
+
+
+def test_doctor_and_analysis_refuse_a_wrong_backend(monkeypatch, capsys, tmp_path):
+    wrong = backend.Answer("softmax curvature", error=1.2, tolerance=1e-5)
+    monkeypatch.setattr("jaxml.cli.known_answers", lambda platform=None: (wrong,))
+    monkeypatch.setattr(backend, "known_answers", lambda platform=None: (wrong,))
+    assert main(["doctor"]) == 1
+    assert "WRONG softmax curvature" in capsys.readouterr().out
+    assert main(["landscape", "--out", str(tmp_path / "x")]) == 2
+    assert "returns wrong numbers: softmax curvature" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

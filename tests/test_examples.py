@@ -1,0 +1,43 @@
+"""Every example runs as its header says, and shows what the header expects."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+pytestmark = pytest.mark.slow
+
+
+def run(arguments, folder):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart(tmp_path):
+    out = run([EXAMPLES / "quickstart.py", "out.html"], tmp_path)
+    assert "after Adam: not critical" in out
+    assert "polished: minimum (certified)" in out
+    assert (tmp_path / "out.html").stat().st_size > 10_000
+
+
+def test_own_network(tmp_path):
+    target = f"{EXAMPLES / 'own_network.py'}:problem"
+    out = run(["-m", "jaxml.cli", "landscape", target, "--out", "here"], tmp_path)
+    assert "searches from it and around it" in out
+    assert (tmp_path / "here/report.html").is_file()
+    assert (tmp_path / "here/critical_points.json").is_file()
+
+
+def test_no_example_is_left_out():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {"quickstart", "own_network"}
