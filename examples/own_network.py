@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from sklearn.datasets import load_iris
 
 features, labels = load_iris(return_X_y=True)
-features = (features - features.mean(0)) / features.std(0)
+features = jnp.asarray((features - features.mean(0)) / features.std(0))
+labels = jnp.asarray(labels)
 
 
 def loss(params):

@@ -106,7 +106,7 @@ def test_landscape_of_a_file(tmp_path, monkeypatch, capsys):
     )
     assert out.startswith("saddle (certified): loss 1, gradient norm 0.0e+00")
     assert re.search(r"degenerate, loss \S+e-\d\d", out)
-    points = json.loads((tmp_path / "here/critical_points.json").read_text())["points"]
+    points = json.loads((tmp_path / "x/critical_points.json").read_text())["points"]
     assert points[0]["kind"] == "saddle"
     assert points[0]["counts"] == {"negative": 1, "within": 0, "positive": 1}
 

@@ -39,7 +39,16 @@ def check_problem(
     require(callable(loss), "a function loss(params)", type(loss).__name__)
     params = _arrays(params, float64)
     loss = loss if isinstance(loss, Partial) else Partial(loss)
-    jaxpr, out = jax.make_jaxpr(loss, return_shape=True)(params)
+    try:
+        jaxpr, out = jax.make_jaxpr(loss, return_shape=True)(params)
+    except TypeError as error:
+        # jax keeps what it made of a captured numpy array, also across a change of precision
+        if float64 and "int32, int64" in str(error):
+            raise ValueError(
+                "expected a loss whose integer arrays are JAX arrays (jnp.asarray), got numpy "
+                "ones, which jax has taken for int32 before float64 was asked for"
+            ) from error
+        raise
     dtype = jax.tree.leaves(params)[0].dtype
     shapes = jax.tree.map(lambda leaf: leaf.shape, out)
     single = isinstance(out, jax.ShapeDtypeStruct) and out.shape == ()

@@ -71,7 +71,7 @@ def test_a_net_against_finite_differences_of_its_gradient(x64, net):
     ahead = [gradients(x + k * t * jnp.eye(x.size)) for k in (-2, -1, 1, 2)]
     columns = (ahead[0] - 8 * ahead[1] + 8 * ahead[2] - ahead[3]) / (12 * t)  # of order t⁴
     np.testing.assert_allclose(dense, columns, atol=1e-10)
-    np.testing.assert_allclose(dense, jax.hessian(f)(x), atol=1e-15)
+    np.testing.assert_allclose(dense, jax.jit(jax.hessian(f))(x), atol=1e-15)
 
 
 def test_the_product_is_the_matrix_times_the_vector(x64, net):

@@ -67,8 +67,8 @@ def check_that_what_stalls_is_flat(found):
     assert (flat ^ found.converged).all()
     with jax.enable_x64(True):
         ends = jnp.array(found.params[flat])
-        hessians = np.asarray(jax.vmap(jax.hessian(muller_brown))(ends))
-        gradients = np.asarray(jax.vmap(jax.grad(muller_brown))(ends))
+        hessians = np.asarray(jax.jit(jax.vmap(jax.hessian(muller_brown)))(ends))
+        gradients = np.asarray(jax.jit(jax.vmap(jax.grad(muller_brown)))(ends))
     product = np.linalg.norm(np.einsum("nij,nj->ni", hessians, gradients), axis=1)
     size = np.linalg.norm(gradients, axis=1)
     flatness = product / (np.linalg.norm(hessians, ord=2, axis=(1, 2)) * size)
