@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
@@ -217,11 +216,11 @@ def walk(
             wider = training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
             saddles = parallel_map(lambda m, f=wider: embed(f, m, rows, l2), minima)
             params = jax.tree.map(
-                lambda *lanes: jnp.stack(lanes).astype(jnp.float32),
+                lambda *lanes: np.stack(lanes).astype(np.float32),
                 *(saddle.escape.params for saddle in saddles),
             )
-            opt_state = jax.vmap(optimizer.init)(params)
-            state = TrainState(jnp.zeros(seeds, jnp.int32), params, {}, opt_state)
+            opt_state = jax.jit(jax.vmap(optimizer.init))(params)
+            state = TrainState(np.zeros(seeds, np.int32), params, {}, opt_state)
         level = Level(width, np.array(measure.history["step"]), values, minima, saddles)
         levels.append(level)
         on_level(level)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.landscape.operators import block_size, dense_hessian, flatten
-from jaxml.landscape.problem import check_problem, precision
+from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.types import Params
 
 
@@ -54,7 +54,7 @@ def follow(
         params: the points, stacked: what `training.snapshots` kept.
         axes: how many leading axes the stack has: 1 for the snapshots of one run, 2 for those
             of `fit_many` (snapshots, lanes).
-        float64: cast the parameters to float64 and compute in it.
+        float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the dense Hessian may take; half of what is free by default.
 
     Returns:
@@ -79,11 +79,15 @@ def follow(
         f"leading shapes {[np.shape(leaf) for leaf in jax.tree.leaves(params)]}",
     )
     require_sound_backend()
+    float64 = needs_float64(params, float64)
     with precision(float64):
-        flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *np.shape(leaf)[axes:])), params)
+        flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[axes:])), params)
+        for leaf in jax.tree.leaves(flat):
+            bad = np.argwhere(~np.isfinite(leaf))
+            require(bad.size == 0, "finite parameters", f"those of point {bad[:1, :1]}")
         loss, first = check_problem(loss, jax.tree.map(lambda x: x[0], flat), float64=float64)
         block = block_size(loss, first, memory, copies=6)
-        stack = jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), flat, first)
+        stack = jax.tree.map(lambda leaf, one: jnp.asarray(leaf.astype(one.dtype)), flat, first)
         result = jax.device_get(_follow(loss, stack, block))
     return jax.tree.map(lambda array: array.reshape(leading + array.shape[1:]), result)
 

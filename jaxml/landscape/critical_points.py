@@ -23,7 +23,7 @@ from jaxml.landscape.operators import (
     flatten,
     hessian_vector_product,
 )
-from jaxml.landscape.problem import check_problem, precision
+from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.types import Params
 
 METHODS = ("newton", "newton_mr", "gradient_norm")
@@ -86,7 +86,7 @@ def find_critical_point(
             default, 4e-11 in float64 and 2e-5 in float32.
         max_steps: at most so many steps.
         flat_tolerance: see `Search.flat`.
-        float64: cast the parameters to float64 and compute in it.
+        float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the dense Hessian may take; half of what is free by default.
 
     Returns:
@@ -113,6 +113,7 @@ def find_critical_point(
         require(0 < gradient_tolerance < float("inf"), "gradient_tolerance > 0", gradient_tolerance)
     require(0 < flat_tolerance < 1, "flat_tolerance in (0, 1)", flat_tolerance)
     require_sound_backend()
+    float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
         block = block_size(loss, params, memory, copies=6) if method == "newton" else None

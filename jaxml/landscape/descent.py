@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
 from jaxml.landscape.operators import flatten
-from jaxml.landscape.problem import check_problem, precision
+from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.types import Params
 
 
@@ -52,7 +53,7 @@ def descend(
         gradient_tolerance: the gradient norm at which it ends; ε^(2/3) by default. It also ends
             where the line search no longer moves: at the precision of the loss.
         max_steps: at most so many steps.
-        float64: cast the parameters to float64 and compute in it.
+        float64: compute in float64, as is done anyway where a parameter is in it.
 
     Raises:
         ValueError: for a bad loss, bad parameters, as `hessian`, or bad options.
@@ -71,27 +72,33 @@ def descend(
         "a gradient_tolerance of at least 0",
         gradient_tolerance,
     )
+    float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        end, steps, path = _descend(loss, params, gradient_tolerance, max_steps)
-        path = {name: np.asarray(values)[: int(steps) + 1] for name, values in path.items()}
-        last = {name: float(values[-1]) for name, values in path.items()}
-        return Descent(jax.device_get(end), last["loss"], last["gradient_norm"], path)
+        return descend_checked(loss, params, params, gradient_tolerance, max_steps)
+
+
+def descend_checked(
+    loss: Partial, params: Params, origin: Params, tolerance: float | None, max_steps: int
+) -> Descent:
+    """`descend` for a problem that is checked, with the path's distances taken from `origin`."""
+    if tolerance is None:
+        tolerance = default_gradient_tolerance(jax.tree.leaves(params)[0].dtype)
+    end, steps, path = _descend(loss, params, origin, tolerance, max_steps)
+    path = {name: np.asarray(values)[: int(steps) + 1] for name, values in path.items()}
+    last = {name: float(values[-1]) for name, values in path.items()}
+    return Descent(jax.device_get(end), last["loss"], last["gradient_norm"], path)
 
 
 @functools.partial(jax.jit, static_argnames="max_steps")
-def _descend(loss, params, tolerance, max_steps):
+def _descend(loss, params, origin, tolerance, max_steps):
     f, x = flatten(loss, params)
-    if tolerance is None:
-        tolerance = default_gradient_tolerance(x.dtype)
+    start = ravel_pytree(origin)[0]
 
     def measure(y, value, gradient):
         size = jnp.linalg.norm(gradient)
-        return size, {
-            "loss": value,
-            "gradient_norm": size,
-            "distance": jnp.linalg.norm(y - x),
-        }
+        away = jnp.linalg.norm(y - start)
+        return size, {"loss": value, "gradient_norm": size, "distance": away}
 
     end, steps, path = lbfgs(f, x, measure, tolerance, max_steps)
     return ravel_pytree(params)[1](end), steps, path
@@ -122,7 +129,8 @@ def lbfgs(
         The end, the number of steps, and the record, each of shape `(max_steps + 1,)` and NaN
         after the end.
     """
-    optimizer = optax.lbfgs()
+    # a step of a long memory costs little beside a gradient over all data, and saves many of them
+    optimizer = optax.lbfgs(memory_size=int(np.clip(2**26 // x.size, 10, 100)))
 
     def advance(c):
         updates, state = optimizer.update(

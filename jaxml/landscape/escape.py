@@ -11,10 +11,16 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.descent import descend
+from jaxml.landscape.descent import descend_checked
 from jaxml.landscape.exact import analyze
 from jaxml.landscape.operators import flatten
-from jaxml.landscape.problem import check_problem, precision, ravel_host, unravel_host
+from jaxml.landscape.problem import (
+    check_problem,
+    needs_float64,
+    precision,
+    ravel_host,
+    unravel_host,
+)
 from jaxml.types import Params
 
 
@@ -62,7 +68,7 @@ def escape(
             is analysed for it.
         max_steps: steps of the descent at most; 0 ends at the line search's point.
         gradient_tolerance: the gradient norm at which the descent ends; ε^(2/3) by default.
-        float64: cast the parameters to float64 and compute in it.
+        float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the analysis may take, see `analyze`.
 
     Returns:
@@ -90,14 +96,13 @@ def escape(
             f"none: lowest eigenvalue {point.eigenvalues[0]:.3g}, tolerance {point.tolerance:.1e}",
         )
         direction = point.descent
+    float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        same = jax.tree.structure(direction) == jax.tree.structure(params)
-        require(
-            same, f"a direction like {jax.tree.structure(params)}", jax.tree.structure(direction)
-        )
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(direction)]
+        expected = [leaf.shape for leaf in jax.tree.leaves(params)]
+        require(shapes == expected, f"a direction with leaves of shapes {expected}", shapes)
         v, x = ravel_host(direction), ravel_host(params)
-        require(v.size == x.size, f"a direction of {x.size} numbers", v.size)
         length = float(np.linalg.norm(v))
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
@@ -110,7 +115,7 @@ def escape(
         left = unravel_host(params, x + distance * unit)
         way = {name: [before[name], after[name]] for name in before}
         if max_steps:
-            below = descend(loss, left, gradient_tolerance=gradient_tolerance, max_steps=max_steps)
+            below = descend_checked(loss, left, params, gradient_tolerance, max_steps)
             for name, values in way.items():
                 values.extend(below.path[name][1:])
             left = below.params
@@ -136,17 +141,16 @@ def _line_search(loss, params, unit):
         The signed distance, and the measures at the start and at the end.
     """
     f, x = flatten(loss, params)
-    value = f(x)
     scale = jnp.maximum(1, jnp.linalg.norm(x))
-    distances = scale * 2.0 ** jnp.arange(-20, 3.5, 0.5, dtype=x.dtype)
-    ceiling = value - 10 * jnp.finfo(x.dtype).eps * jnp.maximum(1, abs(value))
+    distances = scale * jnp.append(0, 2.0 ** jnp.arange(-20, 3.5, 0.5, dtype=x.dtype))
 
     def first_minimum(sense):
         losses = jax.lax.map(lambda t: f(x + sense * t * unit), distances)
+        epsilon = jnp.finfo(x.dtype).eps
+        ceiling = losses[0] - 10 * epsilon * jnp.maximum(1, abs(losses[0]))
         following = jnp.append(losses[1:], jnp.inf)
         best = jnp.argmax((losses < ceiling) & ~(following < losses))
-        falls = losses[best] < ceiling
-        return jnp.where(falls, losses[best], jnp.inf), jnp.where(falls, sense * distances[best], 0)
+        return losses[best], sense * distances[best]  # the start itself where none falls
 
     losses, ends = jax.lax.map(first_minimum, jnp.array([1.0, -1.0], x.dtype))
     distance = ends[jnp.argmin(losses)]

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
-from jaxml.landscape.problem import check_problem
+from jaxml.landscape.problem import check_problem, needs_float64, precision, trace
 from jaxml.types import Params
 
 # columns formed together: on CPU a few stay in the cache, an accelerator wants them all at once
@@ -48,11 +48,12 @@ def hessian(
         loss: `params -> scalar`, twice differentiable by JAX. A `jax.tree_util.Partial` that
             carries its data, such as `training.full_loss` returns, is compiled once for all data
             of one shape.
-        params: a pytree of arrays of one dtype, float32 or float64.
+        params: a pytree of arrays, float32 or float64; float64 where any of them is.
         memory: bytes that `dense()` may take; half of what is free by default.
 
     Returns:
-        An operator; nothing is computed before one of its functions is called.
+        An operator; nothing is computed before one of its functions is called. In float64
+        outside `jax.enable_x64(True)` their results are numpy arrays.
 
     Raises:
         ValueError: if the loss is no scalar function or does not depend on the parameters; if the
@@ -70,13 +71,24 @@ def hessian(
         >>> operator.matvec(jnp.array([1.0, 0.0])).tolist()
         [0.0, -2.0]
     """
-    loss, params = check_problem(loss, params)
-    flat, unravel = ravel_pytree(params)
+    entered = needs_float64(params, False) and not jax.config.read("jax_enable_x64")
+    with precision(entered):
+        loss, params = check_problem(loss, params, float64=needs_float64(params, False))
 
-    def dense():
-        return _dense(loss, params, block_size(loss, params, memory))
+    def hosted(function):
+        def call(*arguments):
+            with precision(entered):
+                result = function(*arguments)
+                return jax.device_get(result) if entered else result
 
-    return SymmetricOperator(lambda v: _matvec(loss, params, v), dense, flat.size, unravel)
+        return call
+
+    return SymmetricOperator(
+        matvec=hosted(lambda vector: _matvec(loss, params, vector)),
+        dense=hosted(lambda: _dense(loss, params, block_size(loss, params, memory))),
+        size=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        unravel=hosted(lambda vector: ravel_pytree(params)[1](jnp.asarray(vector))),
+    )
 
 
 @jax.jit
@@ -143,7 +155,7 @@ def block_size(loss: Callable, params: Params, memory: int | None = None, copies
     leaves = jax.tree.leaves(params)
     n, itemsize = sum(leaf.size for leaf in leaves), leaves[0].dtype.itemsize
     # an upper bound of what one product keeps alive: every intermediate value, and its tangent
-    column = 2 * _intermediate_bytes(jax.make_jaxpr(loss)(params).jaxpr)
+    column = 2 * _intermediate_bytes(trace(loss, params).jaxpr.jaxpr)
     bound = available_memory() // 2 if memory is None else memory
     needed = copies * n * n * itemsize + 2 * column
     require(

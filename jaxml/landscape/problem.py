@@ -16,31 +16,37 @@ from jaxml.checks import require
 from jaxml.types import Params
 
 
+def needs_float64(params: Params, float64: bool) -> bool:
+    """Whether to compute in float64: asked for, or the dtype of a parameter already."""
+    dtypes = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(params)]
+    return float64 or any(str(dtype).endswith("float64") for dtype in dtypes)
+
+
 def precision(float64: bool) -> contextlib.AbstractContextManager:
-    """The context in which float64 arrays exist, if they are asked for."""
+    """The context in which float64 arrays exist, if they are needed."""
     return jax.enable_x64(True) if float64 else contextlib.nullcontext()
 
 
 def check_problem(
-    loss: Callable[[Params], Any], params: Params, *, float64: bool = False
+    loss: Callable[[Params], Any], params: Params, *, float64: bool
 ) -> tuple[Partial, Params]:
-    """The loss as a pytree and the parameters as JAX arrays.
+    """The loss as a pytree and the parameters as JAX arrays of one dtype.
 
     Args:
         loss: `params -> scalar`.
         params: a pytree of arrays from any library (numpy, JAX, PyTorch).
-        float64: cast the parameters to float64; the caller is within `jax.enable_x64(True)`.
+        float64: `needs_float64`; the caller is within `precision(float64)`.
 
     Raises:
         ValueError: if the loss is not a function, does not return one floating-point number,
             does not depend on the parameters, or stays in float32 on float64 parameters; if a
-            parameter is not floating point, not finite, or of another dtype than the rest.
+            parameter is not float32 or float64, or not finite.
     """
     require(callable(loss), "a function loss(params)", type(loss).__name__)
-    params = _arrays(params, float64)
+    params = _arrays(params, jnp.float64 if float64 else jnp.float32)
     loss = loss if isinstance(loss, Partial) else Partial(loss)
     try:
-        jaxpr, out = jax.make_jaxpr(loss, return_shape=True)(params)
+        traced = trace(loss, params)
     except TypeError as error:
         # jax keeps what it made of a captured numpy array, also across a change of precision
         if float64 and "int32, int64" in str(error):
@@ -49,16 +55,26 @@ def check_problem(
                 "ones, which jax has taken for int32 before float64 was asked for"
             ) from error
         raise
-    dtype = jax.tree.leaves(params)[0].dtype
-    shapes = jax.tree.map(lambda leaf: leaf.shape, out)
-    single = isinstance(out, jax.ShapeDtypeStruct) and out.shape == ()
+    leaves, dtype = jax.tree.leaves(params), jax.tree.leaves(params)[0].dtype
+    shapes = [leaf.shape for leaf in jax.tree.leaves(traced.out_info)]
+    single = shapes == [()] and jax.tree.structure(traced.out_info).num_nodes == 1
     require(single, "a loss that returns one number", f"outputs of shapes {shapes}")
-    require(out.dtype == dtype, f"a loss in {dtype}, as its parameters", f"one in {out.dtype}")
-    require(_depends(jaxpr.jaxpr), "a loss that depends on the parameters", "a constant one")
+    kind = jax.tree.leaves(traced.out_info)[0].dtype
+    require(kind == dtype, f"a loss in {dtype}, as its parameters", f"one in {kind}")
+    depends = _depends(traced.jaxpr.jaxpr, len(leaves))
+    require(depends, "a loss that depends on the parameters", "a constant one")
     return loss, params
 
 
-def _arrays(params: Params, float64: bool) -> Params:
+_call = jax.jit(lambda loss, params: loss(params))
+
+
+def trace(loss: Callable, params: Params) -> Any:
+    """The traced loss; jax keeps it, so that the next call for these shapes costs nothing."""
+    return _call.trace(loss, params)
+
+
+def _arrays(params: Params, dtype: Any) -> Params:
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     require(len(leaves) > 0, "parameters", "a pytree without leaves")
     arrays = []
@@ -68,18 +84,14 @@ def _arrays(params: Params, float64: bool) -> Params:
             leaf = leaf.detach().cpu().numpy()  # noqa: PLW2901
         numeric = isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int)
         require(numeric, f"an array as {name}", f"{type(leaf).__name__} (leave it out of params)")
-        array = jnp.asarray(leaf)
-        require(
-            array.dtype in (jnp.float32, jnp.float64),
-            f"float32 or float64 in {name}",
-            f"{array.dtype}",
-        )
-        if not isinstance(array, Tracer):
-            bad = int((~jnp.isfinite(array)).sum())
+        # in numpy where it can be: jax would compile each of these operations for each shape
+        array = leaf if isinstance(leaf, Tracer) else np.asarray(leaf)
+        floating = array.dtype in (np.float32, np.float64)
+        require(floating, f"float32 or float64 in {name}", f"{array.dtype}")
+        if isinstance(array, np.ndarray):
+            bad = int((~np.isfinite(array)).sum())
             require(bad == 0, f"finite values in {name}", f"{bad} of {array.size} that are not")
-        arrays.append(array.astype(jnp.float64) if float64 else array)
-    dtypes = sorted({str(array.dtype) for array in arrays})
-    require(len(dtypes) == 1, "parameters of one dtype", " and ".join(dtypes))
+        arrays.append(jnp.asarray(array.astype(dtype)))
     require(sum(array.size for array in arrays) > 0, "at least one parameter", "empty arrays")
     return jax.tree_util.tree_unflatten(structure, arrays)
 
@@ -103,9 +115,9 @@ def ravel_host(tree: Params) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(tree))])
 
 
-def _depends(jaxpr: Any) -> bool:
-    """Whether the output of a traced function can be reached from its inputs."""
-    reached = set(jaxpr.invars)
+def _depends(jaxpr: Any, inputs: int) -> bool:
+    """Whether the output of a traced function can be reached from its last inputs."""
+    reached = set(jaxpr.invars[-inputs:])
     for equation in jaxpr.eqns:
         if any(not hasattr(v, "val") and v in reached for v in equation.invars):
             reached.update(equation.outvars)

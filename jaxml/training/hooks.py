@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml.checks import require, require_choice, require_positive_int
@@ -34,6 +35,7 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
             TextColumn("{task.fields[shown]}"),
             TimeRemainingColumn(),
             transient=True,
+            disable=not get_console().is_terminal,
         )
         self._task = self._bar.add_task(description, total=None, shown="")
 
