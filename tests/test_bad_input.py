@@ -110,7 +110,7 @@ TABLE = {
     "escape from a minimum": (lambda: landscape.escape(bowl, W * 0), "direction of descent"),
     "direction of another size": (
         lambda: landscape.escape(bowl, W, direction=np.ones(3)),
-        "2 numbers, got 3",
+        r"\(2,\), got \(3,\)",
     ),
     "Hessian beyond memory": (
         lambda: landscape.hessian(bowl, W, memory=10).dense(),

@@ -99,9 +99,9 @@ def escape(
     float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(direction)]
-        expected = [leaf.shape for leaf in jax.tree.leaves(params)]
-        require(shapes == expected, f"a direction with leaves of shapes {expected}", shapes)
+        shapes = jax.tree.map(np.shape, (direction, params))
+        alike = jax.tree.structure(direction) == jax.tree.structure(params)
+        require(alike and shapes[0] == shapes[1], f"a direction of shapes {shapes[1]}", shapes[0])
         v, x = ravel_host(direction), ravel_host(params)
         length = float(np.linalg.norm(v))
         require(0 < length < np.inf, "a direction of finite length above 0", length)

@@ -56,8 +56,8 @@ def check_problem(
             ) from error
         raise
     leaves, dtype = jax.tree.leaves(params), jax.tree.leaves(params)[0].dtype
-    shapes = [leaf.shape for leaf in jax.tree.leaves(traced.out_info)]
-    single = shapes == [()] and jax.tree.structure(traced.out_info).num_nodes == 1
+    shapes = jax.tree.map(lambda leaf: leaf.shape, traced.out_info)
+    single = shapes == () and jax.tree.leaves(traced.out_info) != []
     require(single, "a loss that returns one number", f"outputs of shapes {shapes}")
     kind = jax.tree.leaves(traced.out_info)[0].dtype
     require(kind == dtype, f"a loss in {dtype}, as its parameters", f"one in {kind}")
@@ -84,10 +84,11 @@ def _arrays(params: Params, dtype: Any) -> Params:
             leaf = leaf.detach().cpu().numpy()  # noqa: PLW2901
         numeric = isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int)
         require(numeric, f"an array as {name}", f"{type(leaf).__name__} (leave it out of params)")
+        kind = getattr(leaf, "dtype", np.dtype(type(leaf)))
+        floating = kind in (np.float32, np.float64)
+        require(floating, f"float32 or float64 in {name}", f"{kind}")
         # in numpy where it can be: jax would compile each of these operations for each shape
         array = leaf if isinstance(leaf, Tracer) else np.asarray(leaf)
-        floating = array.dtype in (np.float32, np.float64)
-        require(floating, f"float32 or float64 in {name}", f"{array.dtype}")
         if isinstance(array, np.ndarray):
             bad = int((~np.isfinite(array)).sum())
             require(bad == 0, f"finite values in {name}", f"{bad} of {array.size} that are not")

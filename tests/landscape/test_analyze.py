@@ -10,6 +10,7 @@ from problems import classifier_data, polynomial, quadratic, tanh_classifier, ta
 from jaxml import landscape
 from jaxml.data.surfaces import himmelblau
 
+MIXED = {"a": np.full(2, 0.1), "b": np.float32(0.5)}
 EPSILON = {np.float32: 1.1920929e-07, np.float64: 2.220446049250313e-16}
 
 
@@ -209,3 +210,20 @@ def test_a_certificate_holds(x64):
     assert certified > 80
     assert refused > 80
     assert wrong_below > 20
+
+
+@pytest.mark.parametrize(
+    "function", [landscape.analyze, landscape.descend, landscape.find_critical_point]
+)
+def test_float64_parameters_are_honoured_outside_float64_mode(function):
+    """No digit is lost between a search in float64 and the analysis of its end."""
+    result = function(lambda w: ((w["a"] - 1) ** 2).sum() + w["b"] ** 2, MIXED)
+    assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(result.params))
+
+
+def test_the_operator_honours_float64():
+    operator = landscape.hessian(lambda w: (w["a"] ** 4).sum() + w["b"] ** 2, MIXED)
+    exact = np.diag([12 * 0.1**2, 12 * 0.1**2, 2])
+    assert operator.dense().dtype == np.float64
+    np.testing.assert_allclose(operator.dense(), exact, rtol=1e-15)
+    np.testing.assert_allclose(operator.matvec(np.ones(3)), exact.sum(1), rtol=1e-15)

@@ -45,7 +45,7 @@ def test_bad_losses(function, bad, match):
 BAD_PARAMS = {
     "empty": ({}, "parameters, got a pytree without leaves"),
     "no numbers": (np.zeros((0, 3), np.float32), "at least one parameter, got empty arrays"),
-    "integers": ({"a": W, "n": np.arange(2)}, r"float32 or float64 in params\['n'\], got int32"),
+    "integers": ({"a": W, "n": np.arange(2)}, r"float32 or float64 in params\['n'\], got int64"),
     "half": ([np.ones(2, np.float16)], r"float32 or float64 in params\[0\], got float16"),
     "complex": (np.ones(2, np.complex64), "float32 or float64 in params, got complex64"),
     "NaN": ([W, np.array([1, np.nan], np.float32)], r"finite values in params\[1\], got 1 of 2"),
@@ -63,9 +63,7 @@ def test_bad_params(function, bad, match):
         function(loss, bad)
 
 
-def test_mixed_dtypes_and_losses_that_stay_in_float32(x64):
-    with pytest.raises(ValueError, match="parameters of one dtype, got float32 and float64"):
-        analyze(loss, {"a": W, "b": np.ones(2)})
+def test_losses_that_stay_in_float32(x64):
     with pytest.raises(ValueError, match="a loss in float64, as its parameters, got one in float3"):
         analyze(lambda w: loss(w.astype(jnp.float32)), np.ones(2))
 
@@ -120,11 +118,11 @@ BAD_CALLS = {
     "escape's steps": (lambda: escape(loss, W, max_steps=-1), "max_steps of at least 0, got -1"),
     "direction's structure": (
         lambda: escape(loss, W, direction={"w": W}),
-        r"a direction like PyTreeDef\(\*\), got PyTreeDef\(\{'w': \*\}\)",
+        r"a direction of shapes \(2,\), got \{'w': \(2,\)\}",
     ),
     "direction's size": (
         lambda: escape(loss, W, direction=np.ones(3)),
-        "a direction of 2 numbers, got 3",
+        r"a direction of shapes \(2,\), got \(3,\)",
     ),
     "zero direction": (
         lambda: escape(loss, W, direction=0 * W),

@@ -137,6 +137,7 @@ def test_memory_bound_names_what_it_needs_and_the_alternative():
 
 
 def test_block_size_respects_the_bound():
+    @Partial
     def loss(w):  # 1,000 intermediate numbers for 10 parameters
         return jnp.tanh(jnp.outer(jnp.ones(100), w)).sum()
 
