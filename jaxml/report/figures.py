@@ -60,7 +60,7 @@ def staircase(result: Staircase) -> Figure:
         for seed, point in enumerate(level.minima):
             first = level is result.levels[0] and seed == 0
             ax.plot(
-                place(end, seed), point.loss, "o", ms=5, color=_MINIMUM, zorder=4,
+                place(end, seed), point.loss, "o", ms=4, color=_MINIMUM, zorder=6,
                 label="minimum, polished" if first else None,
             )  # fmt: skip
         for seed, saddle in enumerate(level.saddles):
@@ -76,7 +76,7 @@ def staircase(result: Staircase) -> Figure:
         ax.text((begin + end) / 2, 0.99, f"width {level.width}", ha="center", va="top",
                 transform=ax.get_xaxis_transform(), fontsize=8, color="#444444")  # fmt: skip
         begin = end
-    ax.set(yscale="log", xlabel="step", ylabel="objective (loss + L2)", xlim=(0, begin * 1.01))
+    ax.set(yscale="log", xlabel="step", ylabel="objective (loss + L2)", xlim=(0, begin * 1.02))
     top = np.nanmax(result.levels[0].losses)
     ax.set_ylim(0.9 * min(p.loss for p in result.levels[-1].minima), 1.6 * top)
     ax.legend(loc="lower left", frameon=False, fontsize=9)
