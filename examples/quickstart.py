@@ -16,9 +16,7 @@ digits = data.load("digits")
 model = nn.mlp([64, 8, 10], activation="tanh")
 print(nn.summary(model))
 
-algorithm = training.supervised(
-    model, losses.softmax_cross_entropy, optimizers.adam(1e-2), l2=1e-3
-)
+algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(1e-2), l2=1e-3)
 run = training.fit(
     algorithm,
     digits.train,

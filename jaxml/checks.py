@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def require(condition: bool, expected: str, got: Any) -> None:
+def require(condition: Any, expected: str, got: Any) -> None:
     """Raise `ValueError("expected …, got …")` unless the condition holds."""
     if not condition:
         raise ValueError(f"expected {expected}, got {got}")

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
@@ -23,7 +22,7 @@ from jaxml.landscape.operators import (
     flatten,
     hessian_vector_product,
 )
-from jaxml.landscape.problem import check_problem, needs_float64, precision
+from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision
 from jaxml.types import Params
 
 METHODS = ("newton", "newton_mr", "gradient_norm")
@@ -48,13 +47,13 @@ class Search:
     """
 
     params: Any
-    loss: Float[Array, "*starts"]
-    gradient_norm: Float[Array, "*starts"]
-    converged: Bool[Array, "*starts"]
-    flat: Bool[Array, "*starts"]
-    flatness: Float[Array, "*starts"]
-    steps: Int[Array, "*starts"]
-    path: dict[str, Float[Array, "*starts steps"]]
+    loss: Any
+    gradient_norm: Any
+    converged: Any
+    flat: Any
+    flatness: Any
+    steps: Any
+    path: dict[str, Any]
 
 
 def find_critical_point(
@@ -114,13 +113,13 @@ def find_critical_point(
     require(0 < flat_tolerance < 1, "flat_tolerance in (0, 1)", flat_tolerance)
     require_sound_backend()
     float64 = needs_float64(params, float64)
+    leaves = leaves_float64(float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
         block = block_size(loss, params, memory, copies=6) if method == "newton" else None
         found = _search(loss, params, method, gradient_tolerance, max_steps, flat_tolerance, block)
-        # float64 arrays of JAX are of no use once its float64 mode is left
         traced = isinstance(found.loss, Tracer)
-        return jax.device_get(found) if float64 and not traced else found
+        return jax.device_get(found) if leaves and not traced else found
 
 
 @functools.partial(jax.jit, static_argnames=("method", "max_steps", "block"))

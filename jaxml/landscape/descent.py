@@ -113,7 +113,7 @@ def lbfgs(
     f: Callable,
     x: Float[Array, " size"],
     measure: Callable,
-    tolerance: float,
+    tolerance: float | Array,
     max_steps: int,
 ) -> tuple[Float[Array, " size"], Array, dict[str, Array]]:
     """Minimise `f` from `x` until a size is below the tolerance; traceable.

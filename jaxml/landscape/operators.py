@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
-from jaxml.landscape.problem import check_problem, needs_float64, precision, trace
+from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision, trace
 from jaxml.types import Params
 
 # columns formed together: on CPU a few stay in the cache, an accelerator wants them all at once
@@ -71,15 +71,16 @@ def hessian(
         >>> operator.matvec(jnp.array([1.0, 0.0])).tolist()
         [0.0, -2.0]
     """
-    entered = needs_float64(params, False) and not jax.config.read("jax_enable_x64")
-    with precision(entered):
-        loss, params = check_problem(loss, params, float64=needs_float64(params, False))
+    float64 = needs_float64(params, False)
+    leaves = leaves_float64(float64)
+    with precision(float64):
+        loss, params = check_problem(loss, params, float64=float64)
 
     def hosted(function):
         def call(*arguments):
-            with precision(entered):
+            with precision(float64):
                 result = function(*arguments)
-                return jax.device_get(result) if entered else result
+                return jax.device_get(result) if leaves else result
 
         return call
 

@@ -22,6 +22,12 @@ def needs_float64(params: Params, float64: bool) -> bool:
     return float64 or any(str(dtype).endswith("float64") for dtype in dtypes)
 
 
+def leaves_float64(float64: bool) -> bool:
+    """Whether float64 mode ends with `precision(float64)`: its JAX arrays are of no use then."""
+    config: Any = jax.config  # its settings are made at run time
+    return float64 and not config.jax_enable_x64
+
+
 def precision(float64: bool) -> contextlib.AbstractContextManager:
     """The context in which float64 arrays exist, if they are needed."""
     return jax.enable_x64(True) if float64 else contextlib.nullcontext()
@@ -97,7 +103,7 @@ def _arrays(params: Params, dtype: Any) -> Params:
     return jax.tree_util.tree_unflatten(structure, arrays)
 
 
-def unravel_host(like: Params, vectors: np.ndarray) -> Params:
+def unravel_host(like: Params, vectors: np.ndarray | jax.Array) -> Params:
     """Flat vectors as numpy pytrees shaped like the parameters, with the vectors' leading axes.
 
     The order is that of `jax.flatten_util.ravel_pytree`; no XLA program is compiled for it.

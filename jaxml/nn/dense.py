@@ -207,7 +207,7 @@ class _Dense(linen.Module):
     dtype: Any = None
 
     @linen.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Any, *, train: bool) -> jax.Array:
         inputs, shape = self.widths[0], jnp.shape(x)
         if shape[-1:] != (inputs,):
             raise ValueError(f"{self.name} expects inputs of shape (..., {inputs}), got {shape}")
