@@ -30,8 +30,7 @@ print("test", training.evaluate(model, run.state, digits.test, {"accuracy": metr
 loss = training.full_loss(algorithm, run.state, digits.train)  # params -> scalar
 print("after Adam:", landscape.analyze(loss, run.state.params, float64=True))
 
-below = landscape.descend(loss, run.state.params, float64=True, max_steps=5_000)
-point = landscape.analyze(loss, below.params, float64=True)
+point = landscape.find_minimum(loss, run.state.params)
 print("polished:", point)
 
 if len(sys.argv) > 1:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         escape,
         explore,
         find_critical_point,
+        find_minimum,
         follow,
         hessian,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "escape",
     "explore",
     "find_critical_point",
+    "find_minimum",
     "fit",
     "fit_many",
     "follow",
@@ -52,7 +54,16 @@ __all__ = [
 _HOMES: dict[str, str] = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "types")
 _HOMES |= dict.fromkeys(("fit", "fit_many", "full_loss", "supervised"), "training")
 _HOMES |= dict.fromkeys(
-    ("analyze", "descend", "escape", "explore", "find_critical_point", "follow", "hessian"),
+    (
+        "analyze",
+        "descend",
+        "escape",
+        "explore",
+        "find_critical_point",
+        "find_minimum",
+        "follow",
+        "hessian",
+    ),
     "landscape",
 )
 

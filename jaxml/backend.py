@@ -130,10 +130,9 @@ def require_sound_backend() -> None:
 def parallel_map(function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
     """The function of each item, in as many threads as there are cores.
 
-    For host loops around compiled work on small networks: one of XLA's CPU programs keeps one
-    core busy, and under `vmap` a `while_loop` with a Hessian in it runs every branch for every
-    lane. Eight L-BFGS runs on 610 parameters took 4.5 s one after another, 2.3 s in two threads
-    and 9.9 s under `vmap`, on two cores.
+    For host loops around compiled work on small networks. Most of XLA's CPU programs for them keep
+    one core busy, so that threads are faster than one after another; `vmap` is slower than either,
+    because a mapped `while_loop` runs every branch, for as long as its longest lane takes.
 
     JAX's context managers hold for the thread that enters them; the precision (`enable_x64`,
     `default_matmul_precision`) and device of the caller are carried over to the others.

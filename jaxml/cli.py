@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="jaxml", description=jaxml.__doc__)
+    parser = _Parser(prog="jaxml", description=_first_line(jaxml))
     parser.add_argument("--version", action="version", version=f"jaxml {jaxml.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--l2", type=float, help="λ in (λ/2)‖θ‖² (1e-3)")
     sub.add_argument("--seeds", type=int, help="networks (8)")
     sub.add_argument("--steps", type=int, help="training steps at each width (1000)")
-    sub.add_argument("--searches", type=int, help="searches for critical points (32; 16)")
+    sub.add_argument("--searches", type=int, help="searches (32, or 16 of your own)")
     sub.add_argument("--radius", type=float, help="of the searches around your own point (0.3)")
     sub.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     sub.add_argument("--out", help="a new folder for the report (runs/landscape-N)")

@@ -31,7 +31,6 @@ from jaxml.types import Algorithm, Batch, Params, TrainState
 
 _BATCH_SIZE = 128
 _LEARNING_RATE = 1e-2
-_ROUNDS = 3  # how often a descent that ended at a saddle is sent on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +206,7 @@ def walk(
         if not np.isfinite(values).all():
             raise FloatingPointError(f"training at width {width} diverged; try a smaller l2")
         trained = [_lane(run.state.params, s) for s in range(seeds)]
-        minima = parallel_map(lambda p, f=objective: polish(f, p), trained)
+        minima = parallel_map(lambda p, f=objective: landscape.find_minimum(f, p), trained)
         if along is None:
             along = _along(objective, kept, seeds, searches)
         saddles: list[Saddle] = []
@@ -247,27 +246,6 @@ def _lane(tree: Any, lane: int) -> Any:
 def _lane_losses(objective: Partial) -> Callable[[TrainState], dict[str, Any]]:
     lanes = jax.jit(lambda f, params: jax.vmap(f)(params))
     return lambda state: {"loss": np.asarray(lanes(objective, state.params))}
-
-
-def polish(loss: Partial, params: Params) -> Analysis:
-    """A minimum near a trained network, by L-BFGS in float64, and its analysis.
-
-    A descent that ends at a saddle leaves it and goes on.
-
-    Args:
-        loss: `params -> scalar`.
-        params: where to start.
-    """
-    point = None
-    for _ in range(_ROUNDS):
-        below = landscape.descend(loss, params, float64=True, max_steps=5000)
-        point = landscape.analyze(loss, below.params, float64=True)
-        if point.descent is None:
-            break
-        way = landscape.escape(loss, point.params, direction=point.descent, float64=True)
-        params = way.params
-    assert point is not None
-    return point
 
 
 def add_dead_unit(params: Params) -> Params:

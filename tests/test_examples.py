@@ -33,7 +33,10 @@ def test_quickstart(tmp_path):
 def test_own_network(tmp_path):
     target = f"{EXAMPLES / 'own_network.py'}:problem"
     out = run(["-m", "jaxml.cli", "landscape", target, "--out", "here"], tmp_path)
+    assert out.startswith("not critical: ")
     assert "searches from it and around it" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert {"minimum", "saddle"} <= {words[0] for words in rows if words}
     assert (tmp_path / "here/report.html").is_file()
     assert (tmp_path / "here/critical_points.json").is_file()
 

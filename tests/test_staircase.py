@@ -84,7 +84,8 @@ def test_explore(explored):
     saddle = next(p for p in explored.distinct if p.kind == "saddle")
     np.testing.assert_allclose(saddle.eigenvalues, [-2, 2], atol=1e-9)
     way, end = explored.escapes[explored.distinct.index(saddle)]
-    assert way.loss < 1e-12
+    assert way.loss < saddle.loss
+    assert end.loss < 1e-12
     assert end.kind == "degenerate"
     assert end.descent is None
     assert len(explored.found) == 5

@@ -8,7 +8,7 @@ from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
 from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
-from jaxml.landscape.exploring import Exploration, Found, explore, search_from
+from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
 from jaxml.landscape.operators import SymmetricOperator, hessian
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "escape",
     "explore",
     "find_critical_point",
+    "find_minimum",
     "follow",
     "hessian",
     "search_from",

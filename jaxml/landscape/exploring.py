@@ -11,6 +11,7 @@ import numpy as np
 from jaxml.backend import parallel_map
 from jaxml.checks import require_positive_int
 from jaxml.landscape.critical_points import Search, find_critical_point
+from jaxml.landscape.descent import descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, analyze
 from jaxml.landscape.problem import ravel_host, unravel_host
@@ -45,14 +46,16 @@ class Exploration:
         point: the analysis of the given point.
         found: where the searches ended.
         distinct: the different critical points among those, by increasing loss.
-        escapes: for each of `distinct` with a direction of descent, the way out and the analysis
-            of its end, by position in `distinct`.
+        escapes: for each of `distinct` with a direction of descent, the line search out of it and
+            the minimum below, by position in `distinct`.
+        config: the arguments, as plain values.
     """
 
     point: Analysis
     found: list[Found]
     distinct: list[Analysis]
     escapes: dict[int, tuple[Escape, Analysis]]
+    config: dict[str, Any]
 
 
 def search_from(
@@ -76,6 +79,45 @@ def search_from(
         return Found(search, analyze(loss, search.params, float64=True))
 
     return parallel_map(one, starts)
+
+
+def find_minimum(
+    loss: Callable[[Params], Any], params: Params, *, max_steps: int = 5000, rounds: int = 5
+) -> Analysis:
+    """Descend to a critical point from which no descent is found, and analyse it, in float64.
+
+    L-BFGS converges to a saddle where the start lies on its stable manifold, which a symmetry of
+    the network suffices for; such a saddle is left, and the descent goes on.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable; see `hessian`.
+        params: where to start.
+        max_steps: of each descent.
+        rounds: descents at most.
+
+    Returns:
+        The analysis of the end: its `kind` says what was reached.
+
+    Raises:
+        ValueError: as `analyze`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> find_minimum(lambda w: (1 - w[0] * w[1]) ** 2, jnp.array([1.0, -1.0])).loss < 1e-15
+        True
+    """
+
+    def bottom(start: Params) -> Analysis:
+        below = descend(loss, start, float64=True, max_steps=max_steps)
+        return analyze(loss, below.params, float64=True)
+
+    point = bottom(params)
+    for _ in range(require_positive_int("rounds", rounds) - 1):
+        if point.descent is None:
+            break
+        way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=True)
+        point = bottom(way.params)
+    return point
 
 
 def explore(
@@ -116,12 +158,13 @@ def explore(
     distinct = _distinct([f.point for f in found if f.point is not None])
 
     def leave(analysis: Analysis) -> tuple[Escape, Analysis]:
-        way = escape(loss, analysis.params, direction=analysis.descent, float64=True)
-        return way, analyze(loss, way.params, float64=True)
+        way = escape(loss, analysis.params, direction=analysis.descent, max_steps=0, float64=True)
+        return way, find_minimum(loss, way.params)
 
     leaving = [i for i, analysis in enumerate(distinct) if analysis.descent is not None]
     ways = parallel_map(lambda i: leave(distinct[i]), leaving)
-    return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)))
+    config = {"searches": searches, "radius": radius, "seed": seed, "max_steps": max_steps}
+    return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)), config)
 
 
 def _around(params: Params, count: int, radius: float, seed: int) -> list[Params]:

@@ -159,7 +159,7 @@ def _exploration(result: Exploration) -> tuple[str, list[str]]:
     parts += [
         "<h2>Critical points around it</h2><p>From the point and from random points around it, by "
         "Newton-MR on the gradient norm in float64; saddles are left along their lowest "
-        "eigenvector and descended from.</p>",
+        "eigenvector, down to a minimum.</p>",
         _table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
     ]
     if result.distinct:

@@ -116,11 +116,12 @@ def _exploration(result: Exploration) -> dict[str, Any]:
             way, end = result.escapes[i]
             about |= {
                 "escape_distance": way.distance,
-                "escape_loss": way.loss,
+                "escape_loss": end.loss,
                 "escape_kind": end.kind,
             }
         points.append(_point(point, **about))
-    return {"points": points, "searches": [_search(f) for f in result.found]}
+    searches = [_search(f) for f in result.found]
+    return {"arguments": result.config, "points": points, "searches": searches}
 
 
 def _search(found: Any) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def exploration_rows(result: Exploration) -> tuple[list[str], list[list[str]]]:
     for i, point in enumerate(result.distinct):
         leads = ""
         if i in result.escapes:
-            way, end = result.escapes[i]
-            leads = f"{end.kind}, loss {way.loss:.6g}"
+            _, end = result.escapes[i]
+            leads = f"{end.kind}, loss {end.loss:.6g}"
         rows.append(
             [
                 point.kind,

@@ -163,3 +163,25 @@ def test_follow_in_float32_has_float32_s_tolerance():
     np.testing.assert_allclose(followed.tolerance, 2 * 1.1920929e-07 * np.array([2, 4]), rtol=1e-6)
     assert followed.index.tolist() == [1, 0]
     assert followed.minimum_ratio.tolist() == [0.5, 0.5]
+
+
+def test_find_minimum_leaves_a_saddle_that_descent_converges_to():
+    """From w₁ = −w₂ the course's surface leads straight to its saddle at 0."""
+
+    def loss(w):
+        return (1 - w[0] * w[1]) ** 2
+
+    start = np.array([1.0, -1.0])
+    assert landscape.analyze(loss, landscape.descend(loss, start).params).kind == "saddle"
+    point = landscape.find_minimum(loss, start)
+    assert point.loss < 1e-15
+    assert point.kind == "degenerate"
+    assert point.descent is None
+    assert landscape.find_minimum(loss, start, rounds=1).kind == "saddle"
+
+
+def test_find_minimum_of_himmelblau():
+    for start in ([0.0, 0.0], [3.0, -4.0], [-0.27, -0.92]):
+        point = landscape.find_minimum(himmelblau, np.array(start))
+        assert point.certified
+        assert point.kind == "minimum"
