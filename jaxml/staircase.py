@@ -55,12 +55,18 @@ class Saddle:
     Attributes:
         predicted: by the closed form.
         measured: by the exact analysis of the wider network.
-        escape: the line search along the lowest eigenvector.
+        escape: the line search along the lowest eigenvector; `None` where no direction leads
+            down, because at this λ one unit more would gain nothing.
     """
 
     predicted: DeadUnit
     measured: Analysis
-    escape: Escape
+    escape: Escape | None
+
+    @property
+    def left(self) -> Params:
+        """Where training goes on: the end of the escape, or the point itself."""
+        return self.measured.params if self.escape is None else self.escape.params
 
     @property
     def spectrum_error(self) -> float:
@@ -121,7 +127,7 @@ class Staircase:
         spectra: the analysis along the training of the narrowest width, axes (times, seeds).
         spectra_steps: when.
         found: the searches for critical points that started from that training's path.
-        slice: the surface through the first seed's first saddle; `None` with a single width.
+        slice: the surface through the first seed's first saddle; `None` where there is none.
         config: the arguments, and what the network and the data are.
     """
 
@@ -216,7 +222,7 @@ def walk(
             saddles = parallel_map(lambda m, f=wider: embed(f, m, rows, l2), minima)
             params = jax.tree.map(
                 lambda *lanes: np.stack(lanes).astype(np.float32),
-                *(saddle.escape.params for saddle in saddles),
+                *(saddle.left for saddle in saddles),
             )
             opt_state = jax.jit(jax.vmap(optimizer.init))(params)
             state = TrainState(np.zeros(seeds, np.int32), params, {}, opt_state)
@@ -315,20 +321,13 @@ def embed(loss: Partial, minimum: Analysis, rows: Batch, l2: float) -> Saddle:
         minimum: of the narrower one.
         rows: the data, as `walk` takes them.
         l2: λ.
-
-    Raises:
-        ValueError: if the point has no direction of descent: the narrower network already fits
-            as well as any.
     """
     measured = landscape.analyze(loss, add_dead_unit(minimum.params), float64=True)
-    require(
-        measured.descent is not None,
-        "a dead unit to make a saddle",
-        f"a {measured.kind}: nothing is left to gain by more units at this l2 ({l2:g})",
-    )
-    way = landscape.escape(
-        loss, measured.params, direction=measured.descent, max_steps=0, float64=True
-    )
+    way = None
+    if measured.descent is not None:
+        way = landscape.escape(
+            loss, measured.params, direction=measured.descent, max_steps=0, float64=True
+        )
     return Saddle(predict_dead_unit(minimum, rows, l2), measured, way)
 
 
@@ -344,7 +343,9 @@ def _along(objective, kept, seeds, searches):
     return spectra, [kept.steps[t] for t in times], landscape.search_from(objective, starts)
 
 
-def _slice(loss, saddle: Saddle, minimum: Analysis, width: int) -> Slice:
+def _slice(loss, saddle: Saddle, minimum: Analysis, width: int) -> Slice | None:
+    if saddle.escape is None:
+        return None
     like = saddle.measured.params
     origin, v = ravel_host(like), ravel_host(saddle.escape.direction)
     away = ravel_host(minimum.params) - origin

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxml import data, landscape, nn, staircase
+from jaxml import data, landscape, nn, report, staircase
 
 
 def test_levels(walked):
@@ -109,3 +109,15 @@ def test_digits_against_the_published_run():
             assert saddle.predicted.index == saddle.measured.index == 9
             assert saddle.spectrum_error < 1e-12
             assert isinstance(saddle.measured, landscape.Analysis)
+
+
+def test_nothing_to_gain(iris, tmp_path):
+    """Under a λ above σ₁(C) a dead unit makes a minimum, as predicted, and nothing is escaped."""
+    result = staircase.walk(iris, [1, 2], l2=1.0, seeds=1, steps=50, searches=1)
+    (saddle,) = result.levels[0].saddles
+    assert saddle.measured.kind == "minimum"
+    assert saddle.predicted.index == saddle.measured.index == 0
+    assert saddle.spectrum_error < 1e-12
+    assert saddle.escape is None
+    assert result.slice is None
+    assert report.write(result, tmp_path / "report.html").is_file()

@@ -69,10 +69,11 @@ def staircase(result: Staircase) -> Figure:
                 place(end, seed), saddle.measured.loss, "x", ms=8, mew=1.6, color=_SADDLE, zorder=5,
                 label="the same with a dead unit: a saddle" if first else None,
             )  # fmt: skip
-            ax.plot(
-                [place(end, seed)] * 2, [saddle.measured.loss, saddle.escape.loss],
-                color=_SADDLE, lw=1.6, zorder=3, label="escape" if first else None,
-            )  # fmt: skip
+            if saddle.escape is not None:
+                ax.plot(
+                    [place(end, seed)] * 2, [saddle.measured.loss, saddle.escape.loss],
+                    color=_SADDLE, lw=1.6, zorder=3, label="escape" if first else None,
+                )  # fmt: skip
         ax.text((begin + end) / 2, 0.99, f"width {level.width}", ha="center", va="top",
                 transform=ax.get_xaxis_transform(), fontsize=8, color="#444444")  # fmt: skip
         begin = end
@@ -178,9 +179,10 @@ def prediction(result: Staircase) -> Figure:
             "o", color=colors[width], ms=6, alpha=0.8, label=f"width {width} + 1",
         )  # fmt: skip
     values = [-s.predicted.lowest for _, s in saddles]
+    scale = "log" if min(values) > 0 else "linear"  # linear where a dead unit made a minimum
     ends = [0.8 * min(values), 1.25 * max(values)]
     eigenvalue.plot(ends, ends, color="#444444", lw=0.8, zorder=0)
-    eigenvalue.set(xscale="log", yscale="log", xlabel="predicted −λ₁", ylabel="measured −λ₁")
+    eigenvalue.set(xscale=scale, yscale=scale, xlabel="predicted −λ₁", ylabel="measured −λ₁")
     eigenvalue.legend(frameon=False, fontsize=9)
     pairs, counts = np.unique(
         [(s.predicted.index, s.measured.index) for _, s in saddles], axis=0, return_counts=True

@@ -120,14 +120,17 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
                 "residuals. Measured by the exact Hessian of the wider network in float64.",
                 figures.prediction(result),
             ),
+        ]
+    if result.slice is not None:
+        parts.append(
             _section(
                 "Through a saddle",
                 "The first seed's first saddle. Left: the loss along the escape, and what the "
                 "second order promises. Right: the plane that holds the saddle, the end of the "
                 "line search and the minimum to which training then led.",
                 figures.saddle_slice(result),
-            ),
-        ]
+            )
+        )
     parts += [
         _section(
             "Spectra along training",

@@ -83,8 +83,8 @@ def _staircase(result: Staircase) -> dict[str, Any]:
                 predicted_index=saddle.predicted.index,
                 predicted_lowest_eigenvalue=saddle.predicted.lowest,
                 spectrum_error=saddle.spectrum_error,
-                escape_distance=saddle.escape.distance,
-                escape_loss=saddle.escape.loss,
+                escape_distance=saddle.escape and saddle.escape.distance,
+                escape_loss=saddle.escape and saddle.escape.loss,
             )
             for seed, saddle in enumerate(level.saddles)
         ]
