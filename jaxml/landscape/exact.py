@@ -217,7 +217,8 @@ def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_toler
         descent = unravel_host(params, rows[0])
     elif critical and counts.within:
         null = rows[abs(spectrum) <= tolerance]
-        direction, drop = _probe(loss, params, null[:_PROBES], value, gradient_norm)
+        directions = np.concatenate([null[:_PROBES], _mixtures(null)])
+        direction, drop = _probe(loss, params, directions, value, gradient_norm)
         descent = unravel_host(params, direction) if drop > 0 else None
     return Analysis(
         params=jax.device_get(params),
@@ -272,21 +273,24 @@ def _hessian_change(loss, params, step, probes):
     return jnp.sqrt(((there - here) ** 2).sum(axis=1).mean())
 
 
-@jax.jit
-def _probe(loss, params, null, value, gradient_norm):
-    """Whether the loss falls along the null space by more than the gradient explains.
+def _mixtures(null: np.ndarray) -> np.ndarray:
+    """Random unit vectors of the whole null space, from an orthonormal basis in rows."""
+    mixed = np.random.default_rng(0).normal(size=(_PROBES, len(null))).astype(null.dtype) @ null
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
-    Along each direction the first distance at which the loss departs from its value decides, so
-    that a lower basin further off is no descent. A convex function never falls by more than
-    ‖g‖t over a distance t.
+
+@jax.jit
+def _probe(loss, params, directions, value, gradient_norm):
+    """Whether the loss falls along one of ±directions by more than the gradient explains.
+
+    Along each the first distance at which the loss departs from its value decides, so that a lower
+    basin further off is no descent. A convex function never falls by more than ‖g‖t over a
+    distance t.
 
     Returns:
         The direction of the largest fall, and that fall, 0 where there is none.
     """
     f, x = flatten(loss, params)
-    mixtures = jax.random.normal(jax.random.key(0), (_PROBES, len(null)), x.dtype) @ null
-    directions = jnp.concatenate([null, mixtures])
-    directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     directions = jnp.concatenate([directions, -directions])
     distances = jnp.logspace(-5, 0, 31, dtype=x.dtype) * jnp.maximum(1, jnp.linalg.norm(x))
     epsilon = jnp.finfo(x.dtype).eps
