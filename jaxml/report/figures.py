@@ -51,7 +51,7 @@ def staircase(result: Staircase) -> Figure:
         """Seeds side by side, so that none hides another."""
         return end + (seed - (seeds - 1) / 2) * 0.02 * result.config["steps"]
 
-    begin = 0
+    begin = 0.0
     for level in result.levels:
         end = begin + result.config["steps"]
         ax.axvspan(begin, end, color="#000000", alpha=0.03 if level.width % 2 else 0.0, lw=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ STAIRCASE_COLUMNS = (
 )
 
 
-def _range(values: Sequence[float], form: str) -> str:
+def _range(values: Sequence[Any], form: str) -> str:
     texts = [format(min(values), form), format(max(values), form)]
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)
 
