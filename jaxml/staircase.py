@@ -192,16 +192,17 @@ def walk(
     optimizer = optimizers.adam(schedules.cosine(_LEARNING_RATE, steps))
     loss = losses.softmax_cross_entropy if classify else losses.mse
 
-    def network(width: int) -> Algorithm:
+    def network(width: int) -> tuple[Algorithm, Partial]:
         model = nn.mlp([inputs, width, outputs], activation="tanh")
-        return training.supervised(model, loss, optimizer, l2=l2)
+        algorithm = training.supervised(model, loss, optimizer, l2=l2)
+        return algorithm, training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
 
-    sample = sampling.epochs(min(_BATCH_SIZE, len(rows["x"])))
+    batch_size = min(_BATCH_SIZE, len(rows["x"]))
+    sample = sampling.epochs(batch_size)
     levels: list[Level] = []
     along, cut = None, None
-    algorithm, state = network(widths[0]), None
+    (algorithm, objective), state = network(widths[0]), None
     for width in widths:
-        objective = training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
         measure = training.evaluation(_lane_losses(objective))
         kept = training.snapshots()
         run = training.fit_many(
@@ -215,11 +216,12 @@ def walk(
         minima = parallel_map(lambda p, f=objective: landscape.find_minimum(f, p), trained)
         if along is None:
             along = _along(objective, kept, seeds, searches)
+        if len(levels) == 1:
+            cut = _slice(objective, levels[0].saddles[0], minima[0], width)
         saddles: list[Saddle] = []
         if width < widths[-1]:
-            algorithm = network(width + 1)
-            wider = training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
-            saddles = parallel_map(lambda m, f=wider: embed(f, m, rows, l2), minima)
+            algorithm, objective = network(width + 1)
+            saddles = parallel_map(lambda m, f=objective: embed(f, m, rows, l2), minima)
             params = jax.tree.map(
                 lambda *lanes: np.stack(lanes).astype(np.float32),
                 *(saddle.left for saddle in saddles),
@@ -229,8 +231,6 @@ def walk(
         level = Level(width, np.array(measure.history["step"]), values, minima, saddles)
         levels.append(level)
         on_level(level)
-        if len(levels) == 2:
-            cut = _slice(objective, levels[0].saddles[0], level.minima[0], width)
     assert along is not None
     return Staircase(
         levels,
@@ -238,7 +238,7 @@ def walk(
         cut,
         {
             "widths": widths, "l2": l2, "seeds": seeds, "seed": seed, "steps": steps,
-            "searches": searches, "batch_size": min(_BATCH_SIZE, len(rows["x"])),
+            "searches": searches, "batch_size": batch_size,
             "learning_rate": _LEARNING_RATE, "examples": len(rows["x"]),
             "inputs": inputs, "outputs": outputs, "activation": "tanh", "loss": loss.__name__,
         },
