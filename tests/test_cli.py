@@ -8,7 +8,8 @@ import pytest
 
 import jaxml
 from jaxml import backend
-from jaxml.cli import main, params_sha256
+from jaxml.cli import main
+from jaxml.cli.train import params_sha256
 from jaxml.data import REGISTRY
 from jaxml.training import optimizers, schedules
 
@@ -117,7 +118,7 @@ def test_doctor(capsys):
 
 def test_doctor_and_analysis_refuse_a_wrong_backend(monkeypatch, capsys, tmp_path):
     wrong = backend.Answer("softmax curvature", error=1.2, tolerance=1e-5)
-    monkeypatch.setattr("jaxml.cli.known_answers", lambda platform=None: (wrong,))
+    monkeypatch.setattr("jaxml.cli.doctor.known_answers", lambda platform=None: (wrong,))
     monkeypatch.setattr(backend, "known_answers", lambda platform=None: (wrong,))
     assert main(["doctor"]) == 1
     assert "WRONG softmax curvature" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxml.cli import _parser
+from jaxml.cli.main import parser
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -32,7 +32,7 @@ def test_commands_are_understood():
     assert len(ours) >= 4
     for words in ours:
         if words != ["--version"]:
-            assert callable(_parser().parse_args(words).command)
+            assert callable(parser().parse_args(words).command)
 
 
 def test_the_two_lines_stand_first():

@@ -1,0 +1,162 @@
+"""`jaxml landscape`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.table import Table
+
+from jaxml import landscape, report, staircase, training
+from jaxml.backend import require_sound_backend
+from jaxml.checks import require
+from jaxml.cli.console import AddCommand, load_dataset, out, results_folder
+from jaxml.files import write_atomically
+from jaxml.report import tables
+
+
+def add(command: AddCommand) -> None:
+    """The command and its arguments."""
+    sub = command(
+        "landscape",
+        _landscape,
+        "Walk down the staircase of critical points of networks trained on a data set, "
+        "or analyse and explore a point of your own.",
+    )
+    sub.add_argument(
+        "target",
+        nargs="?",
+        metavar="FILE.py:FUNCTION",
+        help="a function of no arguments that returns (loss, params); without it, the staircase",
+    )
+    sub.add_argument("--data", help="data set of the staircase, or a .npz file (digits)")
+    sub.add_argument("--hidden", help="hidden widths of the staircase, first:last (3:8)")
+    sub.add_argument("--l2", type=float, help="λ in (λ/2)‖θ‖² (1e-3)")
+    sub.add_argument("--seeds", type=int, help="networks (8)")
+    sub.add_argument("--steps", type=int, help="training steps at each width (1000)")
+    sub.add_argument("--searches", type=int, help="searches (32, or 16 of your own)")
+    sub.add_argument("--radius", type=float, help="of the searches around your own point (0.3)")
+    sub.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    sub.add_argument("--out", help="a new folder for the report (runs/landscape-N)")
+
+
+def _landscape(options: argparse.Namespace) -> int:
+    own = ("radius",)
+    walking = ("data", "hidden", "l2", "seeds", "steps")
+    for name in walking if options.target else own:
+        require(
+            getattr(options, name) is None,
+            f"--{name} only {'without' if options.target else 'with'} FILE.py:FUNCTION",
+            getattr(options, name),
+        )
+    return _explore(options) if options.target else _walk(options)
+
+
+def _walk(options: argparse.Namespace) -> int:
+    widths = _widths(options.hidden or "3:8")
+    dataset = load_dataset(options.data or "digits")
+    given = {name: getattr(options, name) for name in ("l2", "seeds", "steps", "searches")}
+    require_sound_backend()
+    out.print(
+        f"{options.seeds or 8} networks on {dataset.meta['name']}, hidden widths {widths[0]} to "
+        f"{widths[-1]}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
+    )
+    _print_row(tables.STAIRCASE_COLUMNS)
+
+    def on_level(level: staircase.Level) -> None:
+        _print_row(tables.staircase_row(level))
+
+    with results_folder(options.out, "landscape") as folder:
+        result = staircase.walk(
+            dataset.everything(),
+            widths,
+            seed=options.seed,
+            hooks=lambda width: [training.progress(f"training at width {width}")],
+            on_level=on_level,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        _print_endings("searches from the training path", result.found)
+        return _write(result, folder, {"command": "landscape", "data": dataset.meta["name"]})
+
+
+def _explore(options: argparse.Namespace) -> int:
+    require_sound_backend()
+    loss, params = _own_problem(options.target)
+    given = {name: getattr(options, name) for name in ("searches", "radius")}
+    with results_folder(options.out, "landscape") as folder:
+        with out.status("analysing the point, searching around it"):
+            result = landscape.explore(
+                loss,
+                params,
+                seed=options.seed,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        out.print(str(result.point))
+        _print_endings("searches from it and around it", result.found)
+        columns, rows = tables.exploration_rows(result)
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+        return _write(result, folder, {"command": "landscape", "target": options.target})
+
+
+def _print_row(cells: Sequence[str]) -> None:
+    sizes = (5, 7, 16, 7, 5, 9, 18, 6)
+    line = "  ".join(cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))
+    out.print(line.rstrip())
+
+
+def _print_endings(title: str, found: Sequence[landscape.Found]) -> None:
+    rows = tables.ending_rows(found)
+    out.print(f"{len(found)} {title}: " + ", ".join(f"{row[1]} {row[0]}" for row in rows))
+
+
+def _write(result: Any, folder: Path, about: dict[str, Any]) -> int:
+    points = json.dumps(about | report.record(result), indent=1)
+    write_atomically(folder / "critical_points.json", points)
+    page = report.write(result, folder / "report.html")
+    out.print(f"{page}\n{folder / 'critical_points.json'}")
+    return 0
+
+
+def _widths(text: str) -> list[int]:
+    first, _, last = text.partition(":")
+    require(
+        first.isdecimal() and (last or first).isdecimal() and int(last or first) >= int(first) > 0,
+        "hidden widths as first:last, such as 3:8",
+        repr(text),
+    )
+    return list(range(int(first), int(last or first) + 1))
+
+
+def _own_problem(target: str) -> tuple[Any, Any]:
+    file, _, name = target.rpartition(":")
+    require(file.endswith(".py") and name.isidentifier(), "FILE.py:FUNCTION", repr(target))
+    path = Path(file)
+    require(path.is_file(), "a Python file", repr(file))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE.py` would
+    try:
+        spec.loader.exec_module(module)
+        function = getattr(module, name, None)
+        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        require(callable(function), f"a function of {file}, such as {', '.join(names)}", repr(name))
+        assert function is not None
+        problem = function()
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(f"{target} failed: {type(error).__name__}: {error}") from error
+    pair = isinstance(problem, tuple) and len(problem) == 2
+    require(pair, f"(loss, params) from {target}", type(problem).__name__)
+    return problem

@@ -1,0 +1,38 @@
+"""`jaxml list`."""
+
+from __future__ import annotations
+
+import argparse
+
+from jaxml import data, landscape, nn
+from jaxml.cli.console import AddCommand, first_line, out
+from jaxml.cli.train import MODELS
+from jaxml.training import optimizers, schedules
+
+
+def add(command: AddCommand) -> None:
+    """The command."""
+    command("list", _list, "List the data sets, models, optimisers, schedules and methods.")
+
+
+def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
+    out.print("[bold]data sets[/bold]")
+    for name in data.names():
+        meta = data.load(name).meta
+        counts = " / ".join(f"{count:,}" for count in meta["counts"].values())
+        out.print(f"  {name:16} {meta['task']:15} {counts:20} {meta['description']}")
+    functions = (
+        ("optimisers", [getattr(optimizers, name) for name in optimizers.__all__]),
+        ("schedules", [getattr(schedules, name) for name in schedules.__all__]),
+    )
+    out.print("[bold]models[/bold]")
+    for name in MODELS:
+        out.print(f"  {name:16} {first_line(getattr(nn, name))}")
+    for title, choices in functions:
+        out.print(f"[bold]{title}[/bold]")
+        for function in choices:
+            out.print(f"  {function.__name__:16} {first_line(function)}", markup=False)
+    out.print("[bold]searches for critical points[/bold]")
+    for name in landscape.METHODS:
+        out.print(f"  {name}")
+    return 0
