@@ -12,31 +12,14 @@ from flax import linen
 
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.nn.adapters import from_linen
+from jaxml.nn.layers import (
+    check_activation,
+    check_dropout,
+    check_dtype,
+    check_norm,
+    normalize,
+)
 from jaxml.types import Model
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "celu": jax.nn.celu,
-    "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
-    "hard_sigmoid": jax.nn.hard_sigmoid,
-    "hard_silu": jax.nn.hard_silu,
-    "hard_tanh": jax.nn.hard_tanh,
-    "identity": jax.nn.identity,
-    "leaky_relu": jax.nn.leaky_relu,
-    "log_sigmoid": jax.nn.log_sigmoid,
-    "mish": jax.nn.mish,
-    "relu": jax.nn.relu,
-    "relu6": jax.nn.relu6,
-    "selu": jax.nn.selu,
-    "sigmoid": jax.nn.sigmoid,
-    "silu": jax.nn.silu,
-    "soft_sign": jax.nn.soft_sign,
-    "softplus": jax.nn.softplus,
-    "squareplus": jax.nn.squareplus,
-    "swish": jax.nn.swish,
-    "tanh": jnp.tanh,
-}
-"""The activations that `mlp` knows by name; each is JAX's function of that name."""
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, dtype: Any = None) -> Model:
@@ -163,13 +146,10 @@ def mlp(
     >>> params["dense_0"]["kernel"].shape, y.shape
     ((64, 32), (5, 10))
     """
-    if isinstance(activation, str):
-        activation = ACTIVATIONS[require_choice("activation", activation, tuple(ACTIVATIONS))]
-    require(callable(activation), "activation to be a function or a name", repr(activation))
-    if norm is not None:
-        require_choice("norm", norm, ("batch", "layer"))
+    activation = check_activation(activation)
+    check_norm(norm)
     require_choice("norm_position", norm_position, ("before", "after"))
-    require(0 <= dropout < 1, "dropout to be at least 0 and less than 1", dropout)
+    check_dropout(dropout)
     return _model(
         "mlp",
         widths,
@@ -187,9 +167,7 @@ def _model(name: str, widths: Sequence[int], *, dtype: Any, **options: Any) -> M
     several = isinstance(widths, Iterable) and len(tuple(widths)) >= 2
     require(several, "widths to be [inputs, hidden ..., outputs]", widths)
     widths = tuple(require_positive_int("every width", width) for width in widths)
-    if dtype is not None:
-        floating = jnp.issubdtype(dtype, jnp.floating)
-        require(floating, "dtype to be None or a floating-point dtype", dtype)
+    check_dtype(dtype)
     module = _Dense(widths=widths, dtype=dtype, name=name, **options)
     return from_linen(module, np.zeros((1, widths[0]), np.float32), train_argument="train")
 
@@ -217,25 +195,13 @@ class _Dense(linen.Module):
                 self.widths[i + 1], use_bias=self.bias, dtype=self.dtype, name=f"dense_{i}"
             )(h)
 
-        # The variance is the mean square of the differences from the mean, in two passes:
-        # Flax's default, E[h²] - E[h]², loses all digits where the mean is large.
-        def normalize(i, h):
-            options = {
-                "epsilon": 1e-5,
-                "use_fast_variance": False,
-                "dtype": self.dtype,
-                "name": f"norm_{i}",
-            }
-            if self.norm == "batch":
-                return linen.BatchNorm(momentum=0.9, use_running_average=not train, **options)(h)
-            if self.norm == "layer":
-                return linen.LayerNorm(**options)(h)
-            return h
+        def norm(i, h):
+            return normalize(h, self.norm, train=train, dtype=self.dtype, name=f"norm_{i}")
 
         def hidden(i, h):
             before = self.norm_position == "before"
             h = dense(i, h)
-            h = self.activation(normalize(i, h)) if before else normalize(i, self.activation(h))
+            h = self.activation(norm(i, h)) if before else norm(i, self.activation(h))
             return linen.Dropout(self.dropout, deterministic=not train)(h)
 
         last = len(self.widths) - 2

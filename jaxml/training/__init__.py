@@ -1,6 +1,6 @@
 """Training: pure steps, one loop, hooks on the host."""
 
-from jaxml.training import losses, metrics, optimizers, sampling, schedules
+from jaxml.training import augmentation, losses, metrics, optimizers, sampling, schedules
 from jaxml.training.checkpoint import checkpoint, restore
 from jaxml.training.hooks import early_stopping, evaluation, progress, snapshots
 from jaxml.training.loop import Chunk, NonFiniteError, fit, fit_many, run_steps
@@ -9,6 +9,7 @@ from jaxml.training.supervised import evaluate, full_loss, supervised
 __all__ = [
     "Chunk",
     "NonFiniteError",
+    "augmentation",
     "checkpoint",
     "early_stopping",
     "evaluate",

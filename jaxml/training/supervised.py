@@ -11,19 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxml.checks import require
+from jaxml.checks import require, require_positive_int
 from jaxml.training.loop import check_data
 from jaxml.types import Algorithm, Batch, DataLoss, Model, TrainState
 
 
+def _examples(batch: Batch) -> int:
+    return jax.tree.leaves(dict(batch))[0].shape[0]
+
+
+def _per_example(values: jax.Array, batch: Batch) -> jax.Array:
+    shape = (_examples(batch),)
+    require(values.shape == shape, f"one value per example, shape {shape}", f"shape {values.shape}")
+    return values
+
+
 def _mean(values: jax.Array, batch: Batch) -> jax.Array:
     """The mean over the batch, weighted where it has weights."""
-    examples = jax.tree.leaves(dict(batch))[0].shape[0]
-    require(
-        values.shape == (examples,),
-        f"one value per example, shape ({examples},)",
-        f"shape {values.shape}",
-    )
+    values = _per_example(values, batch)
     if "weights" not in batch:
         return values.mean()
     return (values * batch["weights"]).sum() / batch["weights"].sum()
@@ -118,7 +123,12 @@ def full_loss(algorithm: Algorithm, state: Any, data: Batch) -> jax.tree_util.Pa
 
 
 def evaluate(
-    model: Model, state: TrainState, data: Batch, metrics: Mapping[str, DataLoss]
+    model: Model,
+    state: TrainState,
+    data: Batch,
+    metrics: Mapping[str, DataLoss],
+    *,
+    batch_size: int = 1000,
 ) -> dict[str, float]:
     """Means of metrics over a whole split, with the model in evaluation mode.
 
@@ -127,6 +137,8 @@ def evaluate(
         state: its parameters and moving averages.
         data: one split; `"weights"` weigh the means.
         metrics: name -> function of `(outputs, batch)`, one value per example.
+        batch_size: examples that pass through the network at a time; it bounds the memory and
+            changes no result.
 
     Example:
         >>> from jaxml import nn
@@ -139,11 +151,24 @@ def evaluate(
     require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
     names = tuple(metrics)
     functions = tuple(metrics.values())
-    values = _evaluate(model, functions, state.params, state.model_state, check_data(data))
+    batch_size = require_positive_int("batch_size", batch_size)
+    data = check_data(data)
+    values = _evaluate(model, functions, state.params, state.model_state, data, batch_size)
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-@functools.partial(jax.jit, static_argnames=("model", "metrics"))
-def _evaluate(model, metrics, params, model_state, data):
-    outputs, _ = model.apply(params, model_state, data["x"])
-    return [_mean(metric(outputs, data), data) for metric in metrics]
+@functools.partial(jax.jit, static_argnames=("model", "metrics", "batch_size"))
+def _evaluate(model, metrics, params, model_state, data, batch_size):
+    examples = _examples(data)
+    size = min(batch_size, examples)
+
+    def batch_values(start):
+        batch = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data)
+        outputs, _ = model.apply(params, model_state, batch["x"])
+        return [_per_example(metric(outputs, batch), batch) for metric in metrics]
+
+    # the last batch begins early enough to be whole, and what it repeats is written twice
+    starts = jnp.minimum(jnp.arange(0, examples, size), examples - size)
+    rows = starts[:, None] + jnp.arange(size)
+    values = jax.lax.map(batch_values, starts)
+    return [_mean(jnp.zeros(examples, v.dtype).at[rows].set(v), data) for v in values]

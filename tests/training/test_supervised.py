@@ -192,3 +192,18 @@ def test_l2_may_be_a_lane():
     params = lanes(jnp.array([0, 0.3]))
     plain, shrunk = (solution(jax.tree.map(lambda a, i=i: a[i], params)) for i in (0, 1))
     np.testing.assert_allclose(shrunk - plain, -0.03 * solution(start.params), atol=1e-6)
+
+
+def test_evaluation_in_batches_equals_one_pass():
+    model = nn.mlp([3, 5, 4])
+    algorithm = supervised(model, losses.softmax_cross_entropy, optimizers.sgd(0.1))
+    state = algorithm.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    x, y, weights = rng.normal(size=(23, 3)), rng.integers(0, 4, 23), rng.uniform(size=23)
+    split = {"x": x, "y": y, "weights": weights}
+    measures = {"loss": losses.softmax_cross_entropy, "accuracy": metrics.accuracy}
+    whole, *parts = (
+        evaluate(model, state, split, measures, batch_size=size) for size in (23, 5, 1, 99)
+    )
+    for part in parts:
+        assert part == pytest.approx(whole, rel=1e-6)

@@ -1,0 +1,80 @@
+"""Layers that several networks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from jaxml.checks import require, require_choice
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "celu": jax.nn.celu,
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "hard_sigmoid": jax.nn.hard_sigmoid,
+    "hard_silu": jax.nn.hard_silu,
+    "hard_tanh": jax.nn.hard_tanh,
+    "identity": jax.nn.identity,
+    "leaky_relu": jax.nn.leaky_relu,
+    "log_sigmoid": jax.nn.log_sigmoid,
+    "mish": jax.nn.mish,
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "selu": jax.nn.selu,
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+    "soft_sign": jax.nn.soft_sign,
+    "softplus": jax.nn.softplus,
+    "squareplus": jax.nn.squareplus,
+    "swish": jax.nn.swish,
+    "tanh": jnp.tanh,
+}
+"""The activations known by name; each is JAX's function of that name."""
+
+
+def check_activation(
+    activation: str | Callable[[jax.Array], jax.Array],
+) -> Callable[[jax.Array], jax.Array]:
+    """The function, from its name or as given.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(activation, str):
+        return ACTIVATIONS[require_choice("activation", activation, tuple(ACTIVATIONS))]
+    require(callable(activation), "activation to be a function or a name", repr(activation))
+    return activation
+
+
+def check_norm(norm: str | None) -> None:
+    """Raises `ValueError` for what `normalize` does not know."""
+    if norm is not None:
+        require_choice("norm", norm, ("batch", "layer"))
+
+
+def check_dropout(dropout: float) -> None:
+    """Raises `ValueError` for what is no probability of dropping, in [0, 1)."""
+    require(0 <= dropout < 1, "dropout to be at least 0 and less than 1", dropout)
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raises `ValueError` for a dtype that nothing can be computed in."""
+    if dtype is not None:
+        floating = jnp.issubdtype(dtype, jnp.floating)
+        require(floating, "dtype to be None or a floating-point dtype", dtype)
+
+
+def normalize(h: jax.Array, norm: str | None, *, train: bool, dtype: Any, name: str) -> jax.Array:
+    """Batch norm, layer norm over the last axis, or nothing, within a compact Linen module."""
+    # The variance is the mean square of the differences from the mean, in two passes:
+    # Flax's default, E[h²] - E[h]², loses all digits where the mean is large.
+    options = {"epsilon": 1e-5, "use_fast_variance": False, "dtype": dtype, "name": name}
+    if norm == "batch":
+        return linen.BatchNorm(momentum=0.9, use_running_average=not train, **options)(h)
+    if norm == "layer":
+        return linen.LayerNorm(**options)(h)
+    return h

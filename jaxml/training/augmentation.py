@@ -1,0 +1,164 @@
+"""Data augmentation inside the compiled step: transforms `(batch, key) -> batch` of images.
+
+`augmented` puts them behind a sampler, so every step draws them anew and on the device. Images
+are `batch["x"]` of shape `(batch, height, width, channels)`; each is transformed on its own.
+As in `sampling`, the same arguments give the same function.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+
+from jaxml.checks import require, require_positive_int
+from jaxml.training.loop import Sample
+from jaxml.types import Batch
+
+__all__ = ["augmented", "cutout", "flip", "mixup", "rotation", "shift"]
+
+Transform = Callable[[Batch, jax.Array], dict[str, Any]]
+
+
+@functools.cache
+def augmented(sample: Sample, *transforms: Transform) -> Sample:
+    """The same batches as `sample`'s, each put through the transforms in their order.
+
+    Example:
+        >>> from jaxml.training import sampling
+        >>> sample = augmented(sampling.epochs(2), shift(1), flip())
+        >>> images = {"x": jnp.ones((6, 4, 4, 1)), "y": jnp.arange(6)}
+        >>> sample(images, jax.random.key(0), 0)["x"].shape
+        (2, 4, 4, 1)
+    """
+    require(callable(sample), "a sampler such as sampling.epochs(64)", repr(sample))
+    for transform in transforms:
+        require(callable(transform), "transforms such as flip()", repr(transform))
+
+    def draw(data, key, step):
+        batch = sample(data, key, step)
+        own = jax.random.fold_in(jax.random.split(key)[1], step)
+        for key_transform, transform in zip(
+            jax.random.split(own, max(1, len(transforms))), transforms, strict=False
+        ):
+            batch = transform(batch, key_transform)
+        return batch
+
+    return draw
+
+
+@functools.cache
+def shift(pixels: int) -> Transform:
+    """Move each image by up to `pixels` in either direction; zeros come in at the edge.
+
+    Args:
+        pixels: the largest shift; every whole number up to it is as likely.
+    """
+    pixels = require_positive_int("pixels", pixels)
+
+    def move(image, key):
+        padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
+        row, column = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
+        return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+
+    return _each(move)
+
+
+@functools.cache
+def flip() -> Transform:
+    """Mirror each image, left to right, with probability one half."""
+    return _each(lambda image, key: jnp.where(jax.random.bernoulli(key), image[:, ::-1], image))
+
+
+@functools.cache
+def rotation(degrees: float) -> Transform:
+    """Turn each image about its centre by an angle drawn uniformly; zeros come in at the edge.
+
+    Between pixels the image is interpolated bilinearly.
+
+    Args:
+        degrees: the largest angle, in (0, 180].
+    """
+    require(0 < degrees <= 180, "degrees in (0, 180]", degrees)
+
+    def turn(image, key):
+        angle = jnp.deg2rad(jax.random.uniform(key, minval=-degrees, maxval=degrees))
+        height, width = image.shape[:2]
+        y, x = jnp.meshgrid(
+            jnp.arange(height) - (height - 1) / 2,
+            jnp.arange(width) - (width - 1) / 2,
+            indexing="ij",
+        )
+        source = (
+            jnp.cos(angle) * y - jnp.sin(angle) * x + (height - 1) / 2,
+            jnp.sin(angle) * y + jnp.cos(angle) * x + (width - 1) / 2,
+        )
+        channel = functools.partial(map_coordinates, coordinates=source, order=1)
+        return jax.vmap(channel, in_axes=-1, out_axes=-1)(image)
+
+    return _each(turn)
+
+
+@functools.cache
+def cutout(size: int) -> Transform:
+    """Set a square of each image to zero, its centre drawn uniformly from the pixels.
+
+    Args:
+        size: pixels on a side; near the edge part of the square falls outside.
+
+    Reference:
+        DeVries and Taylor 2017 (arXiv:1708.04552), section 3.
+    """
+    size = require_positive_int("size", size)
+
+    def cut(image, key):
+        height, width = image.shape[:2]
+        row, column = jax.random.randint(key, (2,), 0, jnp.array([height, width])) - size // 2
+        y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
+        inside = (y >= row) & (y < row + size) & (x >= column) & (x < column + size)
+        return jnp.where(inside[..., None], 0, image)
+
+    return _each(cut)
+
+
+@functools.cache
+def mixup(alpha: float, classes: int) -> Transform:
+    """Mix each image, and its label, with another of the batch: λ·a + (1 − λ)·b.
+
+    Args:
+        alpha: λ is drawn from Beta(α, α), once a batch; above 0.
+        classes: how many; labels become probabilities of shape `(batch, classes)`, which
+            `losses.softmax_cross_entropy` takes.
+
+    Reference:
+        Zhang, Cissé, Dauphin and Lopez-Paz 2018 (arXiv:1710.09412), section 2.
+    """
+    require(0 < alpha < float("inf"), "alpha above 0", alpha)
+    classes = require_positive_int("classes", classes)
+
+    def mix(batch, key):
+        key_weight, key_partner = jax.random.split(key)
+        weight = jax.random.beta(key_weight, alpha, alpha)
+        partner = jax.random.permutation(key_partner, len(batch["y"]))
+
+        def blend(values):
+            return weight * values + (1 - weight) * values[partner]
+
+        y = jax.nn.one_hot(batch["y"], classes, dtype=batch["x"].dtype)
+        return {**batch, "x": blend(batch["x"]), "y": blend(y)}
+
+    return mix
+
+
+def _each(one: Callable[[jax.Array, jax.Array], jax.Array]) -> Transform:
+    def transform(batch, key):
+        images = batch["x"]
+        require(images.ndim == 4, "images (batch, height, width, channels)", images.shape)
+        keys = jax.random.split(key, len(images))
+        return {**batch, "x": jax.vmap(one)(images, keys)}
+
+    return transform
