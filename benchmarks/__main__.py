@@ -1,0 +1,91 @@
+"""`python -m benchmarks [NAME …]`: a table of ratios, and a JSON file with all figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import torch
+from rich.console import Console
+
+from benchmarks import curvature, startup, training_speed
+from benchmarks.tables import Row, table
+from benchmarks.timing import spread
+from jaxml import report
+from jaxml.files import write_atomically
+
+COMPARISONS = {
+    "steps": training_speed.steps_per_second,
+    "seeds": training_speed.sixteen_seeds,
+    "hessian": curvature.exact_hessian,
+    "products": curvature.hessian_vector_product,
+}
+
+
+def main() -> int:
+    """Run the benchmarks named, all by default."""
+    names = [*COMPARISONS, "startup"]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant (7)")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="the JSON file")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in names]
+    if unknown or options.rounds < 1:
+        parser.error(f"expected names among {', '.join(names)} and rounds of at least 1")
+
+    console = Console(highlight=False, soft_wrap=True)
+    device = jax.devices()[0].device_kind
+    console.print(
+        f"{device}, {os.cpu_count()} cores, jax {jax.__version__}, torch {torch.__version__} "
+        f"with {torch.get_num_threads()} threads; medians of {options.rounds} turns"
+    )
+    chosen = options.names or names
+    rows: list[Row] = []
+    for name in chosen:
+        if name in COMPARISONS:
+            for row in COMPARISONS[name](options.rounds):
+                console.print(table([row]))
+                rows.append(row)
+    starts = []
+    if "startup" in chosen:
+        for start in startup.landscape(max(1, options.rounds // 3)):
+            console.print(
+                f"jaxml landscape, compilation cache {start['cache']}: first line after "
+                f"{start['first_line']:.1f} s, first width after {start['first_width']:.1f} s, "
+                f"end after {start['end']:.1f} s"
+            )
+            starts.append(start)
+    provenance = report.provenance()
+    provenance["versions"]["torch"] = torch.__version__
+    write_atomically(
+        options.out,
+        json.dumps(
+            {
+                **provenance,
+                "torch_device": str(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+                "torch_threads": torch.get_num_threads(),
+                "rounds": options.rounds,
+                "comparisons": [row.record() for row in rows],
+                "startup": {
+                    cache: {
+                        key: spread(np.array([s[key] for s in starts if s["cache"] == cache]))
+                        for key in ("first_line", "first_width", "end")
+                    }
+                    for cache in dict.fromkeys(s["cache"] for s in starts)
+                },
+            },
+            indent=1,
+        ),
+    )
+    console.print(str(options.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Steps a second of an mlp and a cnn on Fashion-MNIST, and many seeds at once on digits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.tables import Row, compare
+from benchmarks.timing import Contestant, contestant
+from jaxml import data, nn, training
+from jaxml.training import losses, optimizers, sampling
+from jaxml.types import Algorithm
+
+LEARNING_RATE = 1e-3
+EXPECTED = {"mlp": {32: 2.0, 512: 1.2}, "cnn": {128: 1.2}}
+
+
+class _Clock:
+    """A hook that knows the seconds between the first chunk and the last."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, chunk: training.Chunk) -> None:  # noqa: ARG002
+        self.times.append(time.perf_counter())
+
+
+def _fit(algorithm: Algorithm, split: Any, batch_size: int, steps: int) -> Contestant:
+    def run() -> float:
+        clock = _Clock()
+        training.fit(
+            algorithm,
+            split,
+            sampling.epochs(batch_size),
+            key=jax.random.key(0),
+            steps=2 * steps,
+            chunk=steps,
+            hooks=[clock],
+        )
+        return clock.times[1] - clock.times[0]
+
+    return contestant(run)
+
+
+def _flops(model: nn.Model, batch_size: int) -> int:
+    """Of one training step: every product thrice, but for the gradient of the first one's input."""
+    rows = [row.flops for row in nn.summary(model).rows if row.flops]
+    return batch_size * (3 * sum(rows) - rows[0])
+
+
+def steps_per_second(rounds: int) -> Iterator[Row]:
+    """Jaxml against PyTorch, eager and compiled, at three batch sizes."""
+    dataset = data.load("fashion_mnist")
+    images, labels = dataset.train["x"], dataset.train["y"]
+    flat = images.reshape(len(images), -1)
+    cases = {
+        "mlp": (nn.mlp([784, 128, 10]), lambda: peers.mlp([784, 128, 10]), flat, 64_000),
+        "cnn": (nn.cnn((28, 28, 1), 10), peers.cnn, images, 1_280),
+    }
+    for name, (model, peer, x, examples) in cases.items():
+        optimizer = optimizers.adam(LEARNING_RATE)
+        algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizer)
+        for batch_size in (32, 128, 512):
+            steps = max(3, examples // batch_size)
+            torch_run = {"batch_size": batch_size, "steps": steps}
+            yield compare(
+                f"{name}, batch {batch_size}: steps a second",
+                {
+                    "jaxml": _fit(algorithm, {"x": x, "y": labels}, batch_size, steps),
+                    "PyTorch": contestant(peers.training(peer, x, labels, **torch_run)),
+                    "PyTorch compiled": lambda p=peer, x=x, t=torch_run: contestant(
+                        peers.training(p, x, labels, compiled=True, **t)
+                    ),
+                },
+                rounds=rounds,
+                per_run=steps,
+                flops=steps * _flops(model, batch_size),
+                expected=EXPECTED[name].get(batch_size),
+            )
+
+
+def sixteen_seeds(rounds: int) -> Iterator[Row]:
+    """16 trainings on digits: at once, one after another, and by PyTorch one after another."""
+    seeds, batch_size, steps = 16, 32, 200
+    train = data.load("digits").train
+    model = nn.mlp([64, 32, 10])
+    optimizer = optimizers.adam(LEARNING_RATE)
+    algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizer)
+    keys = jax.random.split(jax.random.key(0), seeds)
+
+    def at_once() -> float:
+        clock = _Clock()
+        training.fit_many(
+            algorithm,
+            train,
+            sampling.epochs(batch_size),
+            keys=keys,
+            steps=2 * steps,
+            chunk=steps,
+            hooks=[clock],
+        )
+        return clock.times[1] - clock.times[0]
+
+    single = _fit(algorithm, train, batch_size, steps)
+    by_torch = [
+        peers.training(
+            lambda: peers.mlp([64, 32, 10]),
+            train["x"],
+            train["y"],
+            batch_size=batch_size,
+            steps=steps,
+        )
+        for _ in range(seeds)
+    ]
+    yield compare(
+        "digits, 16 seeds: trainings a second",
+        {
+            "jaxml": contestant(at_once),
+            "PyTorch": contestant(lambda: float(np.sum([run() for run in by_torch]))),
+            "jaxml one by one": Contestant(
+                lambda: float(np.sum([single.run() for _ in range(seeds)])), single.compile_seconds
+            ),
+        },
+        rounds=rounds,
+        per_run=seeds,
+        flops=seeds * steps * _flops(model, batch_size),
+        expected=8.0,
+    )

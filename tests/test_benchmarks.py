@@ -1,0 +1,68 @@
+"""The arithmetic of the benchmarks; the figures themselves are no test."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks.tables import compare, table
+from benchmarks.timing import Contestant, alternate, contestant, matmul_peak
+
+
+def fixed(*seconds):
+    values = iter(seconds)
+    return Contestant(lambda: next(values), compile_seconds=0.5)
+
+
+def fails():
+    raise RuntimeError("no compiler\nand a long story")
+
+
+def test_ratios_are_taken_round_by_round_and_absent_peers_named():
+    row = compare(
+        "work",
+        {"jaxml": fixed(1.0, 2.0, 4.0), "peer": fixed(3.0, 4.0, 20.0), "other": fails},
+        rounds=3,
+        per_run=8,
+        expected=3.0,
+    )
+    np.testing.assert_array_equal(row.ratios["peer"], [3.0, 2.0, 5.0])
+    np.testing.assert_array_equal(row.rates["jaxml"], [8.0, 4.0, 2.0])
+    assert row.met
+    assert row.absent == {"other": "RuntimeError: no compiler"}
+    assert row.record()["ratios"]["peer"] == {"median": 3.0, "min": 2.0, "max": 5.0}
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table([row]))
+    text = console.file.getvalue()
+    assert "3.00×" in text
+    assert "expected 3×: met" in text
+    assert "other: did not run (RuntimeError: no compiler)" in text
+
+
+def test_a_ratio_below_the_expected_one_is_called_so():
+    row = compare("work", {"jaxml": fixed(1.0), "peer": fixed(2.9)}, rounds=1, expected=3.0)
+    assert row.met is False
+
+
+def test_contestants_take_turns():
+    order = []
+    sides = {
+        name: Contestant(lambda name=name: order.append(name) or 1.0, 0.0) for name in ("a", "b")
+    }
+    alternate(sides, 2)
+    assert order == ["a", "b", "a", "b"]
+
+
+def test_our_own_failure_is_not_passed_over():
+    with pytest.raises(RuntimeError, match="no compiler"):
+        compare("work", {"jaxml": fails, "peer": fixed(1.0)}, rounds=1)
+
+
+def test_compilation_is_what_the_first_run_took_longer():
+    assert contestant(lambda: 0.0).compile_seconds < 0.01
+
+
+def test_the_peak_is_seconds_per_operation():
+    per_second = 1 / matmul_peak(256).run()
+    assert 1e8 < per_second < 1e16
