@@ -14,7 +14,9 @@ Reference:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,8 +26,10 @@ from jax.tree_util import Partial
 from jaxml import landscape, nn, training
 from jaxml.backend import parallel_map
 from jaxml.checks import require, require_positive_int
-from jaxml.landscape import Analysis, Escape, Followed, Found
+from jaxml.files import write_atomically
+from jaxml.landscape import Analysis, Counts, Escape, Followed, Found, Search
 from jaxml.landscape.problem import ravel_host, unravel_host
+from jaxml.structured import from_npz, to_npz
 from jaxml.training import losses, optimizers, sampling, schedules
 from jaxml.types import Algorithm, Batch, Params, TrainState
 
@@ -149,7 +153,8 @@ def walk(
     steps: int = 1000,
     searches: int = 32,
     hooks: Callable[[int], Sequence[Any]] = lambda width: (),  # noqa: ARG005
-    on_level: Callable[[Level], None] = lambda level: None,  # noqa: ARG005
+    on_level: Callable[[Staircase], bool | None] = lambda so_far: None,  # noqa: ARG005
+    done: Staircase | None = None,
 ) -> Staircase:
     """Walk down the staircase, all seeds at once.
 
@@ -167,14 +172,17 @@ def walk(
         steps: updates at each width.
         searches: how many searches for critical points start from the training's path.
         hooks: width -> hooks of that width's training.
-        on_level: called with each level as it is done.
+        on_level: called with the staircase so far as each level is done; a true answer ends the
+            walk there.
+        done: what an earlier walk with the same arguments and data had done when it ended: this
+            one goes on after its last level, to the same end.
 
     Returns:
         See `Staircase`.
 
     Raises:
         ValueError: for options out of range; when the data have no `x` and `y`, or `y` is neither
-            labels nor targets.
+            labels nor targets; when `done` is of other arguments.
         FloatingPointError: when training diverges.
     """
     widths = [require_positive_int("every width", width) for width in widths]
@@ -192,17 +200,26 @@ def walk(
     optimizer = optimizers.adam(schedules.cosine(_LEARNING_RATE, steps))
     loss = losses.softmax_cross_entropy if classify else losses.mse
 
+    batch_size = min(_BATCH_SIZE, len(rows["x"]))
+    config = {
+        "widths": widths, "l2": l2, "seeds": seeds, "seed": seed, "steps": steps,
+        "searches": searches, "batch_size": batch_size,
+        "learning_rate": _LEARNING_RATE, "examples": len(rows["x"]),
+        "inputs": inputs, "outputs": outputs, "activation": "tanh", "loss": loss.__name__,
+    }  # fmt: skip
+    if done is not None:
+        require(done.config == config, f"a staircase of {config}", done.config)
+
+    @functools.cache  # one objective, so one compilation, where two widths meet
     def network(width: int) -> tuple[Algorithm, Partial]:
         model = nn.mlp([inputs, width, outputs], activation="tanh")
         algorithm = training.supervised(model, loss, optimizer, l2=l2)
         return algorithm, training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
 
-    batch_size = min(_BATCH_SIZE, len(rows["x"]))
     sample = sampling.epochs(batch_size)
-    levels: list[Level] = []
-    along, cut = None, None
-    (algorithm, objective), state = network(widths[0]), None
-    for width in widths:
+    for width in widths if done is None else widths[len(done.levels) :]:
+        algorithm, objective = network(width)
+        state = None if done is None else _start(done.levels[-1].saddles, optimizer)
         measure = training.evaluation(_lane_losses(objective))
         kept = training.snapshots()
         run = training.fit_many(
@@ -214,35 +231,49 @@ def walk(
             raise FloatingPointError(f"training at width {width} diverged; try a smaller l2")
         trained = [_lane(run.state.params, s) for s in range(seeds)]
         minima = parallel_map(lambda p, f=objective: landscape.find_minimum(f, p), trained)
-        if along is None:
-            along = _along(objective, kept, seeds, searches)
-        if len(levels) == 1:
-            cut = _slice(objective, levels[0].saddles[0], minima[0], width)
         saddles: list[Saddle] = []
         if width < widths[-1]:
-            algorithm, objective = network(width + 1)
-            saddles = parallel_map(lambda m, f=objective: embed(f, m, rows, l2), minima)
-            params = jax.tree.map(
-                lambda *lanes: np.stack(lanes).astype(np.float32),
-                *(saddle.left for saddle in saddles),
-            )
-            opt_state = jax.jit(jax.vmap(optimizer.init))(params)
-            state = TrainState(np.zeros(seeds, np.int32), params, {}, opt_state)
+            _, wider = network(width + 1)
+            saddles = parallel_map(lambda m, f=wider: embed(f, m, rows, l2), minima)
         level = Level(width, np.array(measure.history["step"]), values, minima, saddles)
-        levels.append(level)
-        on_level(level)
-    assert along is not None
-    return Staircase(
-        levels,
-        *along,
-        cut,
-        {
-            "widths": widths, "l2": l2, "seeds": seeds, "seed": seed, "steps": steps,
-            "searches": searches, "batch_size": batch_size,
-            "learning_rate": _LEARNING_RATE, "examples": len(rows["x"]),
-            "inputs": inputs, "outputs": outputs, "activation": "tanh", "loss": loss.__name__,
-        },
-    )  # fmt: skip
+        if done is None:
+            along = _along(objective, kept, seeds, searches)
+            done = Staircase([level], *along, None, config)
+        else:
+            cut = done.slice
+            if len(done.levels) == 1:
+                cut = _slice(objective, done.levels[0].saddles[0], minima[0], width)
+            done = dataclasses.replace(done, levels=[*done.levels, level], slice=cut)
+        if on_level(done):
+            break
+    assert done is not None
+    return done
+
+
+def save(result: Staircase, path: str | Path) -> None:
+    """Write a staircase, whole or so far, to a file that `load` reads."""
+    write_atomically(path, to_npz(result))
+
+
+def load(path: str | Path) -> Staircase:
+    """The staircase in a file that `save` wrote, to the bit.
+
+    Raises:
+        ValueError: if the file is another.
+    """
+    kinds = (Staircase, Level, Saddle, DeadUnit, Slice, Analysis, Counts, Escape, Followed)
+    result = from_npz(Path(path).read_bytes(), [*kinds, Found, Search])
+    require(isinstance(result, Staircase), f"a staircase in {path}", type(result).__name__)
+    return result
+
+
+def _start(saddles: list[Saddle], optimizer: Any) -> TrainState:
+    """Where training goes on: each seed's way out of its saddle."""
+    params = jax.tree.map(
+        lambda *lanes: np.stack(lanes).astype(np.float32), *(saddle.left for saddle in saddles)
+    )
+    opt_state = jax.jit(jax.vmap(optimizer.init))(params)
+    return TrainState(np.zeros(len(saddles), np.int32), params, {}, opt_state)
 
 
 def _lane(tree: Any, lane: int) -> Any:

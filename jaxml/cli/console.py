@@ -1,16 +1,14 @@
-"""What the commands share: the output, result folders, data sets by name."""
+"""What the commands share: the output, data sets by name."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from jaxml import data
-from jaxml.files import new_folder, numbered_folder
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -18,16 +16,9 @@ AddCommand = Callable[..., Any]
 """`(name, function, help) -> argparse.ArgumentParser`, see `jaxml.cli.main`."""
 
 
-@contextlib.contextmanager
-def results_folder(out: str | None, name: str) -> Iterator[Path]:
-    """Where the results go: made before the work, and gone again if the work came to nothing."""
-    folder = numbered_folder("runs", name) if out is None else new_folder(out)
-    try:
-        yield folder
-    finally:
-        for path in (folder, folder.parent) if out is None else (folder,):
-            if not any(path.iterdir()):
-                path.rmdir()
+def data_argument(name: str) -> str:
+    """A data set's name, or its file's path, good from any folder."""
+    return str(Path(name).absolute()) if Path(name).suffix else name
 
 
 def load_dataset(name: str) -> data.Dataset:

@@ -13,12 +13,15 @@ from typing import Any
 import jax
 from rich.table import Table
 
-from jaxml import landscape, report, staircase, training
+from jaxml import landscape, report, sealed, staircase, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.cli.console import AddCommand, load_dataset, out, results_folder
+from jaxml.cli import runs
+from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.files import write_atomically
 from jaxml.report import tables
+
+_SAVED = "staircase.npz"
 
 
 def add(command: AddCommand) -> None:
@@ -44,57 +47,87 @@ def add(command: AddCommand) -> None:
     sub.add_argument("--radius", type=float, help="of the searches around your own point (0.3)")
     sub.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     sub.add_argument("--out", help="a new folder for the report (runs/landscape-N)")
+    runs.add_resume(sub, "width")
 
 
 def _landscape(options: argparse.Namespace) -> int:
+    asked = runs.asked(options, "landscape")
+    settings = asked.settings
     own = ("radius",)
     walking = ("data", "hidden", "l2", "seeds", "steps")
-    for name in walking if options.target else own:
+    for name in walking if settings.target else own:
         require(
-            getattr(options, name) is None,
-            f"--{name} only {'without' if options.target else 'with'} FILE.py:FUNCTION",
-            getattr(options, name),
+            getattr(settings, name) is None,
+            f"--{name} only {'without' if settings.target else 'with'} FILE.py:FUNCTION",
+            getattr(settings, name),
         )
-    return _explore(options) if options.target else _walk(options)
+    return _explore(asked) if settings.target else _walk(asked)
 
 
-def _walk(options: argparse.Namespace) -> int:
-    widths = _widths(options.hidden or "3:8")
-    dataset = load_dataset(options.data or "digits")
-    given = {name: getattr(options, name) for name in ("l2", "seeds", "steps", "searches")}
+def _walk(asked: runs.Asked) -> int:
+    settings = asked.settings
+    widths = _widths(settings.hidden or "3:8")
+    dataset = load_dataset(settings.data or "digits")
+    settings.data = data_argument(settings.data or "digits")
+    given = {name: getattr(settings, name) for name in ("l2", "seeds", "steps", "searches")}
     require_sound_backend()
     out.print(
-        f"{options.seeds or 8} networks on {dataset.meta['name']}, hidden widths {widths[0]} to "
+        f"{settings.seeds or 8} networks on {dataset.meta['name']}, hidden widths {widths[0]} to "
         f"{widths[-1]}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
     )
-    _print_row(tables.STAIRCASE_COLUMNS)
+    with (
+        runs.opened(asked, dataset) as folder,
+        training.stop_on_signals("finishing this width; once more stops at once") as stop,
+    ):
+        done = None
+        if asked.checkpoints is not None:
+            done = staircase.load(sealed.checked(asked.checkpoints, asked.start) / _SAVED)
+            sealed.remove_after(asked.checkpoints, done.levels[-1].width)
+        _print_row(tables.STAIRCASE_COLUMNS)
+        for level in [] if done is None else done.levels:
+            _print_row(tables.staircase_row(level))
 
-    def on_level(level: staircase.Level) -> None:
-        _print_row(tables.staircase_row(level))
+        def on_level(so_far: staircase.Staircase) -> bool:
+            level = so_far.levels[-1]
+            with sealed.new(runs.checkpoints(folder), level.width) as checkpoint:
+                staircase.save(so_far, checkpoint / _SAVED)
+            _print_row(tables.staircase_row(level))
+            return stop.received is not None
 
-    with results_folder(options.out, "landscape") as folder:
         result = staircase.walk(
             dataset.everything(),
             widths,
-            seed=options.seed,
+            seed=settings.seed,
             hooks=lambda width: [training.progress(f"training at width {width}")],
             on_level=on_level,
+            done=done,
             **{name: value for name, value in given.items() if value is not None},
         )
+        last = result.levels[-1].width
+        if stop.received is not None and last < widths[-1]:
+            return runs.stopped(asked, folder, stop.received, f"width {last} of {widths[-1]}")
         _print_endings("searches from the training path", result.found)
-        return _write(result, folder, {"command": "landscape", "data": dataset.meta["name"]})
+        points = [
+            [point.params for point in level.minima]
+            + [saddle.measured.params for saddle in level.saddles]
+            for level in result.levels
+        ]
+        return _write(result, folder, {"data": dataset.meta["name"]}, points)
 
 
-def _explore(options: argparse.Namespace) -> int:
+def _explore(asked: runs.Asked) -> int:
+    settings = asked.settings
+    require(asked.start is None, "--from for a staircase, which has checkpoints", asked.start)
     require_sound_backend()
-    loss, params = _own_problem(options.target)
-    given = {name: getattr(options, name) for name in ("searches", "radius")}
-    with results_folder(options.out, "landscape") as folder:
+    loss, params = _own_problem(settings.target)
+    settings.target = str(Path(settings.target).absolute())  # good from any folder
+    given = {name: getattr(settings, name) for name in ("searches", "radius")}
+    with runs.opened(asked) as folder:
         with out.status("analysing the point, searching around it"):
             result = landscape.explore(
                 loss,
                 params,
-                seed=options.seed,
+                seed=settings.seed,
                 **{name: value for name, value in given.items() if value is not None},
             )
         out.print(str(result.point))
@@ -104,7 +137,8 @@ def _explore(options: argparse.Namespace) -> int:
         for row in rows:
             table.add_row(*row)
         out.print(table)
-        return _write(result, folder, {"command": "landscape", "target": options.target})
+        points = [result.point.params, *(point.params for point in result.distinct)]
+        return _write(result, folder, {"target": settings.target}, points)
 
 
 def _print_row(cells: Sequence[str]) -> None:
@@ -118,11 +152,12 @@ def _print_endings(title: str, found: Sequence[landscape.Found]) -> None:
     out.print(f"{len(found)} {title}: " + ", ".join(f"{row[1]} {row[0]}" for row in rows))
 
 
-def _write(result: Any, folder: Path, about: dict[str, Any]) -> int:
-    points = json.dumps(about | report.record(result), indent=1)
-    write_atomically(folder / "critical_points.json", points)
+def _write(result: Any, folder: Path, about: dict[str, Any], points: Any) -> int:
+    digest = runs.arrays_sha256(points)
+    body = {"command": "landscape", **about, "points_sha256": digest, **report.record(result)}
+    write_atomically(folder / "critical_points.json", json.dumps(body, indent=1))
     page = report.write(result, folder / "report.html")
-    out.print(f"{page}\n{folder / 'critical_points.json'}")
+    out.print(f"{page}\n{folder / 'critical_points.json'}\nsha256 {digest}")
     return 0
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxml import data, nn, report, training
+from jaxml import data, nn, report, sealed, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.cli.console import AddCommand, load_dataset, out, results_folder
+from jaxml.cli import runs
+from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.files import write_atomically
 from jaxml.training import losses, metrics, optimizers, sampling, schedules
 
@@ -25,8 +25,8 @@ MODELS = ("linear", "mlp", "deep_linear")
 def add(command: AddCommand) -> None:
     """The command and its arguments."""
     sub = command("train", _train, "Train a network on a data set.")
-    sub.add_argument("model", metavar="MODEL", help=", ".join(MODELS))
-    sub.add_argument("--data", required=True, help=f"{', '.join(data.names())}, or a .npz file")
+    sub.add_argument("model", nargs="?", metavar="MODEL", help=", ".join(MODELS))
+    sub.add_argument("--data", help=f"{', '.join(data.names())}, or a .npz file")
     length = sub.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="updates (2000)")
     length.add_argument("--epochs", type=int, help="passes over the training set")
@@ -41,10 +41,19 @@ def add(command: AddCommand) -> None:
         "--schedule", default="constant", help=f"{', '.join(schedules.__all__)} (constant)"
     )
     sub.add_argument("--l2", type=float, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
-    sub.add_argument("--out", help="a new folder for parameters and metrics (none)")
+    sub.add_argument(
+        "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
+    )
+    sub.add_argument("--out", help="a new folder for the run (runs/train-N)")
+    runs.add_resume(sub, "step")
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(given: argparse.Namespace) -> int:
+    asked = runs.asked(given, "train")
+    options = asked.settings
+    needed = {"MODEL": options.model, "--data": options.data}
+    if missing := [name for name, value in needed.items() if value is None]:
+        raise ValueError(f"required: {', '.join(missing)}, or --resume DIR alone")
     require(options.model in MODELS, f"a model among {', '.join(MODELS)}", repr(options.model))
     for name, module in (("optimizer", optimizers), ("schedule", schedules)):
         value = getattr(options, name)
@@ -52,6 +61,7 @@ def _train(options: argparse.Namespace) -> int:
     rate = options.learning_rate
     require(0 < rate < float("inf"), "a learning rate above 0", rate)
     dataset = load_dataset(options.data)
+    options.data = data_argument(options.data)
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     splits = {
         name: {**split, "x": split["x"].reshape(len(split["x"]), -1)}
@@ -74,47 +84,80 @@ def _train(options: argparse.Namespace) -> int:
         require(options.epochs >= 1, "epochs of at least 1", options.epochs)
         steps = options.epochs * (len(y) // batch_size)
     else:
-        steps = 2000 if options.steps is None else options.steps
+        steps = options.steps = 2000 if options.steps is None else options.steps
     require(steps >= 1, "steps of at least 1", steps)
+    if options.checkpoint_every is None:
+        options.checkpoint_every = -(-steps // 20)
+    every = options.checkpoint_every
+    require(every >= 1, "steps between checkpoints of at least 1", every)
     require_sound_backend()
     schedule = getattr(schedules, options.schedule)(rate, steps)
     optimizer = getattr(optimizers, options.optimizer)(schedule)
     algorithm = training.supervised(model, loss, optimizer, l2=options.l2)
-    # without --out nothing is written
+    key = jax.random.key(options.seed)
     with (
-        results_folder(options.out, "train") if options.out else contextlib.nullcontext() as folder
+        runs.opened(asked, dataset) as folder,
+        training.stop_on_signals("finishing this chunk of steps; once more stops at once") as stop,
     ):
         out.print(nn.summary(model))
-        run = training.fit(
-            algorithm,
-            splits["train"],
-            sample,
-            key=jax.random.key(options.seed),
-            steps=steps,
-            hooks=[training.progress()],
-        )
+        state: Any = None
+        done = 0
+        if asked.checkpoints is not None:
+            state = training.restore(asked.checkpoints, algorithm.init(key), step=asked.start)
+            done = int(state.step)
+            sealed.remove_after(asked.checkpoints, done)
+            left = (
+                f"going on after step {done} of {steps}" if done < steps else "all steps are done"
+            )
+            out.print(f"{folder}: {left}")
+        if done < steps:
+            state = training.fit(
+                algorithm,
+                splits["train"],
+                sample,
+                key=key,
+                steps=steps - done,
+                chunk=every,
+                hooks=[training.progress(), *_records(folder, model, splits, measures), stop],
+                state=state,
+            ).state
+            done = int(state.step)
+        if done < steps:
+            assert stop.received is not None
+            return runs.stopped(asked, folder, stop.received, f"step {done} of {steps}")
         results = {
-            name: training.evaluate(model, run.state, split, measures)
-            for name, split in splits.items()
+            name: training.evaluate(model, state, split, measures) for name, split in splits.items()
         }
-        digest = params_sha256(run.state.params)
-        if folder is not None:
-            arguments = {k: v for k, v in vars(options).items() if k not in ("command", "debug")}
-            body = {
-                **report.provenance(),
-                "arguments": arguments,
-                "steps": steps,
-                "metrics": results,
-                "params_sha256": digest,
-                "history": {name: values.tolist() for name, values in run.history.items()},
-            }
-            write_atomically(folder / "params.npz", _npz(run.state.params))
-            write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
-            out.print(str(folder))
+        digest = runs.arrays_sha256(state.params)
+        body = {
+            **report.provenance(),
+            "arguments": vars(options),
+            "steps": steps,
+            "metrics": results,
+            "params_sha256": digest,
+        }
+        write_atomically(folder / "params.npz", _npz(state.params))
+        write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
+        out.print(str(folder))
     for name, values in results.items():
         out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))
     out.print(f"sha256 {digest}")
     return 0
+
+
+def _records(folder: Path, model: Any, splits: Any, measures: Any) -> list[training.Hook]:
+    """The hooks that write `metrics.jsonl` and, after its line, the checkpoint."""
+    log, where = folder / "metrics.jsonl", runs.checkpoints(folder)
+    if "validation" not in splits:
+        return [training.metrics_log(log), training.checkpoint(where)]
+    validation = training.evaluation(
+        lambda state: training.evaluate(model, state, splits["validation"], measures)
+    )
+    return [
+        validation,
+        training.metrics_log(log, validation=validation),
+        training.checkpoint(where, watched=validation),
+    ]
 
 
 def _npz(params: Any) -> bytes:
@@ -135,11 +178,3 @@ def _model(options: argparse.Namespace, inputs: int, outputs: int) -> Any:
     if options.model == "deep_linear":
         return nn.deep_linear([inputs, *hidden, outputs])
     return nn.mlp([inputs, *hidden, outputs], activation=options.activation)
-
-
-def params_sha256(params: Any) -> str:
-    """The SHA-256 of all parameters' bytes, in the order of the pytree's leaves."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()

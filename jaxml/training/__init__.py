@@ -1,13 +1,17 @@
 """Training: pure steps, one loop, hooks on the host."""
 
+from jaxml.sealed import DamagedError
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling, schedules
 from jaxml.training.checkpoint import checkpoint, restore
-from jaxml.training.hooks import early_stopping, evaluation, progress, snapshots
-from jaxml.training.loop import Chunk, NonFiniteError, fit, fit_many, run_steps
+from jaxml.training.hooks import early_stopping, evaluation, metrics_log, progress, snapshots
+from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
+from jaxml.training.signals import stop_on_signals
 from jaxml.training.supervised import evaluate, full_loss, supervised
 
 __all__ = [
     "Chunk",
+    "DamagedError",
+    "Hook",
     "NonFiniteError",
     "augmentation",
     "checkpoint",
@@ -19,6 +23,7 @@ __all__ = [
     "full_loss",
     "losses",
     "metrics",
+    "metrics_log",
     "optimizers",
     "progress",
     "restore",
@@ -26,5 +31,6 @@ __all__ = [
     "sampling",
     "schedules",
     "snapshots",
+    "stop_on_signals",
     "supervised",
 ]

@@ -1,97 +1,137 @@
-"""States on disk, written by orbax: a checkpoint is complete or not there."""
+"""States on disk, written by orbax: a checkpoint is complete or not there, and damage is seen."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
+from jaxml import sealed
 from jaxml.checks import require, require_positive_int
+from jaxml.training.hooks import Watched, evaluation
 from jaxml.training.loop import Chunk
 
-if TYPE_CHECKING:
-    import orbax.checkpoint as ocp
+_ABOUT = "checkpoint.json"
+_STATE = "state"
 
 
-def _manager(directory: str | Path, keep: int | None = None) -> ocp.CheckpointManager:
-    import orbax.checkpoint as ocp  # noqa: PLC0415 - slow, and few runs need it
-
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-    return ocp.CheckpointManager(
-        Path(directory).absolute(), item_handlers=ocp.StandardCheckpointHandler(), options=options
-    )
-
-
-class checkpoint(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
+class checkpoint:  # noqa: N801 - used as a function
     """A hook that saves the state after each chunk.
+
+    A checkpoint is a folder named after its step. It appears whole or not at all, however the
+    process ends, and holds the SHA-256 of each of its files.
 
     Args:
         directory: where to; made if it is not there.
         keep: how many of the latest checkpoints stay.
+        watched: an `evaluation`, placed before this hook in the list of hooks: the checkpoint at
+            which it was best stays too.
+        metric: which of its values, a number.
+        mode: `"min"` where small is good, `"max"` where large is.
 
     Raises:
         ValueError: at the first chunk, if the directory holds a checkpoint of that step or a
-            later one, which is another run's.
+            later one, which is another run's; if the evaluation has no such metric.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int = 3) -> None:
-        self._directory = str(directory)
-        self._manager = _manager(directory, require_positive_int("keep", keep))
-
-    def __exit__(self, *error: object) -> None:
-        self._manager.close()
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 3,
+        watched: evaluation | None = None,
+        metric: str = "loss",
+        mode: str = "min",
+    ) -> None:
+        self._directory = Path(directory)
+        self._keep = require_positive_int("keep", keep)
+        self._watched = None if watched is None else Watched(watched, metric, mode)
 
     def __call__(self, chunk: Chunk) -> None:
         """See `Hook`."""
-        import orbax.checkpoint as ocp  # noqa: PLC0415
+        import orbax.checkpoint as ocp  # noqa: PLC0415 - slow, and few runs need it
 
-        # orbax would skip such a step without a word
-        latest = self._manager.latest_step()
+        latest = max(sealed.numbers(self._directory), default=None)
         require(
             latest is None or latest < chunk.step,
             f"a directory without checkpoints from step {chunk.step} on",
-            f"{self._directory!r} with one of step {latest}",
+            f"{str(self._directory)!r} with one of step {latest}",
         )
-        self._manager.save(chunk.step, args=ocp.args.StandardSave(chunk.state))
+        state = _arrays(chunk.state)
+        about = {"step": chunk.step, "badness": None, "leaves": _leaves(state)}
+        if self._watched is not None:
+            about["badness"] = self._watched.badness()
+        with sealed.new(self._directory, chunk.step) as folder:
+            with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as writer:
+                writer.save((folder / _STATE).absolute(), args=ocp.args.StandardSave(state))
+            (folder / _ABOUT).write_text(json.dumps(about, indent=1))
+        steps = sealed.numbers(self._directory)
+        for step in {*steps[: -self._keep]} - {_best(self._directory)}:
+            sealed.remove(self._directory, step)
 
 
-def restore(directory: str | Path, like: Any, *, step: int | None = None) -> Any:
+def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | None = None) -> Any:
     """The state of a checkpoint.
 
     Args:
         directory: what `checkpoint` wrote to.
         like: a state of the same algorithm, for structure, shapes and dtypes:
             `algorithm.init(key)`.
-        step: which checkpoint; the latest by default.
+        step: which checkpoint: a step, or `"best"` for that at which the evaluation that
+            `checkpoint` watched was best; the latest by default.
 
     Raises:
-        ValueError: if there is no such checkpoint, or it holds a state of another shape.
+        ValueError: if there is no such checkpoint, or it holds a state of other names, shapes or
+            dtypes.
+        DamagedError: (a `ValueError`) if a file of the checkpoint is not what was written; it
+            names the checkpoint and the latest whole one before it.
     """
     import orbax.checkpoint as ocp  # noqa: PLC0415
 
     require(Path(directory).is_dir(), "a directory of checkpoints", repr(str(directory)))
-    with contextlib.closing(_manager(directory)) as manager:
-        steps = manager.all_steps()
-        require(len(steps) > 0, "a directory of checkpoints", f"{str(directory)!r} without any")
-        step = max(steps) if step is None else step
-        require(step in steps, f"a step among {sorted(steps)}", step)
-        saved, wanted = _shapes(manager.item_metadata(step)), _shapes(like)
-        differ = [k for k in wanted | saved if wanted.get(k) != saved.get(k)]
-        require(
-            not differ,
-            "a checkpoint of a state like the algorithm's, where "
-            + ", ".join(f"{k} is {wanted.get(k, 'nothing')}" for k in differ[:1]),
-            ", ".join(f"{saved.get(k, 'nothing')} in {str(directory)!r}" for k in differ[:1]),
-        )
-        return manager.restore(step, args=ocp.args.StandardRestore(like))
+    if step == "best":
+        step = _best(Path(directory))
+        require(step is not None, "checkpoints written with watched=", f"{str(directory)!r}")
+    folder = sealed.checked(directory, step)
+    like = _arrays(like)
+    saved, wanted = json.loads((folder / _ABOUT).read_text())["leaves"], _leaves(like)
+    differ = [k for k in wanted | saved if wanted.get(k) != saved.get(k)]
+    require(
+        not differ,
+        "a checkpoint of a state like the algorithm's, where "
+        + ", ".join(f"{k} is {wanted.get(k, 'nothing')}" for k in differ[:1]),
+        ", ".join(f"{saved.get(k, 'nothing')} in {str(folder)!r}" for k in differ[:1]),
+    )
+    with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as reader:
+        return reader.restore((folder / _STATE).absolute(), args=ocp.args.StandardRestore(like))
 
 
-def _shapes(tree: Any) -> dict[str, str]:
-    """Path -> shape; the paths of a state and of what orbax makes of it are the same."""
+def _best(directory: Path) -> int | None:
+    """The step of the best evaluation, the earliest of equals."""
+    known = []
+    for step in sealed.numbers(directory):
+        # one that is damaged is not chosen here; whoever asks for it is told
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            badness = json.loads((directory / str(step) / _ABOUT).read_text())["badness"]
+            known += [] if badness is None else [(float(badness), step)]
+    return min(known, default=(0.0, None))[1]
+
+
+def _arrays(tree: Any) -> Any:
+    """The tree with Python numbers, which a state before its first step may hold, as arrays."""
+    return jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), tree)
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """Path -> dtype and shape."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"of shape {np.shape(leaf)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        jax.tree_util.keystr(
+            path, simple=True, separator="/"
+        ): f"{leaf.dtype} of shape {leaf.shape}"
+        for path, leaf in leaves
     }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +16,7 @@ from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml.checks import require, require_choice, require_positive_int
+from jaxml.files import write_atomically
 from jaxml.training.loop import Chunk
 
 
@@ -78,12 +82,34 @@ class evaluation:  # noqa: N801 - used as a function
             self.history.setdefault(name, []).append(value)
 
 
+class Watched:
+    """A metric of an evaluation, as a number that is small where the state is good.
+
+    Args:
+        watched: an `evaluation`, placed in the list of hooks before the one that asks.
+        metric: which of its values.
+        mode: `"min"` where small is good, `"max"` where large is.
+    """
+
+    def __init__(self, watched: evaluation, metric: str, mode: str) -> None:
+        self._watched, self._metric = watched, metric
+        self._sign = 1 if require_choice("mode", mode, ["min", "max"]) == "min" else -1
+
+    def badness(self) -> float:
+        """The latest value, negated where large is good; infinite where it is NaN."""
+        known = [name for name in self._watched.history if name != "step"]
+        require(self._metric in known, f"a metric among {known}", repr(self._metric))
+        value = self._watched.history[self._metric][-1]
+        require(np.ndim(value) == 0, f"{self._metric} to be one number", f"shape {np.shape(value)}")
+        return math.inf if math.isnan(value) else self._sign * float(value)
+
+
 class early_stopping:  # noqa: N801 - used as a function
     """End the run when an evaluation no longer improves, and keep the best state.
 
     Args:
         watched: an `evaluation`, placed before this hook in the list of hooks.
-        metric: which of its values.
+        metric: which of its values, a number.
         patience: evaluations without improvement that are borne.
         mode: `"min"` where small is good, `"max"` where large is.
 
@@ -96,23 +122,80 @@ class early_stopping:  # noqa: N801 - used as a function
     def __init__(
         self, watched: evaluation, metric: str = "loss", *, patience: int = 5, mode: str = "min"
     ) -> None:
-        self._watched, self._metric = watched, metric
+        self._watched = Watched(watched, metric, mode)
+        self._sign = 1 if mode == "min" else -1
         self._patience = require_positive_int("patience", patience)
-        self._sign = 1 if require_choice("mode", mode, ["min", "max"]) == "min" else -1
         self._waited = 0
         self.best, self.best_step, self.best_state = self._sign * math.inf, 0, None
 
     def __call__(self, chunk: Chunk) -> bool:
         """See `Hook`."""
-        known = [name for name in self._watched.history if name != "step"]
-        require(self._metric in known, f"a metric among {known}", repr(self._metric))
-        value = self._watched.history[self._metric][-1]
-        if self._sign * value < self._sign * self.best:
-            self.best, self.best_step, self.best_state = value, chunk.step, chunk.state
+        badness = self._watched.badness()
+        if badness < self._sign * self.best:
+            self.best, self.best_step, self.best_state = (
+                self._sign * badness,
+                chunk.step,
+                chunk.state,
+            )
             self._waited = 0
         else:
             self._waited += 1
         return self._waited >= self._patience
+
+
+class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
+    """Write one line of JSON for each chunk: its last step, the means of its metrics, evaluations.
+
+    Each line is on the disk before training goes on. When a run goes on from a checkpoint, the
+    lines of steps that are taken again are dropped first, and so is one that was cut short.
+
+    Args:
+        path: of the file, such as `metrics.jsonl`; its folder must exist.
+        **watched: name -> an `evaluation`, placed before this hook in the list of hooks.
+    """
+
+    def __init__(self, path: str | Path, **watched: evaluation) -> None:
+        self._path, self._watched, self._file = Path(path), watched, None
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __call__(self, chunk: Chunk) -> None:
+        """See `Hook`."""
+        if self._file is None:
+            taken = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
+            write_atomically(self._path, _lines_until(self._path, chunk.step - taken))
+            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+        line: dict[str, Any] = {"step": chunk.step}
+        line["train"] = {name: _plain(v.mean(axis=-1)) for name, v in chunk.metrics.items()}
+        for name, hook in self._watched.items():
+            line[name] = {k: _plain(v[-1]) for k, v in hook.history.items() if k != "step"}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _lines_until(path: Path, step: int) -> str:
+    """The whole lines of a log up to a step."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
+        try:
+            if json.loads(line)["step"] > step or not line.endswith("\n"):
+                break
+        except ValueError:
+            break
+        kept.append(line)
+    return "".join(kept)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can hold it: NaN and infinity as `None`."""
+    array = np.asarray(value, dtype=float)
+    plain = array.astype(object)
+    plain[~np.isfinite(array)] = None
+    return plain.tolist()
 
 
 class snapshots:  # noqa: N801 - used as a function

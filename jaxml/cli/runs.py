@@ -1,0 +1,239 @@
+"""Run folders: `config.json` holds all that was asked for, so that a run can go on from there."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxml import data, report, sealed
+from jaxml.checks import require
+from jaxml.cli.console import out
+from jaxml.files import new_folder, numbered_folder, write_atomically
+
+_CONFIG = "config.json"
+_NOT_SETTINGS = ("command", "debug", "defaults", "resume", "start")
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a command was asked for.
+
+    Attributes:
+        command: its name.
+        settings: the arguments, from the command line or from the run that goes on.
+        folder: of the run that goes on; `None` for a new one.
+        config: what that run's `config.json` holds.
+        start: the checkpoint to go on from; the latest if `None`.
+    """
+
+    command: str
+    settings: argparse.Namespace
+    folder: Path | None
+    config: dict[str, Any]
+    start: int | None
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """Where those of the run that goes on are; `None` if there are none to go on from."""
+        path = None if self.folder is None else checkpoints(self.folder)
+        return path if path and (self.start is not None or sealed.numbers(path)) else None
+
+
+def checkpoints(folder: Path) -> Path:
+    """Where a run's checkpoints are."""
+    return folder / "checkpoints"
+
+
+def add_resume(sub: argparse.ArgumentParser, unit: str) -> None:
+    """Add `--resume` and `--from`, after a command's other arguments.
+
+    Args:
+        sub: the command's parser.
+        unit: what its checkpoints are numbered by.
+    """
+    # what was not given is left out, so that `--resume` can refuse what was
+    aside = ("help", "debug")
+    actions = [action for action in sub._actions if action.dest not in aside]
+    defaults = {action.dest: action.default for action in actions}
+    for action in actions:
+        action.default = argparse.SUPPRESS
+    sub.set_defaults(defaults=defaults)
+    sub.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    sub.add_argument(
+        "--from",
+        dest="start",
+        type=int,
+        metavar=unit.upper(),
+        help=f"with --resume: from the checkpoint of this {unit} (the latest); later ones go",
+    )
+
+
+def asked(options: argparse.Namespace, command: str) -> Asked:
+    """What was asked for, now or when the run that goes on was begun.
+
+    Raises:
+        ValueError: if the folder holds no such run, or arguments stand beside `--resume`.
+    """
+    given = {k: v for k, v in vars(options).items() if k not in _NOT_SETTINGS}
+    known = {k: v for k, v in options.defaults.items() if k not in _NOT_SETTINGS}
+    if options.resume is None:
+        require(options.start is None, "--from beside --resume only", options.start)
+        return Asked(command, argparse.Namespace(**known | given), None, {}, None)
+    names = ", ".join(given)
+    require(not given, "nothing beside --resume DIR: a run goes on as it was begun", names)
+    folder = Path(options.resume)
+    path = folder / _CONFIG
+    require(path.is_file(), f"the folder of a run, with its {_CONFIG}", str(folder))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        was, arguments = config["command"], dict(config["arguments"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"expected {path} as it was written, got a damaged one") from error
+    require(was == command, f"a run of jaxml {command}", f"{folder}, one of jaxml {was}")
+    unknown = [name for name in arguments if name not in known]
+    require(not unknown, f"arguments of jaxml {command} in {path}", ", ".join(unknown))
+    return Asked(command, argparse.Namespace(**known | arguments), folder, config, options.start)
+
+
+@contextlib.contextmanager
+def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> Iterator[Path]:
+    """The run's folder, made before the work and held for this process alone.
+
+    A new one is gone again if the work fails before its first checkpoint. Where the work is
+    interrupted, how to go on is said.
+
+    Args:
+        asked: what was asked for.
+        dataset: what the run works on.
+        **about: what else `config.json` shall say.
+
+    Raises:
+        ValueError: if the folder cannot be made; if another process is at work in it; if the data
+            are no longer those that the run was begun with; if a checkpoint is damaged.
+    """
+    if dataset is not None:
+        about["data"] = {**dataset.meta, "sha256": _dataset_sha256(dataset)}
+    if asked.folder is None:
+        settings = vars(asked.settings)
+        folder = (
+            numbered_folder("runs", asked.command)
+            if settings["out"] is None
+            else new_folder(settings["out"])
+        )
+        config = {"command": asked.command, "arguments": settings, **report.provenance(), **about}
+        write_atomically(folder / _CONFIG, json.dumps(config, indent=1, default=_as_json))
+    else:
+        folder = asked.folder
+        if dataset is not None:
+            same = asked.config.get("data", {}).get("sha256") == about["data"]["sha256"]
+            require(same, f"the data that {folder} was begun with", "other data of that name")
+        _compare_versions(asked.config)
+    how = f"jaxml {asked.command} --resume {shlex.quote(str(folder))}"
+    try:
+        with _held(folder), _sigterm_exits():
+            yield folder
+    except sealed.DamagedError as error:
+        if error.before is None:
+            raise
+        raise ValueError(f"{error}: {how} --from {error.before}") from error
+    except Exception:
+        if asked.folder is None and not checkpoints(folder).is_dir():
+            _remove(folder)
+        raise
+    except BaseException:
+        saved = sealed.numbers(checkpoints(folder))
+        out.print(f"interrupted; {'go on' if saved else 'begin again'} with: {how}")
+        raise
+
+
+def stopped(asked: Asked, folder: Path, received: signal.Signals, where: str) -> int:
+    """Say that a run was stopped, and how to go on; the exit code."""
+    how = f"jaxml {asked.command} --resume {shlex.quote(str(folder))}"
+    out.print(f"stopped by {received.name} after {where}; go on with: {how}")
+    return 128 + received
+
+
+def arrays_sha256(tree: Any) -> str:
+    """The SHA-256 of all arrays' bytes, in the order of the pytree's leaves."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _dataset_sha256(dataset: data.Dataset) -> str:
+    digest = hashlib.sha256()
+    for name in ("train", "validation", "test"):
+        for key, values in sorted((getattr(dataset, name) or {}).items()):
+            digest.update(f"{name} {key} {values.dtype} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _compare_versions(config: Mapping[str, Any]) -> None:
+    now = report.provenance()
+    differ = [
+        f"{name} {then} then, {now[part].get(name)} now"
+        for part in ("versions", "device")
+        for name, then in config.get(part, {}).items()
+        if now[part].get(name) != then
+    ]
+    if differ:
+        out.print(f"not as this run was begun, the last digits may differ: {'; '.join(differ)}")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Held for this process alone, until it ends, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ValueError(
+            f"expected a run that is not under way, got {folder}, at which another process works"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """SIGTERM unwinds the stack, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _remove(folder: Path) -> None:
+    """A new run's folder and what the run wrote, and the folder above if it is empty then."""
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    with contextlib.suppress(OSError):
+        if folder.parent.name == "runs":
+            folder.parent.rmdir()
+
+
+def _as_json(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

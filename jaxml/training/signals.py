@@ -1,0 +1,81 @@
+"""Ctrl-C and SIGTERM end a run after the chunk that is under way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from typing import Any
+
+from rich import get_console
+
+from jaxml.training.loop import Chunk
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
+    """A hook that ends the run after the chunk in which Ctrl-C or SIGTERM came.
+
+    The other hooks see that chunk too, so that `checkpoint` saves it. A second signal stops the
+    process at once. Signals are as they were once the run is over; the hook can also be entered
+    around more than one run. In a thread other than the main one it has no effect, because
+    Python handles signals there alone.
+
+    Args:
+        message: printed when the signal comes: what is being finished.
+
+    Attributes:
+        received: the signal that came, or `None`.
+    """
+
+    def __init__(self, message: str | None = None) -> None:
+        self._message = message
+        self.received: signal.Signals | None = None
+        self._entered = 0
+        self._listener: threading.Thread | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> stop_on_signals:
+        self._entered += 1
+        if self._entered == 1:
+            self.received = None
+        if self._entered == 1 and threading.current_thread() is threading.main_thread():
+            # Python's own handlers wait until the compiled call returns, which may take minutes;
+            # what it writes to this descriptor comes at once
+            self._reader, self._writer = socket.socketpair()
+            self._writer.setblocking(False)
+            self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            heeded = [s for s in _SIGNALS if signal.getsignal(s) != signal.SIG_IGN]  # not by nohup
+            self._handlers = {s: signal.signal(s, lambda *_: None) for s in heeded}
+            self._listener = threading.Thread(target=self._listen, daemon=True)
+            self._listener.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered -= 1
+        if self._entered == 0 and self._listener is not None:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(self._wakeup)
+            self._writer.close()
+            self._listener.join()
+            self._reader.close()
+            self._listener = None
+
+    def __call__(self, chunk: Chunk) -> bool:  # noqa: ARG002
+        """See `Hook`."""
+        return self.received is not None
+
+    def _listen(self) -> None:
+        while data := self._reader.recv(1):
+            if data[0] not in self._handlers:
+                continue
+            if self.received is not None:
+                get_console().show_cursor()  # a progress bar hides it
+                os._exit(128 + data[0])
+            self.received = signal.Signals(data[0])
+            if self._message is not None:
+                get_console().print(self._message)
