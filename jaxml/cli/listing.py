@@ -6,7 +6,7 @@ import argparse
 
 from jaxml import data, landscape, nn
 from jaxml.cli.console import AddCommand, first_line, out
-from jaxml.cli.train import MODELS
+from jaxml.cli.networks import MODELS
 from jaxml.training import optimizers, schedules
 
 

@@ -14,25 +14,22 @@ import numpy as np
 from jaxml import data, nn, report, sealed, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.cli import runs
+from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.files import write_atomically
-from jaxml.training import losses, metrics, optimizers, sampling, schedules
-
-MODELS = ("linear", "mlp", "deep_linear")
+from jaxml.training import losses, metrics, optimizers, schedules
 
 
 def add(command: AddCommand) -> None:
     """The command and its arguments."""
     sub = command("train", _train, "Train a network on a data set.")
-    sub.add_argument("model", nargs="?", metavar="MODEL", help=", ".join(MODELS))
+    sub.add_argument("model", nargs="?", metavar="MODEL", help=", ".join(networks.MODELS))
     sub.add_argument("--data", help=f"{', '.join(data.names())}, or a .npz file")
     length = sub.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="updates (2000)")
     length.add_argument("--epochs", type=int, help="passes over the training set")
     sub.add_argument("--seed", type=int, default=0, help="of initialisation and batches (0)")
-    sub.add_argument("--hidden", default="64", help="widths of the hidden layers (64), as 64,32")
-    sub.add_argument("--activation", default="relu", help="of an mlp (relu)")
+    networks.add_arguments(sub)
     sub.add_argument("--batch-size", type=int, default=64, help="examples in a batch (64)")
     names = ", ".join(optimizers.__all__)
     sub.add_argument("--optimizer", default="adam", help=f"{names} (adam)")
@@ -54,7 +51,8 @@ def _train(given: argparse.Namespace) -> int:
     needed = {"MODEL": options.model, "--data": options.data}
     if missing := [name for name, value in needed.items() if value is None]:
         raise ValueError(f"required: {', '.join(missing)}, or --resume DIR alone")
-    require(options.model in MODELS, f"a model among {', '.join(MODELS)}", repr(options.model))
+    models = networks.MODELS
+    require(options.model in models, f"a model among {', '.join(models)}", repr(options.model))
     for name, module in (("optimizer", optimizers), ("schedule", schedules)):
         value = getattr(options, name)
         require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", repr(value))
@@ -62,24 +60,24 @@ def _train(given: argparse.Namespace) -> int:
     require(0 < rate < float("inf"), "a learning rate above 0", rate)
     dataset = load_dataset(options.data)
     options.data = data_argument(options.data)
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    splits = {
-        name: {**split, "x": split["x"].reshape(len(split["x"]), -1)}
-        for name, split in splits.items()
-        if split is not None
-    }
     require("y" in dataset.train, "a data set with targets", f"{options.data} without")
-    classify = dataset.meta["task"] == "classification"
+    task = dataset.meta["task"]
+    require(task in ("classification", "regression"), "classification or regression data", task)
+    splits = networks.split_arrays(options.model, dataset)
+    classify = task == "classification"
     y = dataset.train["y"]
     outputs = dataset.meta["classes"] if classify else int(np.prod(y.shape[1:]))
     loss = losses.softmax_cross_entropy if classify else losses.mse
     measures = {"loss": loss} | (
         {"accuracy": metrics.accuracy} if classify else {"mae": losses.mae}
     )
-    model = _model(options, splits["train"]["x"].shape[1], outputs)
+    shape = splits["train"]["x"].shape[1:]
+    model = networks.model(options, shape, outputs)
 
     batch_size = min(options.batch_size, len(y))
-    sample = sampling.epochs(batch_size)
+    sample = networks.sampler(
+        options.augment, batch_size, len(shape) == 3, outputs if classify else None
+    )
     if options.epochs is not None:
         require(options.epochs >= 1, "epochs of at least 1", options.epochs)
         steps = options.epochs * (len(y) // batch_size)
@@ -167,14 +165,3 @@ def _npz(params: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **dict(zip(names, arrays, strict=True)))
     return buffer.getvalue()
-
-
-def _model(options: argparse.Namespace, inputs: int, outputs: int) -> Any:
-    texts = options.hidden.split(",")
-    hidden = [int(text) for text in texts if text.strip().isdecimal()]
-    require(len(hidden) == len(texts), "hidden widths as 64 or 64,32", repr(options.hidden))
-    if options.model == "linear":
-        return nn.linear(inputs, outputs)
-    if options.model == "deep_linear":
-        return nn.deep_linear([inputs, *hidden, outputs])
-    return nn.mlp([inputs, *hidden, outputs], activation=options.activation)
