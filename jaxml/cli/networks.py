@@ -88,10 +88,10 @@ def model(options: argparse.Namespace, shape: tuple[int, ...], outputs: int) -> 
     for option in {"hidden", "channels"} & given.keys():
         given[option] = _whole_numbers(option, given[option])
     if name == "linear":
-        return nn.linear(*shape, outputs)
+        return nn.linear(shape[0], outputs)
     if "channels" in known:
         return getattr(nn, name)(shape, outputs, **given)
-    widths = [*shape, *given.pop("hidden", [64]), outputs]
+    widths = [shape[0], *given.pop("hidden", [64]), outputs]
     return getattr(nn, name)(widths, **given)
 
 
