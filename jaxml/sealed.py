@@ -56,8 +56,7 @@ def new(directory: str | Path, number: int) -> Iterator[Path]:
     partial = directory / f".{number}{_PARTIAL}"
     partial.mkdir()
     yield partial
-    sums = "".join(f"{_sha256(partial / name)}  {name}\n" for name in _files(partial))
-    (partial / _SUMS).write_text(sums)
+    (partial / _SUMS).write_bytes(_sums(partial))
     partial.rename(directory / str(number))
 
 
@@ -102,19 +101,23 @@ def checked(directory: str | Path, number: int | None = None) -> Path:
 
 def _fault(folder: Path) -> str | None:
     """What is wrong with a sealed folder."""
-    try:
-        lines = (folder / _SUMS).read_text().splitlines()
-        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-    except (OSError, ValueError) as error:
-        return f"no {_SUMS}" if isinstance(error, FileNotFoundError) else f"{_SUMS} is unreadable"
-    for name in dict.fromkeys([*sums, *_files(folder)]):
-        if name not in sums:
-            return f"{name} is not in {_SUMS}"
-        if not (folder / name).is_file():
+    if not (folder / _SUMS).is_file():
+        return f"{_SUMS} is missing"
+    written, found = (folder / _SUMS).read_bytes(), _sums(folder)
+    if written == found:
+        return None
+    lines = (text.decode(errors="replace").splitlines() for text in (written, found))
+    then, now = ({line[66:]: line[:64] for line in text} for text in lines)
+    for name in then | now:
+        if name not in now:
             return f"{name} is missing"
-        if _sha256(folder / name) != sums[name]:
+        if then.get(name) != now[name]:
             return f"{name} is not what was written"
-    return None
+    return f"{_SUMS} is not what was written"
+
+
+def _sums(folder: Path) -> bytes:
+    return "".join(f"{_sha256(folder / name)}  {name}\n" for name in _files(folder)).encode()
 
 
 def _files(folder: Path) -> list[str]:

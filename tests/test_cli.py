@@ -9,7 +9,7 @@ import pytest
 import jaxml
 from jaxml import backend
 from jaxml.cli import main
-from jaxml.cli.train import params_sha256
+from jaxml.cli.runs import arrays_sha256
 from jaxml.data import REGISTRY
 from jaxml.training import optimizers, schedules
 
@@ -51,21 +51,30 @@ def test_train_ends_with_metrics_and_sha256(tmp_path, monkeypatch, capsys):
     first = run([*TRAIN, "--seed", "3"], capsys).splitlines()
     assert re.fullmatch(r"test loss \d+\.\d+ accuracy \d+\.\d+", first[-2])
     assert re.fullmatch(r"sha256 [0-9a-f]{64}", first[-1])
-    assert not list(tmp_path.iterdir())  # nothing is written unasked
+    assert first[-5] == "runs/train-1"
     again = run([*TRAIN, "--seed", "3", "--out", "here"], capsys).splitlines()
     assert again[-1] == first[-1]
     other = run([*TRAIN, "--seed", "4"], capsys).splitlines()
     assert other[-1] != first[-1]
+    assert other[-5] == "runs/train-2"
     # what is on disk is what was reported
     body = json.loads((tmp_path / "here/metrics.json").read_text())
     assert f"sha256 {body['params_sha256']}" == first[-1]
-    assert len(body["history"]["loss"]) == body["steps"] == 40
+    assert body["steps"] == 40
+    log = (tmp_path / "here/metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["step"] for line in lines] == list(range(2, 41, 2))
+    assert lines[-1]["validation"] == body["metrics"]["validation"]
+    assert lines[0]["train"].keys() == {"loss", "gradient_norm"}
+    config = json.loads((tmp_path / "here/config.json").read_text())
+    assert config["arguments"] == body["arguments"]
+    assert config["data"]["name"] == "two_spirals"
     with np.load(tmp_path / "here/params.npz", allow_pickle=False) as params:
         tree = {}
         for name in params.files:
             layer, leaf = name.split("/")
             tree.setdefault(layer, {})[leaf] = params[name]
-    assert params_sha256(tree) == body["params_sha256"]
+    assert arrays_sha256(tree) == body["params_sha256"]
 
 
 @pytest.mark.parametrize(

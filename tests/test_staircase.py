@@ -1,5 +1,7 @@
 """The staircase: the closed form of a dead unit against the exact Hessian."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -64,6 +66,26 @@ def test_along_the_training(walked):
     assert len(walked.found) == 4
     known = ("minimum", "saddle", "degenerate", "gradient-flat", "not converged", "not critical")
     assert {f.ending for f in walked.found} <= set(known)
+
+
+def test_cut_short_and_gone_on_with(walked, iris, tmp_path):
+    """What was saved after the first width leads to the same end, to the bit."""
+    first = dataclasses.replace(walked, levels=walked.levels[:1], slice=None)
+    staircase.save(first, tmp_path / "first.npz")
+    arguments = {"l2": 1e-3, "seeds": 3, "steps": 300, "searches": 4}
+    done = staircase.load(tmp_path / "first.npz")
+    seen = []
+    result = staircase.walk(iris, [1, 2], **arguments, done=done, on_level=seen.append)
+    assert [len(so_far.levels) for so_far in seen] == [2]
+    assert report.record(result) == report.record(walked)
+    ends, expected = ([level.minima[0].params for level in r.levels] for r in (result, walked))
+    jax.tree.map(np.testing.assert_array_equal, ends, expected)
+    np.testing.assert_array_equal(result.slice.plane, walked.slice.plane)
+    # nothing is left to do where all is done
+    whole = staircase.walk(iris, [1, 2], **arguments, done=result)
+    assert report.record(whole) == report.record(walked)
+    with pytest.raises(ValueError, match=r"a staircase of .*'seeds': 4.*, got .*'seeds': 3"):
+        staircase.walk(iris, [1, 2], **(arguments | {"seeds": 4}), done=done)
 
 
 def test_slice(walked):

@@ -1,15 +1,21 @@
 """States on disk: what comes back is what went there, to the bit."""
 
 import functools
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxml import nn
 from jaxml.training import (
+    Chunk,
+    DamagedError,
     checkpoint,
+    evaluation,
     fit,
     fit_many,
     losses,
@@ -160,3 +166,118 @@ def test_a_failing_run_leaves_its_checkpoints(tmp_path):
     with pytest.raises(KeyError, match="planted"):
         train(6, [checkpoint(tmp_path), fail])
     assert int(restore(tmp_path, like()).step) == jnp.int32(3)
+
+
+def steps_in(directory):
+    return sorted(int(path.name) for path in directory.iterdir())
+
+
+def evaluated(directory, values, **options):
+    """Checkpoints of an evaluation with these values after steps 3, 6, …"""
+    watched = evaluation(lambda state: {"loss": values[int(state.step) // 3 - 1]})
+    return [watched, checkpoint(directory, keep=1, watched=watched, **options)]
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "best"),
+    [
+        ([3.0, 1.0, 2.0, 4.0], "min", 6),
+        ([3.0, 1.0, 2.0, 2.5], "max", 3),
+        ([np.nan, 2.0, 2.0, np.nan], "min", 6),  # NaN is never best, and the first of equals is
+        ([4.0, 3.0, 2.0, np.float32(1)], "min", 12),
+    ],
+)
+def test_the_best_is_kept_besides(tmp_path, values, mode, best):
+    run = train(6, evaluated(tmp_path, values, mode=mode))
+    run = train(6, evaluated(tmp_path, values, mode=mode), state=run.state)  # as after a resumption
+    assert steps_in(tmp_path) == sorted({best, 12})
+    assert_same(restore(tmp_path, like()), run.state)
+    assert int(restore(tmp_path, like(), step="best").step) == best
+
+
+def test_the_best_of_checkpoints_that_watched_nothing(saved):
+    with pytest.raises(ValueError, match="checkpoints written with watched=, got"):
+        restore(saved[0], like(), step="best")
+
+
+def test_what_is_watched_is_one_number(tmp_path):
+    watched = evaluation(lambda state: {"loss": np.ones(2)})
+    for metric, match in (("loss", r"loss to be one number, got shape \(2,\)"), ("f1", "'f1'")):
+        with pytest.raises(ValueError, match=match):
+            train(3, [watched, checkpoint(tmp_path, watched=watched, metric=metric)])
+    with pytest.raises(ValueError, match="mode to be one of min, max"):
+        checkpoint(tmp_path, watched=watched, mode="least")
+    assert not steps_in(tmp_path)
+
+
+def damaged(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "cut":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut"])
+def test_damage_in_any_file_is_refused_by_name(saved, tmp_path, how):
+    """Orbax itself returns other numbers, and no error, for most bits flipped in its arrays."""
+    original, run = saved
+    files = [path.relative_to(original) for path in (original / "12").rglob("*") if path.is_file()]
+    assert len(files) > 8
+    for i, file in enumerate(files):
+        directory = tmp_path / str(i)
+        shutil.copytree(original, directory)
+        damaged(directory / file, how)
+        with pytest.raises(DamagedError, match=r"12, which is damaged: .*; 9 before it is whole"):
+            restore(directory, like())
+        assert int(restore(directory, like(), step=9).step) == 9
+    assert_same(restore(original, like()), run.state)
+
+
+def test_a_save_that_was_cut_short_is_ignored_and_cleared_away(tmp_path, monkeypatch):
+    first = train(3, [checkpoint(tmp_path)])
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", killed)  # after orbax has written
+        with pytest.raises(KeyboardInterrupt):
+            train(3, [checkpoint(tmp_path)], state=first.state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".6.partial", "3"]
+    assert_same(restore(tmp_path, like()), first.state)
+    train(3, [checkpoint(tmp_path)], state=first.state)
+    assert steps_in(tmp_path) == [3, 6]
+
+
+def test_states_of_many_kinds(tmp_path):
+    """Typed keys, numbers of Python, small floats, empty parts, lanes of optimiser states."""
+    state = {
+        "step": 3,
+        "key": jax.random.key(5),
+        "keys": jax.random.split(jax.random.key(6, impl="rbg"), 3),
+        "half": jnp.arange(3, dtype=jnp.bfloat16),
+        "flag": True,
+        "nothing": (None, {}, optax.EmptyState()),
+        "chain": optax.chain(optax.clip(1.0), optax.adamw(1e-3), optax.sgd(1.0)).init(jnp.ones(2)),
+    }
+    checkpoint(tmp_path)(Chunk(3, 3, state, {}))
+    blank = jax.tree.map(lambda leaf: leaf, state) | {"step": 0, "key": jax.random.key(0)}
+    back = restore(tmp_path, blank)
+    assert_same(
+        jax.tree.map(_bits, back), jax.tree.map(lambda leaf: _bits(jnp.asarray(leaf)), state)
+    )
+    assert back["keys"].dtype == state["keys"].dtype
+    for name, other, match in (
+        ("key", jax.random.key(0, impl="rbg"), r"key is key<rbg> of shape \(\), got key<fry>"),
+        ("half", jnp.zeros(3), r"half is float32 of shape \(3,\), got bfloat16 of"),
+        ("step", jnp.float32(0), r"step is float32 of shape \(\), got int32 of"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            restore(tmp_path, state | {name: other})
+
+
+def _bits(leaf):
+    typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if typed else leaf

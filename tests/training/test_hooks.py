@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import json
+import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,7 @@ from jaxml.training import (
     evaluation,
     fit,
     fit_many,
+    metrics_log,
     progress,
     sampling,
     snapshots,
@@ -221,3 +225,45 @@ def test_context_managers_are_opened_and_closed(fails):
     with pytest.raises(KeyError, match="planted") if fails else contextlib.nullcontext():
         count([hook, other], steps=6)
     assert hook.events == (["open", 2, 4, KeyError] if fails else ["open", 2, 4, 6, None])
+
+
+def log_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_line_of_metrics_for_each_chunk(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    watched = evaluation(lambda state: {"loss": np.float32(0.5), "accuracy": math.nan})
+    count([watched, metrics_log(path, validation=watched)], steps=5)
+    loss = 1 / np.arange(1, 6, dtype=np.float32)
+    means = [float(chunk.mean()) for chunk in (loss[:2], loss[2:4], loss[4:])]
+    assert log_of(path) == [
+        {
+            "step": step,
+            "train": {"loss": pytest.approx(mean, rel=1e-7)},
+            "validation": {"loss": 0.5, "accuracy": None},
+        }
+        for step, mean in zip((2, 4, 5), means, strict=True)
+    ]
+
+
+def test_lines_of_steps_taken_again_are_dropped(tmp_path):
+    path, whole = tmp_path / "metrics.jsonl", tmp_path / "whole.jsonl"
+    count([metrics_log(whole)], steps=8)
+    run = count([metrics_log(path)], steps=4)
+    count([metrics_log(path)], steps=4, state=run.state)
+    assert path.read_text() == whole.read_text()
+    # the run ended in the middle of a line, and the state it goes on from is an earlier one
+    for cut in (path.stat().st_size - 5, path.stat().st_size - 1, len("{")):
+        os.truncate(path, cut)
+        count([metrics_log(path)], steps=4, state=run.state)
+        kept = whole.read_text().splitlines()[2 if cut > 5 else 0 :][-2:]
+        assert path.read_text().splitlines()[-2:] == kept
+    assert [line["step"] for line in log_of(path)] == [6, 8]
+
+
+def test_lines_of_lanes(tmp_path):
+    keys = jax.random.split(KEY, 3)
+    log = metrics_log(tmp_path / "log")
+    fit_many(COUNTER, None, sampling.full(), keys=keys, steps=2, chunk=2, hooks=[log])
+    assert log_of(tmp_path / "log") == [{"step": 2, "train": {"loss": [0.75] * 3}}]

@@ -1,0 +1,215 @@
+"""Runs that are interrupted and go on: the same end to the bit, and what is refused by the way."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxml import training
+from jaxml.cli import main
+from jaxml.report import tables
+
+TRAIN = "train mlp --data two_spirals --hidden 8 --steps 40 --checkpoint-every 4"
+
+
+def run(command, capsys, code=0):
+    """Its lines of output, or of errors."""
+    got = main(command.split())
+    captured = capsys.readouterr()
+    assert got == code, captured.err
+    return (captured.err if code == 2 else captured.out).splitlines()
+
+
+def interrupting(steps, number):
+    """What takes the place of the progress bar: it sends this process a signal at some steps."""
+
+    def hook(chunk):
+        if chunk.step in steps:
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)
+
+    return lambda *arguments: hook
+
+
+@pytest.fixture
+def whole(tmp_path, monkeypatch, capsys):
+    """The last lines of an uninterrupted run in the folder `whole`."""
+    monkeypatch.chdir(tmp_path)
+    return run(f"{TRAIN} --out whole", capsys)[-4:]
+
+
+def same_records():
+    for name in ("metrics.jsonl", "params.npz"):
+        assert Path("whole", name).read_bytes() == Path("runs/train-1", name).read_bytes()
+    kept = [sorted(os.listdir(f"{run}/checkpoints")) for run in ("whole", "runs/train-1")]
+    assert kept[0] == kept[1]
+
+
+def test_interrupted_twice_and_gone_on_with(whole, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "progress", interrupting([8], signal.SIGINT))
+        assert run(TRAIN, capsys, 130)[-2:] == [
+            "finishing this chunk of steps; once more stops at once",
+            "stopped by SIGINT after step 8 of 40; go on with: jaxml train --resume runs/train-1",
+        ]
+        patch.setattr(training, "progress", interrupting([20, 24], signal.SIGTERM))
+        lines = run("train --resume runs/train-1", capsys, 143)
+    assert "runs/train-1: going on after step 8 of 40" in lines
+    assert "stopped by SIGTERM after step 20 of 40; go on with" in lines[-1]
+    assert not Path("runs/train-1/metrics.json").exists()
+    assert run("train --resume runs/train-1", capsys)[-4:] == whole
+    same_records()
+    # a run that is done says its result again
+    lines = run("train --resume runs/train-1", capsys)
+    assert "runs/train-1: all steps are done" in lines
+    assert lines[-4:] == whole
+
+
+def test_a_signal_in_the_last_chunk_changes_nothing(whole, monkeypatch, capsys):
+    monkeypatch.setattr(training, "progress", interrupting([40], signal.SIGINT))
+    assert run(TRAIN, capsys)[-4:] == whole
+
+
+def test_interrupted_before_the_first_checkpoint(whole, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", interrupted)
+        lines = run(TRAIN, capsys, 130)
+    assert lines[-1] == "interrupted; begin again with: jaxml train --resume runs/train-1"
+    assert os.listdir("runs/train-1") == ["config.json"]
+    assert run("train --resume runs/train-1", capsys)[-4:] == whole
+    same_records()
+
+
+def test_damage_is_refused_and_the_checkpoint_before_it_serves(whole, capsys):
+    shutil.copytree("whole", "runs/train-1")
+    path = next(Path("runs/train-1/checkpoints/40/state/ocdbt.process_0/d").iterdir())
+    path.write_bytes(path.read_bytes()[:-1])
+    (error,) = run("train --resume runs/train-1", capsys, 2)
+    match = re.fullmatch(
+        r"jaxml: error: expected a whole checkpoint, got runs/train-1/checkpoints/40, which is "
+        r"damaged: state/\S+ is not what was written; 36 before it is whole: "
+        r"jaxml (train --resume runs/train-1 --from 36)",
+        error,
+    )
+    assert match, error
+    assert run(match[1], capsys)[-4:] == whole
+    same_records()
+
+
+def test_another_models_checkpoint_is_refused(whole, capsys):
+    run(f"{TRAIN} --hidden 9 --out other", capsys)
+    shutil.rmtree("whole/checkpoints")
+    shutil.copytree("other/checkpoints", "whole/checkpoints")
+    (error,) = run("train --resume whole", capsys, 2)
+    assert "params/dense_0/bias is float32 of shape (8,), got float32 of shape (9,) in" in error
+    assert "whole/checkpoints/40" in error
+
+
+def test_other_data_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    np.savez("own.npz", x=x, y=np.arange(40) % 2)
+    lines = run("train linear --data own.npz --steps 4", capsys)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("train --resume ../runs/train-1", capsys)[-4:] == lines[-4:]
+    x[0, 0] = np.nextafter(x[0, 0], 2)
+    np.savez("../own.npz", x=x, y=np.arange(40) % 2)
+    (error,) = run("train --resume ../runs/train-1", capsys, 2)
+    assert "the data that ../runs/train-1 was begun with, got other data" in error
+
+
+def test_another_version_is_named_in_one_line(whole, capsys):
+    config = json.loads(Path("whole/config.json").read_text())
+    config["versions"]["jax"] = "0.1.2"
+    Path("whole/config.json").write_text(json.dumps(config))
+    lines = run("train --resume whole", capsys)
+    assert lines[0].startswith("not as this run was begun, the last digits may differ: jax 0.1.2 t")
+    assert lines[-4:] == whole
+
+
+def test_what_is_refused(whole, capsys):
+    before = {path: path.stat().st_mtime_ns for path in Path("whole").rglob("*")}
+    Path("empty").mkdir()
+    Path("odd").mkdir()
+    Path("odd/config.json").write_text('{"command": "train", "arg')
+    for command, message in {
+        "train --resume whole --steps 80": "nothing beside --resume DIR.*got steps",
+        "train mlp --resume whole --seed 0": "nothing beside --resume DIR.*got model, seed",
+        "train --resume empty": "the folder of a run, with its config.json, got empty",
+        "train --resume odd": r"odd/config.json as it was written, got a damaged one",
+        "landscape --resume whole": "a run of jaxml landscape, got whole, one of jaxml train",
+        "train --from 4": "--from beside --resume only, got 4",
+        "train --resume whole --from 4": r"a step among \[.*40\], got 4",
+        f"{TRAIN} --out whole": "a new or empty folder",
+        f"{TRAIN} --checkpoint-every 0": "steps between checkpoints of at least 1, got 0",
+    }.items():
+        (error,) = run(command, capsys, 2)
+        assert re.search(message, error), error
+    descriptor = os.open("whole", os.O_RDONLY)  # as another process that is at work there
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    (error,) = run("train --resume whole", capsys, 2)
+    assert "a run that is not under way, got whole" in error
+    os.close(descriptor)
+    assert before == {path: path.stat().st_mtime_ns for path in Path("whole").rglob("*")}
+    assert not Path("runs").exists()
+
+
+def test_a_staircase_goes_on_after_the_last_width(iris, tmp_path, monkeypatch, capsys):
+    """That this is the end of an uninterrupted walk is shown in test_staircase and test_kill."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("iris.npz", **iris)
+    command = "landscape --data iris.npz --hidden 1:2 --seeds 1 --steps 50 --searches 1"
+    tables_row = tables.staircase_row
+
+    def row(level):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        return tables_row(level)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "staircase_row", row)
+        lines = run(command, capsys, 143)
+    assert lines[-1] == (
+        "stopped by SIGTERM after width 1 of 2; go on with: jaxml landscape --resume "
+        "runs/landscape-1"
+    )
+    assert sorted(os.listdir("runs/landscape-1")) == ["checkpoints", "config.json"]
+    whole = run("landscape --resume runs/landscape-1", capsys)
+    assert re.fullmatch("sha256 [0-9a-f]{64}", whole[-1])
+    assert whole[2] in lines  # the row of the first width
+    points = Path("runs/landscape-1/critical_points.json").read_text()
+    # damage is named, and the width before it serves
+    saved = Path("runs/landscape-1/checkpoints/2/staircase.npz")
+    content = bytearray(saved.read_bytes())
+    content[200] ^= 1
+    saved.write_bytes(content)
+    (error,) = run("landscape --resume runs/landscape-1", capsys, 2)
+    assert "checkpoints/2, which is damaged: staircase.npz is not what was written" in error
+    assert error.endswith(
+        "1 before it is whole: jaxml landscape --resume runs/landscape-1 --from 1"
+    )
+    assert run("landscape --resume runs/landscape-1 --from 1", capsys) == whole
+    assert Path("runs/landscape-1/critical_points.json").read_text() == points
+
+
+def test_an_exploration_begins_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("def f(): return lambda w: (1 - w[0] * w[1]) ** 2, [0.1, -0.2]\n")
+    lines = run("landscape own.py:f --searches 2 --seed 3", capsys)
+    assert re.fullmatch("sha256 [0-9a-f]{64}", lines[-1])
+    monkeypatch.chdir(tmp_path / "runs")
+    again = run("landscape --resume landscape-1", capsys)
+    assert again[-1] == lines[-1]
+    (error,) = run("landscape --resume landscape-1 --from 1", capsys, 2)
+    assert "--from for a staircase" in error
