@@ -52,6 +52,11 @@ def _train(options: argparse.Namespace) -> int:
     rate = options.learning_rate
     require(0 < rate < float("inf"), "a learning rate above 0", rate)
     dataset = load_dataset(options.data)
+    require(
+        dataset.meta["task"] != "sequence_to_sequence",
+        "a data set of classification or regression",
+        f"{options.data} of {dataset.meta['task']}",
+    )
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     splits = {
         name: {**split, "x": split["x"].reshape(len(split["x"]), -1)}
