@@ -17,7 +17,12 @@ def _from_buffer(buffer: Any, dtype: np.dtype, shape: Any, order: Any) -> np.nda
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
 
 
+def _encode(text: str, encoding: str) -> bytes:  # noqa: ARG001
+    return text.encode("latin1")
+
+
 _NUMPY: Globals = {
+    ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
     **{
