@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
 from jaxml import data
 from jaxml.cli.console import AddCommand, counts, out
+
+_DEBUG = "show the traceback of an error"
 
 
 def add(command: AddCommand) -> None:
@@ -21,7 +24,7 @@ def add(command: AddCommand) -> None:
         ("info", _info, "Where a data set comes from and what it may be used for."),
     ):
         sub = commands.add_parser(name, help=help_, description=help_)
-        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="")
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG)
         sub.set_defaults(command=function)
         if function is not _list:
             sub.add_argument("names", nargs="+", metavar="NAME", help=", ".join(data.names()))
@@ -38,21 +41,25 @@ def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    abouts = [data.info(name) for name in options.names]  # a wrong name before any work
+    abouts = [data.info(name) for name in options.names]
     for about in abouts:
-        source = data.fetch(about.name) if about.sources else "nowhere: it need not be fetched"
-        out.print(f"[bold]{about.name}[/bold] from {source}")
+        source = f"from {data.fetch(about.name)}" if about.sources else "comes with jaxml"
+        out.print(f"[bold]{about.name}[/bold] {source}")
         dataset = data.load(about.name)
-        out.print(f"  {counts(about)} to train / for validation / for the test")
-        for line in _contents(dataset):
-            out.print(f"  {line}")
+        for part in ("train", "validation", "test"):
+            split = getattr(dataset, part)
+            if split is not None:
+                out.print(f"  {part} {len(split['x']):,}{_contents(dataset.meta, split)}")
+        if "span" in dataset.meta:
+            out.print("  days from {} to {}".format(*dataset.meta["span"]))
         if about.path is not None:
             out.print(f"  {about.path}")
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    for about in map(data.info, options.names):
+    abouts = [data.info(name) for name in options.names]
+    for about in abouts:
         out.print(f"[bold]{about.name}[/bold]: {about.description}")
         rows = [
             ("task", about.task),
@@ -77,18 +84,14 @@ def _size(about: data.Info) -> str:
     return f"≤ {about.download / 1e6:.1f} MB" if about.sources else "nothing"
 
 
-def _contents(dataset: data.Dataset) -> list[str]:
-    """What can be told of any set: its classes, its days, its lengths."""
-    meta, whole, lines = dataset.meta, dataset.everything(), []
+def _contents(meta: dict[str, Any], split: data.Split) -> str:
+    """The balance of the classes, and how long what has a length is."""
+    text = ""
     if meta["task"] == "classification":
-        sizes = np.bincount(whole["y"])
-        lines.append(f"{len(sizes)} classes of {_range(sizes)} rows")
-    if "span" in meta:
-        lines.append("days from {} to {}".format(*meta["span"]))
-    lines += [
-        f"{name} from {_range(values)}" for name, values in whole.items() if name.endswith("length")
-    ]
-    return lines
+        sizes = np.bincount(split["y"])
+        text = f", of {len(sizes)} classes with {_range(sizes)} rows each"
+    lengths = [name for name in split if name.endswith("length")]
+    return "; ".join([text, *(f"{name} {_range(split[name])}" for name in lengths)])
 
 
 def _range(values: np.ndarray) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,18 +28,16 @@ _KEYS = ("x", "x_length", "y", "y_length")
 def read(contents: Sequence[bytes]) -> Arrays:
     """Arrays from `cmudict.dict`: lines of a word, a number if it is not the first, phonemes."""
     entries = [line.partition("#")[0].split() for line in contents[0].decode().splitlines()]
-    words, numbers = zip(
-        *(re.fullmatch(r"(.+?)(?:\((\d+)\))?", entry[0]).groups("1") for entry in entries if entry),
-        strict=True,
-    )
+    entries = [entry for entry in entries if entry]
+    words, _, numbers = zip(*(word.rstrip(")").partition("(") for word, *_ in entries), strict=True)
     x, x_length = _padded(words, CHARACTERS)
-    y, y_length = _padded([entry[1:] for entry in entries if entry], STRESSED_PHONEMES)
+    y, y_length = _padded([phonemes for _, *phonemes in entries], STRESSED_PHONEMES)
     return {
         "x": x,
         "x_length": x_length,
         "y": y,
         "y_length": y_length,
-        "pronunciation": np.array([int(number) for number in numbers], np.uint8),
+        "pronunciation": np.array([int(number or 1) for number in numbers], np.uint8),
     }
 
 

@@ -170,10 +170,9 @@ def _no_room(fetched: Fetched, error: OSError) -> ValueError:
 def _nowhere(fetched: Fetched, failures: Sequence[str]) -> str:
     tried = "; ".join(f"({i}) {failure}" for i, failure in enumerate(failures, 1))
     advice = [source.advice for source in fetched.sources if source.advice]
-    for source in fetched.sources:
-        if source.by_hand:
-            names = ", ".join(file.name for file in source.files)
-            advice.append(f"put {names} from {source.title} into {fetched.by_hand}")
+    for source in [source for source in fetched.sources if source.by_hand][:1]:
+        names = ", ".join(file.name for file in source.files)
+        advice.append(f"put {names} from {source.title} into {fetched.by_hand}")
     advice.append(f"set {VARIABLE} to a folder that has {fetched.path.name}")
     return (
         f"expected {fetched.name} from one of its sources, got it from none: {tried}. "
@@ -201,5 +200,6 @@ def _progress(fetched: Fetched, source: Source) -> Iterator[Report]:
         transient=True,
         disable=not shown,
     ) as progress:
-        task = progress.add_task(f"{fetched.name} from {source.title}", total=None)
+        title = source.title.partition("://")[2].partition("/")[0] or source.title
+        task = progress.add_task(f"{fetched.name} from {title}", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
