@@ -2,15 +2,17 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 
 import jaxml
-from jaxml import backend
+from jaxml import backend, data
 from jaxml.cli import main
 from jaxml.cli.runs import arrays_sha256
-from jaxml.data import REGISTRY
+from jaxml.data import REGISTRY, fetching, sources
+from jaxml.data.cmudict import CMUDICT
 from jaxml.training import optimizers, schedules
 
 TRAIN = [
@@ -44,6 +46,69 @@ def test_version(capsys):
 def test_list_names_everything(capsys):
     words = run(["list"], capsys).split()
     assert {*REGISTRY, *optimizers.__all__, *schedules.__all__, "mlp", "newton_mr"} <= set(words)
+
+
+def test_lists_fetch_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JAXML_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetching, "fetch", None)
+    run(["list"], capsys)
+    lines = run(["data", "list"], capsys).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == data.names()
+    assert "mnist classification 50,000 / 10,000 / 10,000 ≤ 20.3 MB" in [
+        " ".join(line.split()) for line in lines
+    ]
+    out = run(["data", "info", "mnist", "xor"], capsys)
+    about = data.info("mnist")
+    for text in (about.licence, about.citation, about.sha256, str(about.path), *about.sources):
+        assert text in out
+    assert "(not there yet)" in out
+    assert "none needed" in out  # the licence of xor
+    assert not list(tmp_path.iterdir())
+
+
+def test_fetch_says_what_came_from_where(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JAXML_DATA", str(tmp_path))
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, sizes in (("train", [4] * 9), ("test", [2, 3, 4, *[2] * 6])):
+        y = np.repeat(np.arange(9, dtype=np.int32), sizes)
+        length = rng.integers(8, 29, len(y), np.int32)
+        length[:2] = 7, 29
+        x = np.zeros((len(y), 29, 12), np.float32)
+        arrays |= {f"x_{part}": x, f"length_{part}": length, f"y_{part}": y}
+    source = sources.Source("a tape", [], lambda *_: [], lambda _: arrays, 0)
+    small = data.FETCHED["japanese_vowels"]._replace(
+        sha256=fetching.content_sha256(arrays), sources=[source]
+    )
+    monkeypatch.setitem(data.FETCHED, "japanese_vowels", small)
+    monkeypatch.setattr(sys.modules["jaxml.data.japanese_vowels"], "JAPANESE_VOWELS", small)
+    command = ["data", "fetch", "japanese_vowels", "xor"]
+    lines = run(command, capsys).splitlines()
+    assert lines == [
+        "japanese_vowels from a tape",
+        "  train 36, of 9 classes with 4 rows each; length 7 to 29",
+        "  test 21, of 9 classes with 2 to 4 rows each; length 7 to 29",
+        f"  {tmp_path / 'japanese_vowels.npz'}",
+        "xor comes with jaxml",
+        "  train 4, of 2 classes with 2 rows each",
+    ]
+    assert run(command, capsys).splitlines()[0] == "japanese_vowels from the cache"
+
+
+@pytest.mark.parametrize("command", ["fetch", "info"])
+def test_an_unknown_data_set_is_refused_before_any_work(command, capsys):
+    assert main(["data", command, "xor", "mnits"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "got 'mnits' (did you mean 'mnist'?)" in captured.err
+
+
+def test_train_refuses_sequences(monkeypatch, capsys):
+    words = data.Dataset({"x": np.ones((3, 2)), "y": np.ones((3, 2))}, None, None, CMUDICT.meta)
+    monkeypatch.setitem(REGISTRY, "cmudict", lambda: words)
+    assert main(["train", "mlp", "--data", "cmudict"]) == 2
+    message = "classification or regression, got cmudict of sequence_to_sequence"
+    assert message in capsys.readouterr().err
 
 
 def test_train_ends_with_metrics_and_sha256(tmp_path, monkeypatch, capsys):

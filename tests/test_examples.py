@@ -41,6 +41,16 @@ def test_own_network(tmp_path):
     assert (tmp_path / "here/critical_points.json").is_file()
 
 
+def test_lag_features(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXML_DATA", str(tmp_path / "cache"))
+    lines = run([EXAMPLES / "lag_features.py"], tmp_path).splitlines()
+    assert lines[0] == "same day last week: 3.31"
+    assert [line.split() for line in lines[1:]] == [
+        [lags, "days:", f"{error},", "least", "squares", error]
+        for lags, error in (("1", "6.62"), ("7", "3.07"), ("28", "2.48"), ("56", "2.38"))
+    ]
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "own_network"}
+    assert names == {"quickstart", "own_network", "lag_features"}

@@ -26,6 +26,11 @@ def load_dataset(name: str) -> data.Dataset:
     return data.from_npz(name) if name.endswith(".npz") else data.load(name)
 
 
+def counts(about: data.Info) -> str:
+    """Rows to train on, for validation and for the test."""
+    return " / ".join(f"{count:,}" for count in about.counts.values())
+
+
 def first_line(documented: Any) -> str:
     """Of a docstring."""
     return (documented.__doc__ or "").partition("\n")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from jaxml import data, landscape, nn
-from jaxml.cli.console import AddCommand, first_line, out
+from jaxml.cli.console import AddCommand, counts, first_line, out
 from jaxml.cli.networks import MODELS
 from jaxml.training import optimizers, schedules
 
@@ -18,9 +18,8 @@ def add(command: AddCommand) -> None:
 def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
     out.print("[bold]data sets[/bold]")
     for name in data.names():
-        meta = data.load(name).meta
-        counts = " / ".join(f"{count:,}" for count in meta["counts"].values())
-        out.print(f"  {name:16} {meta['task']:15} {counts:20} {meta['description']}")
+        about = data.info(name)
+        out.print(f"  {name:17} {about.task:20} {counts(about):25} {about.description}")
     functions = (
         ("optimisers", [getattr(optimizers, name) for name in optimizers.__all__]),
         ("schedules", [getattr(schedules, name) for name in schedules.__all__]),

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import jaxml
 from jaxml.backend import BackendError
-from jaxml.cli import doctor, landscape, listing, train
+from jaxml.cli import data, doctor, landscape, listing, train
 from jaxml.cli.console import first_line
 
 
@@ -51,6 +51,6 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    for module in (landscape, train, listing, doctor):
+    for module in (landscape, train, data, listing, doctor):
         module.add(command)
     return top

@@ -1,6 +1,7 @@
 """Data sets as plain numpy arrays: name -> `Dataset(train, validation, test, meta)`.
 
-A new data set is one file in this folder and one line in `REGISTRY`.
+A new data set is one file in this folder and one line in `REGISTRY`; one that is fetched has a
+second line in `FETCHED`, with what is known of it before it is.
 """
 
 from __future__ import annotations
@@ -8,30 +9,46 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from jaxml.checks import require
-from jaxml.data import surfaces
+from jaxml.data import fetching, surfaces
 from jaxml.data.arrays import from_arrays
+from jaxml.data.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
+from jaxml.data.cmudict import CMUDICT, cmudict
 from jaxml.data.csv_files import from_csv
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.digits import digits
+from jaxml.data.fashion_mnist import FASHION_MNIST, fashion_mnist
+from jaxml.data.fetching import Fetched
+from jaxml.data.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
 from jaxml.data.linear_teacher import linear_teacher
+from jaxml.data.mnist import MNIST, mnist
 from jaxml.data.npz_files import from_npz
 from jaxml.data.ring import ring
 from jaxml.data.two_spirals import two_spirals
 from jaxml.data.xor import xor
 
 __all__ = [
+    "FETCHED",
     "REGISTRY",
     "Dataset",
+    "Info",
     "Split",
+    "chicago_ridership",
+    "cmudict",
     "digits",
+    "fashion_mnist",
+    "fetch",
     "from_arrays",
     "from_csv",
     "from_npz",
+    "info",
+    "japanese_vowels",
     "linear_teacher",
     "load",
+    "mnist",
     "names",
     "ring",
     "surfaces",
@@ -40,26 +57,112 @@ __all__ = [
 ]
 
 REGISTRY: dict[str, Callable[..., Dataset]] = {
+    "chicago_ridership": chicago_ridership,
+    "cmudict": cmudict,
     "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    "japanese_vowels": japanese_vowels,
     "linear_teacher": linear_teacher,
+    "mnist": mnist,
     "ring": ring,
     "two_spirals": two_spirals,
     "xor": xor,
 }
 """Name -> function of keyword options alone, each with a default."""
 
+FETCHED: dict[str, Fetched] = {
+    fetched.name: fetched
+    for fetched in (CHICAGO_RIDERSHIP, CMUDICT, FASHION_MNIST, JAPANESE_VOWELS, MNIST)
+}
+"""Those that are fetched when first needed."""
+
+
+class Info(NamedTuple):
+    """What is known of a data set without fetching it.
+
+    Attributes:
+        name: as `load` takes it.
+        task: "classification", "regression", "generation" or "sequence_to_sequence".
+        description: in a few words.
+        counts: split -> number of rows, with the default options.
+        source: who made it.
+        licence: or "not stated".
+        citation: or None.
+        sources: where it can be fetched from, in the order they are tried; none if it need not
+            be fetched.
+        download: bytes to fetch, at most.
+        sha256: of the arrays, or None if they need not be fetched.
+        path: of the cached file, whether it is there or not, or None.
+        cached: whether it is there.
+    """
+
+    name: str
+    task: str
+    description: str
+    counts: dict[str, int]
+    source: str
+    licence: str
+    citation: str | None
+    sources: tuple[str, ...] = ()
+    download: int = 0
+    sha256: str | None = None
+    path: Path | None = None
+    cached: bool = False
+
 
 def names() -> list[str]:
     """The names that `load` knows, sorted.
 
-    >>> names()
-    ['digits', 'linear_teacher', 'ring', 'two_spirals', 'xor']
+    >>> names()  # doctest: +ELLIPSIS
+    ['chicago_ridership', 'cmudict', 'digits', ..., 'ring', 'two_spirals', 'xor']
     """
     return sorted(REGISTRY)
 
 
+def info(name: str) -> Info:
+    """What is known of a data set; nothing is fetched.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    >>> info("mnist").counts
+    {'train': 50000, 'validation': 10000, 'test': 10000}
+    """
+    name = _known(name)
+    shown = ("name", "task", "description", "source", "licence", "citation")
+    if name not in FETCHED:
+        meta = load(name).meta
+        return Info(**{key: meta[key] for key in (*shown, "counts")})
+    fetched = FETCHED[name]
+    return Info(
+        **{key: fetched.meta[key] for key in shown},
+        counts=dict(fetched.counts),
+        sources=tuple(source.title for source in fetched.sources),
+        download=max(source.size or 0 for source in fetched.sources),
+        sha256=fetched.sha256,
+        path=fetched.path,
+        cached=fetched.path.is_file(),
+    )
+
+
+def fetch(name: str) -> str:
+    """See to it that a data set is in the cache, whole; `load` does so too.
+
+    Returns:
+        Where it came from: "the cache", or one of `info(name).sources`.
+
+    Raises:
+        ValueError: if the name is unknown or that of a set that need not be fetched, if no
+            source has it, or if the cache folder cannot be written to.
+    """
+    name = _known(name)
+    require(name in FETCHED, f"a data set that is fetched: {', '.join(sorted(FETCHED))}", name)
+    _, source = fetching.fetch(FETCHED[name])
+    return source
+
+
 def load(name: str, /, **options: Any) -> Dataset:
-    """A data set by its name.
+    """A data set by its name, fetched if it must be and is not in the cache.
 
     Args:
         name: one of `names()`.
@@ -67,17 +170,13 @@ def load(name: str, /, **options: Any) -> Dataset:
 
     Raises:
         ValueError: if the name is unknown (the message has the nearest one), if the data set
-            takes no such option, or if an option's value is out of range.
+            takes no such option, if an option's value is out of range, or if it cannot be
+            fetched.
 
     >>> load("two_spirals", n=100).meta["counts"]
     {'train': 60, 'validation': 20, 'test': 20}
     """
-    known = isinstance(name, str) and name in REGISTRY
-    if not known:
-        near = difflib.get_close_matches(str(name), REGISTRY, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        require(known, f"name to be one of {', '.join(names())}", f"{name!r}{hint}")
-    make = REGISTRY[name]
+    make = REGISTRY[_known(name)]
     accepted = list(inspect.signature(make).parameters)
     expected = (
         f"options of {name} among {', '.join(accepted)}" if accepted else f"no option of {name}"
@@ -85,3 +184,12 @@ def load(name: str, /, **options: Any) -> Dataset:
     unknown = [option for option in options if option not in accepted]
     require(not unknown, expected, ", ".join(unknown))
     return make(**options)
+
+
+def _known(name: Any) -> str:
+    known = isinstance(name, str) and name in REGISTRY
+    if not known:
+        near = difflib.get_close_matches(str(name), REGISTRY, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        require(known, f"name to be one of {', '.join(names())}", f"{name!r}{hint}")
+    return name

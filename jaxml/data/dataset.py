@@ -17,17 +17,17 @@ Split = dict[str, np.ndarray]
 class Dataset:
     """A data set in three splits.
 
-    Every loader hands out arrays of its own, so they may be written to: nothing is cached.
+    Every loader hands out arrays of its own, so they may be written to.
 
     Attributes:
         train: inputs `x`, and with most sets targets `y`, with one leading axis of rows.
         validation: the same for choosing between models, or None.
         test: the same for the last word, or None.
-        meta: `name`; `task` ("classification", "regression" or "generation"); `classes`, the
-            number of them, where the task is classification; `description`, `source`,
-            `licence` and `citation`; whatever else is known, such as the teacher of a made-up
-            set; and two entries that are worked out here: `input_shape`, that of one row of
-            `x`, and `counts`, split -> number of rows.
+        meta: `name`; `task` ("classification", "regression", "generation" or
+            "sequence_to_sequence"); `classes`, the number of them, where the task is
+            classification; `description`, `source`, `licence` and `citation`; whatever else is
+            known, such as the teacher of a made-up set; and two entries that are worked out
+            here: `input_shape`, that of one row of `x`, and `counts`, split -> number of rows.
 
     Raises:
         ValueError: if a split has no `x`, or arrays of different lengths, or not the keys of

