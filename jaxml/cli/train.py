@@ -16,6 +16,7 @@ from jaxml import data, nn, report, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.cli.console import AddCommand, load_dataset, out, results_folder
+from jaxml.cli.devices import add_devices, make_mesh
 from jaxml.files import write_atomically
 from jaxml.training import losses, metrics, optimizers, sampling, schedules
 
@@ -41,10 +42,12 @@ def add(command: AddCommand) -> None:
         "--schedule", default="constant", help=f"{', '.join(schedules.__all__)} (constant)"
     )
     sub.add_argument("--l2", type=float, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
+    add_devices(sub)
     sub.add_argument("--out", help="a new folder for parameters and metrics (none)")
 
 
 def _train(options: argparse.Namespace) -> int:
+    mesh = make_mesh(options)
     require(options.model in MODELS, f"a model among {', '.join(MODELS)}", repr(options.model))
     for name, module in (("optimizer", optimizers), ("schedule", schedules)):
         value = getattr(options, name)
@@ -92,6 +95,7 @@ def _train(options: argparse.Namespace) -> int:
             key=jax.random.key(options.seed),
             steps=steps,
             hooks=[training.progress()],
+            mesh=mesh,
         )
         results = {
             name: training.evaluate(model, run.state, split, measures)
