@@ -106,7 +106,7 @@ def known_answers(platform: str | None = None) -> tuple[Answer, ...]:
     with (
         jax.ensure_compile_time_eval(),
         jax.enable_x64(False),
-        jax.default_device(jax.devices(platform)[0]),
+        jax.default_device(jax.local_devices(backend=platform)[0]),
     ):
         return tuple(Answer(name, ask(), tol) for name, (ask, tol) in _QUESTIONS.items())
 

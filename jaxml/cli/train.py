@@ -6,7 +6,7 @@ import argparse
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,8 +16,11 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
+from jaxml.cli.devices import add_devices, make_mesh
 from jaxml.files import write_atomically
 from jaxml.training import losses, metrics, optimizers, schedules
+from jaxml.training.loop import Sample
+from jaxml.types import Algorithm, DataLoss, Model
 
 
 def add(command: AddCommand) -> None:
@@ -41,8 +44,20 @@ def add(command: AddCommand) -> None:
     sub.add_argument(
         "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
     )
+    add_devices(sub)
     sub.add_argument("--out", help="a new folder for the run (runs/train-N)")
     runs.add_resume(sub, "step")
+
+
+class _Problem(NamedTuple):
+    """What the arguments ask for."""
+
+    splits: dict[str, dict[str, np.ndarray]]
+    model: Model
+    algorithm: Algorithm
+    sample: Sample
+    steps: int
+    measures: dict[str, DataLoss]
 
 
 def _train(given: argparse.Namespace) -> int:
@@ -51,80 +66,51 @@ def _train(given: argparse.Namespace) -> int:
     needed = {"MODEL": options.model, "--data": options.data}
     if missing := [name for name, value in needed.items() if value is None]:
         raise ValueError(f"required: {', '.join(missing)}, or --resume DIR alone")
-    models = networks.MODELS
-    require(options.model in models, f"a model among {', '.join(models)}", repr(options.model))
-    for name, module in (("optimizer", optimizers), ("schedule", schedules)):
-        value = getattr(options, name)
-        require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", repr(value))
-    rate = options.learning_rate
-    require(0 < rate < float("inf"), "a learning rate above 0", rate)
+    mesh = make_mesh(options)
+    _check(options)
     dataset = load_dataset(options.data)
     options.data = data_argument(options.data)
-    require("y" in dataset.train, "a data set with targets", f"{options.data} without")
-    task = dataset.meta["task"]
-    require(task in ("classification", "regression"), "classification or regression data", task)
-    splits = networks.split_arrays(options.model, dataset)
-    classify = task == "classification"
-    y = dataset.train["y"]
-    outputs = dataset.meta["classes"] if classify else int(np.prod(y.shape[1:]))
-    loss = losses.softmax_cross_entropy if classify else losses.mse
-    measures = {"loss": loss} | (
-        {"accuracy": metrics.accuracy} if classify else {"mae": losses.mae}
-    )
-    shape = splits["train"]["x"].shape[1:]
-    model = networks.model(options, shape, outputs)
-
-    batch_size = min(options.batch_size, len(y))
-    sample = networks.sampler(
-        options.augment, batch_size, len(shape) == 3, outputs if classify else None
-    )
-    if options.epochs is not None:
-        require(options.epochs >= 1, "epochs of at least 1", options.epochs)
-        steps = options.epochs * (len(y) // batch_size)
-    else:
-        steps = options.steps = 2000 if options.steps is None else options.steps
-    require(steps >= 1, "steps of at least 1", steps)
+    problem = _problem(options, dataset)
+    steps = problem.steps
     if options.checkpoint_every is None:
         options.checkpoint_every = -(-steps // 20)
     every = options.checkpoint_every
     require(every >= 1, "steps between checkpoints of at least 1", every)
     require_sound_backend()
-    schedule = getattr(schedules, options.schedule)(rate, steps)
-    optimizer = getattr(optimizers, options.optimizer)(schedule)
-    algorithm = training.supervised(model, loss, optimizer, l2=options.l2)
     key = jax.random.key(options.seed)
     with (
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this chunk of steps; once more stops at once") as stop,
     ):
-        out.print(nn.summary(model))
+        out.print(nn.summary(problem.model))
         state: Any = None
         done = 0
         if asked.checkpoints is not None:
-            state = training.restore(asked.checkpoints, algorithm.init(key), step=asked.start)
+            like = problem.algorithm.init(key)
+            state = training.restore(asked.checkpoints, like, step=asked.start)
             done = int(state.step)
             sealed.remove_after(asked.checkpoints, done)
-            left = (
-                f"going on after step {done} of {steps}" if done < steps else "all steps are done"
-            )
-            out.print(f"{folder}: {left}")
+            left = f"going on after step {done} of {steps}"
+            out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
         if done < steps:
             state = training.fit(
-                algorithm,
-                splits["train"],
-                sample,
+                problem.algorithm,
+                problem.splits["train"],
+                problem.sample,
                 key=key,
                 steps=steps - done,
                 chunk=every,
-                hooks=[training.progress(), *_records(folder, model, splits, measures), stop],
+                hooks=[training.progress(), *_records(folder, problem), stop],
                 state=state,
+                mesh=mesh,
             ).state
             done = int(state.step)
         if done < steps:
             assert stop.received is not None
             return runs.stopped(asked, folder, stop.received, f"step {done} of {steps}")
         results = {
-            name: training.evaluate(model, state, split, measures) for name, split in splits.items()
+            name: training.evaluate(problem.model, state, split, problem.measures)
+            for name, split in problem.splits.items()
         }
         digest = runs.arrays_sha256(state.params)
         body = {
@@ -143,13 +129,54 @@ def _train(given: argparse.Namespace) -> int:
     return 0
 
 
-def _records(folder: Path, model: Any, splits: Any, measures: Any) -> list[training.Hook]:
+def _check(options: argparse.Namespace) -> None:
+    """What can be said without the data."""
+    models = networks.MODELS
+    require(options.model in models, f"a model among {', '.join(models)}", repr(options.model))
+    for name, module in (("optimizer", optimizers), ("schedule", schedules)):
+        value = getattr(options, name)
+        require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", repr(value))
+    rate = options.learning_rate
+    require(0 < rate < float("inf"), "a learning rate above 0", rate)
+    for name in ("steps", "epochs"):
+        count = getattr(options, name)
+        require(count is None or count >= 1, f"{name} of at least 1", count)
+
+
+def _problem(options: argparse.Namespace, dataset: data.Dataset) -> _Problem:
+    require("y" in dataset.train, "a data set with targets", f"{options.data} without")
+    task = dataset.meta["task"]
+    require(task in ("classification", "regression"), "classification or regression data", task)
+    splits = networks.split_arrays(options.model, dataset)
+    shape, y = splits["train"]["x"].shape[1:], splits["train"]["y"]
+    measures: dict[str, DataLoss]
+    if task == "classification":
+        classes = outputs = dataset.meta["classes"]
+        measures = {"loss": losses.softmax_cross_entropy, "accuracy": metrics.accuracy}
+    else:
+        classes, outputs = None, int(np.prod(y.shape[1:]))
+        measures = {"loss": losses.mse, "mae": losses.mae}
+    model = networks.model(options, shape, outputs)
+    batch_size = min(options.batch_size, len(y))
+    sample = networks.sampler(options.augment, batch_size, len(shape) == 3, classes)
+    if options.epochs is not None:
+        steps = options.epochs * (len(y) // batch_size)
+    else:
+        steps = options.steps = 2000 if options.steps is None else options.steps
+    schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
+    optimizer = getattr(optimizers, options.optimizer)(schedule)
+    algorithm = training.supervised(model, measures["loss"], optimizer, l2=options.l2)
+    return _Problem(splits, model, algorithm, sample, steps, measures)
+
+
+def _records(folder: Path, problem: _Problem) -> list[training.Hook]:
     """The hooks that write `metrics.jsonl` and, after its line, the checkpoint."""
     log, where = folder / "metrics.jsonl", runs.checkpoints(folder)
-    if "validation" not in splits:
+    split = problem.splits.get("validation")
+    if split is None:
         return [training.metrics_log(log), training.checkpoint(where)]
     validation = training.evaluation(
-        lambda state: training.evaluate(model, state, splits["validation"], measures)
+        lambda state: training.evaluate(problem.model, state, split, problem.measures)
     )
     return [
         validation,

@@ -15,6 +15,7 @@ from jaxml.landscape.descent import descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, analyze
 from jaxml.landscape.problem import ravel_host, unravel_host
+from jaxml.placement import spans_devices
 from jaxml.types import Params
 
 
@@ -78,7 +79,7 @@ def search_from(
             return Found(search, None)
         return Found(search, analyze(loss, search.params, float64=True))
 
-    return parallel_map(one, starts)
+    return _each(loss, one, starts)
 
 
 def find_minimum(
@@ -162,9 +163,17 @@ def explore(
         return way, find_minimum(loss, way.params)
 
     leaving = [i for i, analysis in enumerate(distinct) if analysis.descent is not None]
-    ways = parallel_map(lambda i: leave(distinct[i]), leaving)
+    ways = _each(loss, lambda i: leave(distinct[i]), leaving)
     config = {"searches": searches, "radius": radius, "seed": seed, "max_steps": max_steps}
     return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)), config)
+
+
+def _each(loss: Callable, function: Callable, items: Sequence) -> list:
+    """In parallel, but one after another on several devices.
+
+    Each device, and each host, must come to the same exchanges in the same order.
+    """
+    return list(map(function, items)) if spans_devices(loss) else parallel_map(function, items)
 
 
 def _around(params: Params, count: int, radius: float, seed: int) -> list[Params]:

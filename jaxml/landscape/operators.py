@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxml.checks import require
 from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision, trace
+from jaxml.placement import check_mesh, constrain, place
 from jaxml.types import Params
 
 # columns formed together: on CPU a few stay in the cache, an accelerator wants them all at once
@@ -40,7 +41,11 @@ class SymmetricOperator:
 
 
 def hessian(
-    loss: Callable[[Params], Any], params: Params, *, memory: int | None = None
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    memory: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> SymmetricOperator:
     """The Hessian of a loss at a point.
 
@@ -49,7 +54,10 @@ def hessian(
             carries its data, such as `training.full_loss` returns, is compiled once for all data
             of one shape.
         params: a pytree of arrays, float32 or float64; float64 where any of them is.
-        memory: bytes that `dense()` may take; half of what is free by default.
+        memory: bytes that `dense()` may take on a device; half of what is free by default.
+        mesh: devices to work together. Each takes its share of the examples, of a loss from
+            `full_loss(..., mesh=mesh)`, along the axis `data`, and its share of the columns of
+            `dense()`, of any loss, along the axis `lanes`. Results are whole on every device.
 
     Returns:
         An operator; nothing is computed before one of its functions is called. In float64
@@ -57,8 +65,8 @@ def hessian(
 
     Raises:
         ValueError: if the loss is no scalar function or does not depend on the parameters; if the
-            parameters are not floating point or not finite; from `dense()` where the matrix does
-            not fit, with what it would need.
+            parameters are not floating point or not finite; if the mesh is none or has neither
+            axis; from `dense()` where the matrix does not fit, with what it would need.
 
     Reference:
         Pearlmutter 1994, "Fast exact multiplication by the Hessian", for the products.
@@ -71,10 +79,14 @@ def hessian(
         >>> operator.matvec(jnp.array([1.0, 0.0])).tolist()
         [0.0, -2.0]
     """
+    mesh = check_mesh(mesh)
+    known = mesh is None or {"data", "lanes"} & {*mesh.axis_names}
+    require(known, "a mesh with an axis 'data' or 'lanes'", mesh)
     float64 = needs_float64(params, False)
     leaves = leaves_float64(float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
+        params = place(params, mesh)
 
     def hosted(function):
         def call(*arguments):
@@ -85,17 +97,17 @@ def hessian(
         return call
 
     return SymmetricOperator(
-        matvec=hosted(lambda vector: _matvec(loss, params, vector)),
-        dense=hosted(lambda: _dense(loss, params, block_size(loss, params, memory))),
+        matvec=hosted(lambda vector: _matvec(loss, params, vector, mesh)),
+        dense=hosted(lambda: _dense(loss, params, block_size(loss, params, memory), mesh)),
         size=sum(leaf.size for leaf in jax.tree.leaves(params)),
         unravel=hosted(lambda vector: ravel_pytree(params)[1](jnp.asarray(vector))),
     )
 
 
-@jax.jit
-def _matvec(loss, params, vector):
+@jax.jit(static_argnames="mesh")
+def _matvec(loss, params, vector, mesh):
     f, x = flatten(loss, params)
-    return hessian_vector_product(f, x, vector)
+    return constrain(hessian_vector_product(f, x, vector), mesh)
 
 
 def flatten(loss: Callable, params: Params) -> tuple[Callable, Float[Array, " size"]]:
@@ -111,34 +123,38 @@ def hessian_vector_product(
     return jax.jvp(jax.grad(f), (x,), (vector,))[1]
 
 
-def dense_hessian(f: Callable, x: Float[Array, " size"], block: int) -> Float[Array, "size size"]:
+def dense_hessian(
+    f: Callable, x: Float[Array, " size"], block: int, mesh: jax.sharding.Mesh | None = None
+) -> Float[Array, "size size"]:
     """∇²f(x), `block` columns at a time; traceable.
 
     Args:
         f: vector -> scalar.
         x: where.
         block: columns formed together, see `block_size`.
+        mesh: each device along its axis `lanes`, where it has one, forms columns of its own.
     """
-    if block >= x.size:
+    lanes = 1 if mesh is None else mesh.shape.get("lanes", 1)
+    if block >= x.size and lanes == 1:
         matrix = jax.hessian(f)(x)
     else:
         _, product = jax.linearize(jax.grad(f), x)
+        block = lanes * min(block, -(-x.size // lanes))
         blocks = -(-x.size // block)
 
         def columns(first):
-            return jax.vmap(product)(
-                jax.nn.one_hot(first + jnp.arange(block), x.size, dtype=x.dtype)
-            )
+            units = jax.nn.one_hot(first + jnp.arange(block), x.size, dtype=x.dtype)
+            return jax.vmap(product)(constrain(units, mesh, "lanes" if lanes > 1 else None))
 
-        matrix = jax.lax.map(columns, block * jnp.arange(blocks)).reshape(-1, x.size)[: x.size]
+        matrix = constrain(jax.lax.map(columns, block * jnp.arange(blocks)), mesh)
+        matrix = matrix.reshape(-1, x.size)[: x.size]
     # symmetric up to rounding; exactly so from here on
     return (matrix + matrix.T) / 2
 
 
-_dense = jax.jit(
-    lambda loss, params, block: dense_hessian(*flatten(loss, params), block),
-    static_argnames="block",
-)
+@jax.jit(static_argnames=("block", "mesh"))
+def _dense(loss, params, block, mesh):
+    return constrain(dense_hessian(*flatten(loss, params), block, mesh), mesh)
 
 
 def block_size(loss: Callable, params: Params, memory: int | None = None, copies: int = 2) -> int:
@@ -172,7 +188,7 @@ def block_size(loss: Callable, params: Params, memory: int | None = None, copies
 
 def available_memory() -> int:
     """Bytes free on the default device; on CPU those the operating system could give."""
-    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return psutil.virtual_memory().available

@@ -21,7 +21,7 @@ from jaxml.training.loop import Chunk
 
 
 class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
-    """A progress bar with the loss, the rate and the time left.
+    """A progress bar with the loss, the rate and the time left; of several processes the first's.
 
     From `fit_many` it shows the median loss over the lanes.
 
@@ -39,7 +39,7 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
             TextColumn("{task.fields[shown]}"),
             TimeRemainingColumn(),
             transient=True,
-            disable=not get_console().is_terminal,
+            disable=not get_console().is_terminal or jax.process_index() > 0,
         )
         self._task = self._bar.add_task(description, total=None, shown="")
 

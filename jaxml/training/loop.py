@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.checks import require, require_positive_int
+from jaxml.placement import Rows, check_mesh, constrain, place, place_rows, spread
 from jaxml.types import Algorithm, Run
 
 Sample = Callable[[Any, jax.Array, jax.Array], Any]
@@ -88,6 +89,7 @@ def fit(
     chunk: int | None = None,
     hooks: Sequence[Hook] = (),
     state: Any = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Run:
     """Train.
 
@@ -101,13 +103,18 @@ def fit(
             A twentieth of the run by default.
         hooks: see `jaxml.training.hooks`.
         state: where to go on; a fresh state by default.
+        mesh: devices to train on together, `jax.make_mesh((8,), ("data",))`. The rows of the data
+            and of every batch lie along its axis `data`, the state whole on each device. They
+            must divide a batch, which `sampling.full()` makes of all rows; else not the rows.
+            The result is that of one device up to the order in which sums are taken.
 
     Returns:
         The final state and the metrics of every step. The caller's arrays are left alone.
 
     Raises:
         ValueError: for data with NaN, without rows or of unequal lengths; steps or chunk below 1;
-            a key that is not one.
+            a key that is not one; a mesh without an axis `data`, or with one that does not divide
+            a batch.
         NonFiniteError: when a metric is no longer finite; it carries the last good state.
 
     Example:
@@ -126,9 +133,12 @@ def fit(
     _require_sample(sample)
     _require_key(key, ())
     key_init, key_run = jax.random.split(key)
+    mesh = check_mesh(mesh, "data")
+    data = check_data(data, mesh)
     if state is None:
         state = _init(algorithm, key_init)
-    advance = functools.partial(_advance, algorithm, sample, key_run, check_data(data))
+    advance = functools.partial(_advance, algorithm, sample, key_run, data, mesh=mesh)
+    state = place(state, mesh)
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=True)
 
 
@@ -143,6 +153,7 @@ def fit_many(
     chunk: int | None = None,
     hooks: Sequence[Hook] = (),
     state: Any = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Run:
     """Train many lanes at once, in one compiled program: `fit` under `jax.vmap`.
 
@@ -158,14 +169,17 @@ def fit_many(
         chunk: as in `fit`.
         hooks: as in `fit`; states and metrics have a leading lane axis.
         state: as in `fit`, with a leading lane axis.
+        mesh: devices to share the lanes, `jax.make_mesh((8,), ("lanes",))`. States lie along its
+            axis `lanes` and stay there; rows lie along `data` where it has that axis too.
 
     Returns:
         A run whose state and history have a leading lane axis. It agrees with single runs to
         rounding. A lane that diverges shows in its own history and disturbs no other.
 
     Raises:
-        ValueError: as `fit`; also when keys and hyper-parameters differ in length, or a
-            hyper-parameter is not finite.
+        ValueError: as `fit`; also when keys and hyper-parameters differ in length, a
+            hyper-parameter is not finite, or the mesh has no axis `lanes` or one that does not
+            divide the lanes.
     """
     known = isinstance(algorithm, Algorithm) or callable(algorithm)
     require(known, "an Algorithm or a function that returns one", type(algorithm).__name__)
@@ -178,12 +192,16 @@ def fit_many(
         require(_is_numeric(value), f"{name} to be numbers", f"dtype {value.dtype}")
         require(bool(np.isfinite(value).all()), f"{name} to be finite", value)
     require(callable(algorithm) or not values, "a function of the hyperparameters", algorithm)
+    mesh = check_mesh(mesh, "lanes")
+    devices = 1 if mesh is None else mesh.shape["lanes"]
+    require(lanes % devices == 0, f"lanes in multiples of the mesh's {devices}", lanes)
+    data = check_data(data, mesh)
     split = jax.vmap(jax.random.split)(keys)
+    key_init, key_run, values = place((split[:, 0], split[:, 1], values), mesh, "lanes")
     if state is None:
-        state = _init_lanes(algorithm, split[:, 0], values)
-    advance = functools.partial(
-        _advance_lanes, algorithm, sample, split[:, 1], values, check_data(data)
-    )
+        state = _init_lanes(algorithm, key_init, values)
+    advance = functools.partial(_advance_lanes, algorithm, sample, key_run, values, data, mesh=mesh)
+    state = place(state, mesh, "lanes")
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=False)
 
 
@@ -207,24 +225,38 @@ def _init_lanes(algorithm, keys, values):
 
 # Neither donates the state: the last good one must survive a chunk that goes wrong, and inside
 # the scan XLA updates in place anyway.
-@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n"))
-def _advance(algorithm, sample, key, data, state, n):
-    return run_steps(algorithm.step, state, data, sample, key, n)
+@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n", "mesh"))
+def _advance(algorithm, sample, key, data, state, n, mesh):
+    data, sample = _along_rows(data, sample)
+    return constrain(run_steps(algorithm.step, state, data, sample, key, n), mesh)
 
 
-@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n"))
-def _advance_lanes(algorithm, sample, keys, values, data, state, n):
+@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n", "mesh"))
+def _advance_lanes(algorithm, sample, keys, values, data, state, n, mesh):
+    data, sample = _along_rows(data, sample)
+
     def lane(key, hyperparameters, state):
         step = _build(algorithm, hyperparameters).step
         return run_steps(step, state, data, sample, key, n)
 
-    return jax.vmap(lane)(keys, values, state)
+    over = jax.vmap(lane, spmd_axis_name=None if mesh is None else "lanes")
+    state, metrics = over(keys, values, state)
+    return constrain(state, mesh, "lanes"), constrain(metrics, mesh)
+
+
+def _along_rows(data: Any, sample: Sample) -> tuple[Any, Sample]:
+    """The split, and the sampler with its batches divided as the split is."""
+    if not isinstance(data, Rows):
+        return data, sample
+    # left alone, a batch drawn from all devices' rows would be whole on each of them
+    return data.split(), lambda *arguments: spread(sample(*arguments), data.mesh)
 
 
 def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> Run:
     steps = require_positive_int("steps", steps)
     chunk = require_positive_int("chunk", -(-steps // 20) if chunk is None else chunk)
-    first = int(np.ravel(state.step)[0])
+    # of the first lane here: on several hosts the others are out of reach
+    first = int(np.ravel(jnp.asarray(state.step).addressable_data(0))[0])
     config = {"first_step": first, "steps": steps, "chunk": chunk}
     records: list[dict[str, np.ndarray]] = []
 
@@ -282,11 +314,12 @@ def _is_numeric(array: np.ndarray) -> bool:
     return jnp.issubdtype(array.dtype, np.number) or array.dtype == bool
 
 
-def check_data(data: Any) -> Any:
-    """The split as arrays on the device.
+def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
+    """The split as arrays on the device, or placed on the mesh by `place_rows`.
 
     Args:
         data: a dict of arrays with one leading axis, or `None`.
+        mesh: from `check_mesh`.
 
     Raises:
         ValueError: for anything else, unequal lengths, no rows, or values that are not finite
@@ -314,4 +347,6 @@ def check_data(data: Any) -> Any:
             f"in data[{name!r}]",
             f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
         )
+    if mesh is not None:
+        return place_rows(arrays, mesh)
     return {name: jnp.asarray(array) for name, array in data.items()}

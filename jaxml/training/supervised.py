@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 
 from jaxml.checks import require, require_positive_int
+from jaxml.placement import check_mesh, constrain, place, spread
 from jaxml.training.loop import check_data
 from jaxml.types import Algorithm, Batch, DataLoss, Model, TrainState
 
@@ -104,7 +106,9 @@ def supervised(
     return Algorithm(init, step, plain_loss)
 
 
-def full_loss(algorithm: Algorithm, state: Any, data: Batch) -> jax.tree_util.Partial:
+def full_loss(
+    algorithm: Algorithm, state: Any, data: Batch, *, mesh: jax.sharding.Mesh | None = None
+) -> jax.tree_util.Partial:
     """The training objective over all the data as `params -> scalar`.
 
     Everything in `jaxml.landscape` takes it. It is a pytree that carries the data, so that
@@ -114,12 +118,49 @@ def full_loss(algorithm: Algorithm, state: Any, data: Batch) -> jax.tree_util.Pa
         algorithm: one that descends a loss, such as `supervised`'s.
         state: a state of it; batch norm uses the moving averages it holds.
         data: one split.
+        mesh: as in `fit`: the rows lie along its axis `data`, and whatever is computed from the
+            loss is computed by all its devices, each from its own rows. On several hosts a
+            function that is compiled must take the loss as an argument, not close over it.
 
     Raises:
-        ValueError: if the algorithm has no loss; for bad data as in `fit`.
+        ValueError: if the algorithm has no loss; for bad data or a bad mesh as in `fit`. By the
+            loss, if the devices do not divide the rows and it ignores `batch["weights"]`: the
+            last row is repeated then, with weight zero.
     """
     require(algorithm.loss is not None, "an algorithm that descends a loss", "one without")
-    return jax.tree_util.Partial(algorithm.loss, state=state, batch=check_data(data))
+    if mesh is None:
+        return jax.tree_util.Partial(algorithm.loss, state=state, batch=check_data(data))
+    mesh = check_mesh(mesh, "data")
+    rows = check_data(data, mesh)
+    assert algorithm.loss is not None
+    loss = _OverRows(algorithm.loss, rows.mesh, rows.repeated)
+    return jax.tree_util.Partial(loss, state=place(state, mesh), batch=rows.weighted())
+
+
+@dataclasses.dataclass(frozen=True)
+class _OverRows:
+    """A loss of rows that lie along a mesh; equal for equal fields, to be compiled once."""
+
+    loss: Callable
+    mesh: jax.sharding.Mesh
+    repeated: int
+
+    def __call__(self, params, state, batch) -> jax.Array:
+        # the derivatives too are then whole on every device
+        params = constrain(params, self.mesh)
+        batch = spread(batch, self.mesh)  # also where jit has made constants of them
+        if self.repeated:
+            weigh = lambda weights: self.loss(params, state, batch | {"weights": weights})  # noqa: E731
+            traced = jax.make_jaxpr(weigh)(batch["weights"]).jaxpr
+            read = any(v is traced.invars[0] for e in traced.eqns for v in e.invars)
+            devices = self.mesh.shape["data"]
+            rows = len(batch["weights"]) - self.repeated
+            require(
+                read,
+                f"a loss weighted by batch['weights'], or rows in multiples of {devices}",
+                f"one that ignores them, and {rows} rows",
+            )
+        return self.loss(params, state, batch)
 
 
 def evaluate(

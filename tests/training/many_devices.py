@@ -1,0 +1,136 @@
+"""The same trainings and Hessians on however many devices; run by test_mesh.py.
+
+Run: python many_devices.py OUT.npz DEVICES [COORDINATOR:PORT PROCESSES INDEX]
+"""
+
+import os
+import sys
+
+if __name__ == "__main__":  # before anything asks for the devices
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[2]}"
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from jaxml import data, landscape, nn, training
+from jaxml.landscape import operators
+from jaxml.placement import check_mesh
+from jaxml.training import loop, losses, metrics, optimizers, sampling
+
+KEY = jax.random.key
+LANES = 8
+
+# the loss is an argument: no process may close over another's arrays
+value_and_grad = jax.jit(lambda loss, params: jax.value_and_grad(loss)(params))
+
+
+def make(rate, norm=None):
+    # without biases: their gradient before a batch norm is rounding, which Adam makes a full step
+    model = nn.mlp([64, 24, 10], activation="tanh", norm=norm, bias=norm is None)
+    extra = {"accuracy": metrics.accuracy}
+    loss = losses.softmax_cross_entropy
+    return training.supervised(model, loss, optimizers.adam(rate), metrics=extra, l2=1e-3)
+
+
+def meshes(devices):
+    """Rows, lanes, and both; without a mesh on one device."""
+    if devices == 1:
+        return None, None, None
+    return (
+        jax.make_mesh((devices,), ("data",)),
+        jax.make_mesh((devices,), ("lanes",)),
+        jax.make_mesh((2, devices // 2), ("lanes", "data")),
+    )
+
+
+def flat(tree):
+    return np.asarray(ravel_pytree(tree)[0])
+
+
+def compute(devices):
+    """Name -> figures, the same on any number of devices."""
+    digits = data.load("digits").train
+    rows, lanes, both = meshes(devices)
+    out = {}
+
+    # 1,077 examples are no multiple of 8; batches must be
+    for name, norm, sample in (
+        ("mlp", None, sampling.epochs(64)),
+        ("batch norm", "batch", sampling.epochs(64)),
+    ):
+        algorithm = make(1e-2, norm)
+        run = training.fit(algorithm, digits, sample, key=KEY(0), steps=20, chunk=20, mesh=rows)
+        out[f"fit {name}: loss"] = run.history["loss"]
+        out[f"fit {name}: gradient norm"] = run.history["gradient_norm"]
+        out[f"fit {name}: params"] = flat(run.state.params)
+
+    for name, mesh in (("lanes", lanes), ("lanes and data", both)):
+        many = training.fit_many(
+            make,
+            digits,
+            sampling.epochs(64),
+            keys=jax.random.split(KEY(1), LANES),
+            hyperparameters={"rate": np.geomspace(1e-3, 1e-2, LANES).astype("float32")},
+            steps=20,
+            chunk=20,
+            mesh=mesh,
+        )
+        out[f"fit_many {name}: loss"] = many.history["loss"]
+
+    model = nn.mlp([64, 4, 10], activation="tanh")
+    small = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(1e-2), l2=1e-3)
+    start = training.fit(small, digits, sampling.full(), key=KEY(2), steps=20).state
+    for bits, mesh in ((32, rows), (64, both)):
+        with jax.enable_x64(bits == 64):
+            params = jax.tree.map(lambda leaf: np.asarray(leaf, f"float{bits}"), start.params)
+            loss = training.full_loss(small, start, digits, mesh=mesh)
+            value, gradient = value_and_grad(loss, params)
+            operator = landscape.hessian(loss, params, mesh=mesh)
+            vector = np.linspace(-1, 1, operator.size, dtype=f"float{bits}")
+            out |= {
+                f"float{bits}: loss": np.asarray(value),
+                f"float{bits}: gradient": flat(gradient),
+                f"float{bits}: Hessian's ends": np.linalg.eigvalsh(operator.dense())[[0, -1]],
+                f"float{bits}: product": np.asarray(operator.matvec(vector)),
+            }
+    point = landscape.analyze(training.full_loss(small, start, digits, mesh=rows), start.params)
+    out["float32: analysis"] = point.eigenvalues[[0, -1]]
+    return out
+
+
+def flops(devices):
+    """What one device computes in a step of training, a gradient and a Hessian."""
+    digits = data.load("digits").train
+    rows, _, both = map(check_mesh, meshes(devices))
+    algorithm = make(1e-2)
+    state = algorithm.init(KEY(0))
+    placed = loop.check_data(digits, rows)
+    step = loop._advance.lower(
+        algorithm, sampling.epochs(1024), KEY(0), placed, state, n=1, mesh=rows
+    )
+    loss = training.full_loss(algorithm, state, digits, mesh=rows)
+    gradient = value_and_grad.lower(loss, state.params)
+    # more columns at a time than a lane has: one pass makes the whole matrix
+    few = {"x": digits["x"][:, :8], "y": digits["y"]}
+    narrow = training.supervised(nn.linear(8, 10), losses.softmax_cross_entropy, optimizers.sgd(1))
+    state = narrow.init(KEY(0))
+    loss = training.full_loss(narrow, state, few, mesh=both)
+    hessian = operators._dense.lower(loss, state.params, 999, both)
+    programs = {"step": step, "gradient": gradient, "Hessian": hessian}
+    return {
+        f"flops: {name}": program.compile().cost_analysis()["flops"]
+        for name, program in programs.items()
+    }
+
+
+def main(out, devices, coordinator=None, processes=1, index=0):
+    if coordinator is not None:
+        jax.distributed.initialize(coordinator, int(processes), int(index))
+    assert jax.device_count() == int(devices) * int(processes)
+    figures = compute(jax.device_count()) | flops(jax.device_count())
+    np.savez(out, **figures)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
