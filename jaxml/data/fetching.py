@@ -139,7 +139,8 @@ def _placed_by_hand(fetched: Fetched) -> Iterator[Source]:
 
 def _store(fetched: Fetched, arrays: Arrays) -> None:
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
+    members: dict[str, Any] = dict(arrays)
+    np.savez_compressed(content, **members)
     try:
         write_atomically(fetched.path, content.getvalue())
     except OSError as error:
