@@ -149,7 +149,9 @@ def fails_later(): return lambda w: w.no_such_thing, jnp.ones(2)
 COMMANDS = {
     "unknown command": ("dance", "invalid choice: 'dance'"),
     "unknown option": ("landscape --wat", "unrecognized arguments: --wat"),
-    "unknown data": ("landscape --data mnits", "name to be one of digits"),
+    "unknown data": ("landscape --data mnits", "name to be one of .*did you mean 'mnist'"),
+    "unknown data to fetch": ("data fetch mnits", "did you mean 'mnist'"),
+    "data without a command": ("data", "required: COMMAND"),
     "widths reversed": ("landscape --hidden 8:3", "first:last.*'8:3'"),
     "widths in words": ("landscape --hidden three", "first:last"),
     "negative l2": ("landscape --l2 -1", "l2 above 0.*got -1"),
