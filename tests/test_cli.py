@@ -107,7 +107,7 @@ def test_train_refuses_sequences(monkeypatch, capsys):
     words = data.Dataset({"x": np.ones((3, 2)), "y": np.ones((3, 2))}, None, None, CMUDICT.meta)
     monkeypatch.setitem(REGISTRY, "cmudict", lambda: words)
     assert main(["train", "mlp", "--data", "cmudict"]) == 2
-    message = "classification or regression, got cmudict of sequence_to_sequence"
+    message = "classification or regression data, got sequence_to_sequence"
     assert message in capsys.readouterr().err
 
 
