@@ -41,6 +41,11 @@ def test_own_network(tmp_path):
     assert (tmp_path / "here/critical_points.json").is_file()
 
 
+def test_many_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    assert "on 8 devices" in run([EXAMPLES / "many_devices.py"], tmp_path)
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "own_network"}
+    assert names == {"quickstart", "own_network", "many_devices"}

@@ -23,8 +23,6 @@ ONE = jax.make_mesh((1,), ("data",))
 LANES = jax.make_mesh((1,), ("lanes",))
 ALGORITHM = supervised(nn.mlp([3, 4, 3]), losses.softmax_cross_entropy, optimizers.adam(0.05))
 
-FIT = {"fit mlp", "fit batch norm"}
-
 
 def start(out, *arguments):
     command = [sys.executable, str(SCRIPT), str(out), *map(str, arguments)]
@@ -55,7 +53,7 @@ def assert_same_figures(got, one):
             continue
         tolerance = 1e-10 if name.startswith("float64") else 1e-5
         scale = np.abs(expected).max()
-        if name.endswith("ends") or name.endswith("loss"):  # each, not the largest alone
+        if name.endswith(("ends", "loss")):  # each, not the largest alone
             scale = np.abs(expected)
         error = np.max(np.abs(got[name] - expected) / scale)
         assert error <= tolerance, f"{name} is off by {error:.1e}"
