@@ -104,9 +104,9 @@ def fit(
         hooks: see `jaxml.training.hooks`.
         state: where to go on; a fresh state by default.
         mesh: devices to train on together, `jax.make_mesh((8,), ("data",))`. The rows of the data
-            and of every batch lie along its axis `data`, the state whole on each device. They
-            must divide a batch, which `sampling.full()` makes of all rows; else not the rows.
-            The result is that of one device up to the order in which sums are taken.
+            and of every batch lie along its axis `data`, the state whole on each device. A batch
+            must be a multiple of the devices; the data need not be. The result is that of one
+            device up to the order in which sums are taken.
 
     Returns:
         The final state and the metrics of every step. The caller's arrays are left alone.

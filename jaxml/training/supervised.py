@@ -127,13 +127,14 @@ def full_loss(
             loss, if the devices do not divide the rows and it ignores `batch["weights"]`: the
             last row is repeated then, with weight zero.
     """
-    require(algorithm.loss is not None, "an algorithm that descends a loss", "one without")
+    plain = algorithm.loss
+    require(plain is not None, "an algorithm that descends a loss", "one without")
+    assert plain is not None
     if mesh is None:
-        return jax.tree_util.Partial(algorithm.loss, state=state, batch=check_data(data))
+        return jax.tree_util.Partial(plain, state=state, batch=check_data(data))
     mesh = check_mesh(mesh, "data")
     rows = check_data(data, mesh)
-    assert algorithm.loss is not None
-    loss = _OverRows(algorithm.loss, rows.mesh, rows.repeated)
+    loss = _OverRows(plain, rows.mesh, rows.repeated)
     return jax.tree_util.Partial(loss, state=place(state, mesh), batch=rows.weighted())
 
 

@@ -3,6 +3,7 @@
 Run: python many_devices.py OUT.npz DEVICES [COORDINATOR:PORT PROCESSES INDEX]
 """
 
+import functools
 import os
 import sys
 
@@ -83,7 +84,8 @@ def compute(devices):
     start = training.fit(small, digits, sampling.full(), key=KEY(2), steps=20).state
     for bits, mesh in ((32, rows), (64, both)):
         with jax.enable_x64(bits == 64):
-            params = jax.tree.map(lambda leaf: np.asarray(leaf, f"float{bits}"), start.params)
+            cast = functools.partial(np.asarray, dtype=f"float{bits}")
+            params = jax.tree.map(cast, start.params)
             loss = training.full_loss(small, start, digits, mesh=mesh)
             value, gradient = value_and_grad(loss, params)
             operator = landscape.hessian(loss, params, mesh=mesh)
@@ -124,11 +126,41 @@ def flops(devices):
     }
 
 
+def refusals(devices):
+    """What cannot be divided is refused, before anything runs, with both numbers."""
+    rows, lanes, _ = meshes(devices)
+    digits = data.load("digits").train
+    algorithm = make(1e-2)
+    state = algorithm.init(KEY(0))
+    deaf = algorithm._replace(loss=lambda params, state, batch: (batch["x"] ** 2).mean())
+    keys = jax.random.split(KEY(0), devices + 1)
+    calls = {
+        f"a multiple of the mesh's {devices} examples, got 61": lambda: training.fit(
+            algorithm, digits, sampling.epochs(61), key=KEY(0), steps=1, mesh=rows
+        ),
+        f"lanes in multiples of the mesh's {devices}, got {devices + 1}": lambda: training.fit_many(
+            algorithm, digits, sampling.epochs(64), keys=keys, steps=1, mesh=lanes
+        ),
+        f"rows in multiples of {devices}, got one that ignores them, and 1077 rows": (
+            lambda: training.full_loss(deaf, state, digits, mesh=rows)(state.params)
+        ),
+    }
+    for message, call in calls.items():
+        try:
+            call()
+        except ValueError as error:
+            assert message in str(error), error  # noqa: PT017
+        else:
+            raise AssertionError(f"not refused: {message}")
+
+
 def main(out, devices, coordinator=None, processes=1, index=0):
     if coordinator is not None:
         jax.distributed.initialize(coordinator, int(processes), int(index))
     assert jax.device_count() == int(devices) * int(processes)
     figures = compute(jax.device_count()) | flops(jax.device_count())
+    if jax.device_count() > 1:
+        refusals(jax.device_count())
     np.savez(out, **figures)
 
 
