@@ -1,5 +1,6 @@
 """Runs that are interrupted and go on: the same end to the bit, and what is refused by the way."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxml import training
+from jaxml import landscape, staircase, training
 from jaxml.cli import main
 from jaxml.report import tables
 
@@ -165,11 +166,26 @@ def test_what_is_refused(whole, capsys):
     assert not Path("runs").exists()
 
 
-def test_a_staircase_goes_on_after_the_last_width(iris, tmp_path, monkeypatch, capsys):
-    """That this is the end of an uninterrupted walk is shown in test_staircase and test_kill."""
+def replay(walked):
+    """What takes the place of `walk`: that walk again, from the level that is done."""
+
+    def walk(rows, widths, *, on_level, done, **options):
+        for count in range(1 if done is None else len(done.levels) + 1, len(walked.levels) + 1):
+            cut = walked.slice if count == len(walked.levels) else None
+            done = dataclasses.replace(walked, levels=walked.levels[:count], slice=cut)
+            if on_level(done):
+                break
+        return done
+
+    return walk
+
+
+def test_a_staircase_goes_on_after_the_last_width(walked, iris, tmp_path, monkeypatch, capsys):
+    """The command; that a walk itself goes on is in test_staircase, and in test_kill for real."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(staircase, "walk", replay(walked))
     np.savez("iris.npz", **iris)
-    command = "landscape --data iris.npz --hidden 1:2 --seeds 1 --steps 50 --searches 1"
+    command = "landscape --data iris.npz --hidden 1:2 --seeds 3 --steps 300 --searches 4"
     tables_row = tables.staircase_row
 
     def row(level):
@@ -186,6 +202,8 @@ def test_a_staircase_goes_on_after_the_last_width(iris, tmp_path, monkeypatch, c
     )
     assert sorted(os.listdir("runs/landscape-1")) == ["checkpoints", "config.json"]
     whole = run("landscape --resume runs/landscape-1", capsys)
+    other = [line.replace("landscape-2", "landscape-1") for line in run(command, capsys)]
+    assert other == whole
     assert re.fullmatch("sha256 [0-9a-f]{64}", whole[-1])
     assert whole[2] in lines  # the row of the first width
     points = Path("runs/landscape-1/critical_points.json").read_text()
@@ -213,3 +231,9 @@ def test_an_exploration_begins_again(tmp_path, monkeypatch, capsys):
     assert again[-1] == lines[-1]
     (error,) = run("landscape --resume landscape-1 --from 1", capsys, 2)
     assert "--from for a staircase" in error
+    # SIGTERM unwinds, as Ctrl-C does
+    monkeypatch.setattr(landscape, "explore", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit, match="143"):
+        main(["landscape", "../own.py:f", "--out", "here"])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "interrupted; begin again with: jaxml landscape --resume here"

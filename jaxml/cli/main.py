@@ -21,7 +21,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the process's exit code: 0, 1 from a failing `doctor`, 2 on an error."""
+    """Run a command.
+
+    Returns:
+        The process's exit code: 0; 1 from a failing `doctor`; 2 on an error; 130 and 143 where
+        Ctrl-C and SIGTERM stopped it.
+    """
     options = parser().parse_args(arguments)
     try:
         return options.command(options)
