@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import curvature, startup, training_speed
-from benchmarks.tables import Row, table
+from benchmarks.tables import Row, heading, table
 from benchmarks.timing import spread
 from jaxml import report
 from jaxml.files import write_atomically
@@ -50,7 +50,10 @@ def main() -> int:
     for name in chosen:
         if name in COMPARISONS:
             for row in COMPARISONS[name](options.rounds):
-                console.print(table([row]))
+                console.print(f"[bold]{heading(row)}[/bold]")
+                console.print(table(row))
+                for peer, why in row.absent.items():
+                    console.print(f"  {peer} did not run: {why}", markup=False)
                 rows.append(row)
     starts = []
     if "startup" in chosen:

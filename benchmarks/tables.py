@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,27 +104,26 @@ def compare(
     )
 
 
-def table(rows: Sequence[Row]) -> Table:
+def heading(row: Row) -> str:
+    """The title, and whether what was expected came out."""
+    if row.expected is None:
+        return row.title
+    return f"{row.title} (expected {row.expected:g}×: {'met' if row.met else 'NOT met'})"
+
+
+def table(row: Row) -> Table:
     """For the terminal."""
-    columns = ("contestant", "a second", "jaxml is", "from", "to", "compile s", "of peak")
+    columns = ("", "a second", "jaxml is", "from", "to", "compile s", "of peak")
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        grid.add_column(column, justify="right" if i else "left")
-    for row in rows:
-        verdict = ""
-        if row.expected is not None:
-            verdict = f" (expected {row.expected:g}×: {'met' if row.met else 'NOT met'})"
-        grid.add_row(f"[bold]{row.title}{verdict}[/bold]")
-        for name, rate in row.rates.items():
-            ratio = row.ratios.get(name)
-            span = ("", "", "") if ratio is None else (np.median(ratio), ratio.min(), ratio.max())
-            cells = [
-                f"{np.median(rate):,.3g}" if np.median(rate) < 1e3 else f"{np.median(rate):,.0f}"
-            ]
-            cells += [value if isinstance(value, str) else f"{value:.2f}×" for value in span]
-            cells += [f"{row.compile_seconds[name]:.1f}"]
-            cells += [f"{row.peak_share[name]:.0%}" if name in row.peak_share else ""]
-            grid.add_row(f"  {name}", *cells)
-        for name, why in row.absent.items():
-            grid.add_row(f"  {name}: did not run ({why})")
+    for column in columns:
+        grid.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for name, rate in row.rates.items():
+        ratio = row.ratios.get(name)
+        span = () if ratio is None else (np.median(ratio), ratio.min(), ratio.max())
+        median = float(np.median(rate))
+        cells = [f"{median:,.0f}" if median >= 1e3 else f"{median:.3g}"]
+        cells += [f"{value:.2f}×" for value in span] or ["", "", ""]
+        cells += [f"{row.compile_seconds[name]:.1f}"]
+        cells += [f"{row.peak_share[name]:.0%}" if name in row.peak_share else ""]
+        grid.add_row(f"  {name}", *cells)
     return grid
