@@ -107,6 +107,19 @@ def place(tree: Any, mesh: Mesh | None, axis: str | None = None) -> Any:
     return jax.tree.map(put, tree)
 
 
+def gather(tree: Any) -> Any:
+    """Arrays divided among several hosts whole on each; every process must call it."""
+
+    def get(leaf):
+        divided = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        if not divided or leaf.is_fully_replicated:
+            return leaf
+        sharding: Any = leaf.sharding  # named, as those of `place` and `constrain` are
+        return place(leaf, sharding.mesh)
+
+    return jax.tree.map(get, tree)
+
+
 def constrain(tree: Any, mesh: Mesh | None, axis: str | None = None) -> Any:
     """`place` for what is being traced."""
     if mesh is None:
