@@ -147,7 +147,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             same = asked.config.get("data", {}).get("sha256") == about["data"]["sha256"]
             require(same, f"the data that {folder} was begun with", "other data of that name")
         _compare_versions(asked.config)
-    how = f"jaxml {asked.command} --resume {shlex.quote(str(folder))}"
+    how = _to_resume(asked, folder)
     try:
         with _held(folder) if first else contextlib.nullcontext(), _sigterm_exits():
             yield folder
@@ -167,9 +167,14 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
 
 def stopped(asked: Asked, folder: Path, received: signal.Signals, where: str) -> int:
     """Say that a run was stopped, and how to go on; the exit code."""
-    how = f"jaxml {asked.command} --resume {shlex.quote(str(folder))}"
+    how = _to_resume(asked, folder)
     out.print(f"stopped by {received.name} after {where}; go on with: {how}")
     return 128 + received
+
+
+def _to_resume(asked: Asked, folder: Path) -> str:
+    together = " --distributed …" if jax.process_count() > 1 else ""
+    return f"jaxml {asked.command} --resume {shlex.quote(str(folder))}{together}"
 
 
 def arrays_sha256(tree: Any) -> str:

@@ -39,14 +39,14 @@ class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used a
         self._message = message
         self.received: signal.Signals | None = None
         self._entered = 0
-        self._again = False
+        self._reached = False
         self._listener: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> stop_on_signals:
         self._entered += 1
         if self._entered == 1:
-            self.received, self._again = None, False
+            self.received, self._reached = None, False
         if self._entered == 1 and threading.current_thread() is threading.main_thread():
             # Python's own handlers wait until the compiled call returns, which may take minutes;
             # what it writes to this descriptor comes at once
@@ -84,10 +84,10 @@ class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used a
         while data := self._reader.recv(1):
             if data[0] not in self._handlers:
                 continue
-            if self._again:
+            if self._reached:
                 get_console().show_cursor()  # a progress bar hides it
                 os._exit(128 + data[0])
-            self._again = True  # unlike `received`, not by a signal to another process
+            self._reached = True  # unlike `received`, by a signal to this process
             self.received = signal.Signals(data[0])
             if self._message is not None:
                 get_console().print(self._message)
