@@ -29,7 +29,7 @@ def to_npz(value: Any) -> bytes:
     arrays: list[np.ndarray] = []
     structure = json.dumps(_taken_apart(value, arrays))
     buffer = io.BytesIO()
-    members: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
+    members = {str(i): array for i, array in enumerate(arrays)}
     np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **members)
     return buffer.getvalue()
 

@@ -191,7 +191,7 @@ def _records(folder: Path, problem: _Problem) -> list[training.Hook]:
 def _npz(params: Any) -> bytes:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    arrays: list[Any] = [np.asarray(leaf) for _, leaf in leaves]
+    arrays = [np.asarray(leaf) for _, leaf in leaves]
     buffer = io.BytesIO()
     np.savez(buffer, **dict(zip(names, arrays, strict=True)))
     return buffer.getvalue()
