@@ -30,7 +30,7 @@ def to_npz(value: Any) -> bytes:
     structure = json.dumps(_taken_apart(value, arrays))
     buffer = io.BytesIO()
     members = {str(i): array for i, array in enumerate(arrays)}
-    np.savez(buffer, **{_STRUCTURE: np.array(structure)}, **members)
+    np.savez(buffer, allow_pickle=False, **{_STRUCTURE: np.array(structure)}, **members)
     return buffer.getvalue()
 
 

@@ -41,7 +41,6 @@ def test_own_network(tmp_path):
     assert (tmp_path / "here/critical_points.json").is_file()
 
 
-@pytest.mark.slow
 def test_lag_features(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXML_DATA", str(tmp_path / "cache"))
     lines = run([EXAMPLES / "lag_features.py"], tmp_path).splitlines()
@@ -52,7 +51,6 @@ def test_lag_features(tmp_path, monkeypatch):
     ]
 
 
-@pytest.mark.slow
 def test_many_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
     assert "on 8 devices" in run([EXAMPLES / "many_devices.py"], tmp_path)

@@ -193,5 +193,5 @@ def _npz(params: Any) -> bytes:
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     arrays = [np.asarray(leaf) for _, leaf in leaves]
     buffer = io.BytesIO()
-    np.savez(buffer, **dict(zip(names, arrays, strict=True)))
+    np.savez(buffer, allow_pickle=False, **dict(zip(names, arrays, strict=True)))
     return buffer.getvalue()

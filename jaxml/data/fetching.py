@@ -140,7 +140,7 @@ def _placed_by_hand(fetched: Fetched) -> Iterator[Source]:
 def _store(fetched: Fetched, arrays: Arrays) -> None:
     content = io.BytesIO()
     members: dict[str, Any] = dict(arrays)
-    np.savez_compressed(content, **members)
+    np.savez_compressed(content, allow_pickle=False, **members)
     try:
         write_atomically(fetched.path, content.getvalue())
     except OSError as error:
