@@ -98,13 +98,29 @@ def place(tree: Any, mesh: Mesh | None, axis: str | None = None) -> Any:
     sharding = NamedSharding(mesh, PartitionSpec(axis) if axis else PartitionSpec())
 
     def put(leaf):
-        if not (isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)):
-            return jax.device_put(leaf, sharding)
-        # jax has no device_put of keys to another process's devices
-        data = jax.device_put(jax.random.key_data(leaf), sharding)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            # jax has no device_put of keys to another process's devices
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        here = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+        if here and not sharding.is_fully_addressable:
+            leaf = np.asarray(leaf)  # nor one of arrays that are committed to this one's
+        return jax.device_put(leaf, sharding)
 
     return jax.tree.map(put, tree)
+
+
+def gather(tree: Any) -> Any:
+    """Arrays divided among several hosts whole on each; every process must call it."""
+
+    def get(leaf):
+        divided = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        if not divided or leaf.is_fully_replicated:
+            return leaf
+        sharding: Any = leaf.sharding  # named, as those of `place` and `constrain` are
+        return place(leaf, sharding.mesh)
+
+    return jax.tree.map(get, tree)
 
 
 def constrain(tree: Any, mesh: Mesh | None, axis: str | None = None) -> Any:

@@ -11,9 +11,13 @@ from jaxml.checks import require
 from jaxml.cli.console import out
 
 
-def add_devices(sub: argparse.ArgumentParser) -> None:
-    """The arguments, for `make_mesh`."""
+def add_mesh(sub: argparse.ArgumentParser) -> None:
+    """Add `--mesh`, a setting of the run."""
     sub.add_argument("--mesh", metavar="data=N", help="devices to share the rows (one device)")
+
+
+def add_distributed(sub: argparse.ArgumentParser) -> None:
+    """Add `--distributed`, which is this process's own: no setting of the run."""
     sub.add_argument(
         "--distributed",
         metavar="HOST:PORT,PROCESSES,INDEX",
@@ -21,26 +25,26 @@ def add_devices(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def make_mesh(options: argparse.Namespace) -> Any:
-    """The mesh that the arguments ask for, or `None`; to be called before anything else of JAX.
+def make_mesh(mesh: str | None, distributed: str | None) -> Any:
+    """The mesh that the two arguments ask for, or `None`; to be called before anything else of JAX.
 
     Of several processes only the first writes to the terminal from here on.
 
     Raises:
         ValueError: for arguments of another form, or more devices than there are.
     """
-    text = options.mesh or ""
+    text = mesh or ""
     axis, _, count = text.partition("=")
     valid = not text or (axis == "data" and count.isdecimal() and int(count) > 0)
     require(valid, "--mesh data=N with N of at least 1", repr(text))
-    if options.distributed:
-        jax.distributed.initialize(**_processes(options.distributed))
+    if distributed:
+        jax.distributed.initialize(**_processes(distributed))
         out.quiet = jax.process_index() > 0
     elif not text:
         return None
     there = jax.device_count()
     devices = int(count) if text else there
-    exact = options.distributed is not None  # every process takes part
+    exact = distributed is not None  # every process takes part
     known = devices == there if exact else devices <= there
     require(known, f"--mesh data={there}{'' if exact else ' or less'}, the devices here", text)
     return jax.make_mesh((devices,), ("data",))

@@ -26,7 +26,7 @@ from jaxml.cli.console import out
 from jaxml.files import new_folder, numbered_folder, write_atomically
 
 _CONFIG = "config.json"
-_NOT_SETTINGS = ("command", "debug", "defaults", "resume", "start")
+_NOT_SETTINGS = ("command", "debug", "defaults", "distributed", "resume", "start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,8 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
     """The run's folder, made before the work and held for this process alone.
 
     A new one is gone again if the work fails before its first checkpoint. Where the work is
-    interrupted, how to go on is said.
+    interrupted, how to go on is said. Of several processes the first makes and holds it, and it
+    alone is to write there.
 
     Args:
         asked: what was asked for.
@@ -128,8 +129,11 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
     """
     if dataset is not None:
         about["data"] = {**dataset.meta, "sha256": _dataset_sha256(dataset)}
-    if asked.folder is None:
-        settings = vars(asked.settings)
+    first = jax.process_index() == 0
+    settings = vars(asked.settings)
+    if asked.folder is None and not first:
+        folder = Path(settings["out"] or "runs")  # its number is not known here
+    elif asked.folder is None:
         folder = (
             numbered_folder("runs", asked.command)
             if settings["out"] is None
@@ -143,16 +147,16 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             same = asked.config.get("data", {}).get("sha256") == about["data"]["sha256"]
             require(same, f"the data that {folder} was begun with", "other data of that name")
         _compare_versions(asked.config)
-    how = f"jaxml {asked.command} --resume {shlex.quote(str(folder))}"
+    how = _to_resume(asked, folder)
     try:
-        with _held(folder), _sigterm_exits():
+        with _held(folder) if first else contextlib.nullcontext(), _sigterm_exits():
             yield folder
     except sealed.DamagedError as error:
         if error.before is None:
             raise
         raise ValueError(f"{error}: {how} --from {error.before}") from error
     except Exception:
-        if asked.folder is None and not checkpoints(folder).is_dir():
+        if first and asked.folder is None and not checkpoints(folder).is_dir():
             _remove(folder)
         raise
     except BaseException:
@@ -163,9 +167,14 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
 
 def stopped(asked: Asked, folder: Path, received: signal.Signals, where: str) -> int:
     """Say that a run was stopped, and how to go on; the exit code."""
-    how = f"jaxml {asked.command} --resume {shlex.quote(str(folder))}"
+    how = _to_resume(asked, folder)
     out.print(f"stopped by {received.name} after {where}; go on with: {how}")
     return 128 + received
+
+
+def _to_resume(asked: Asked, folder: Path) -> str:
+    together = " --distributed …" if jax.process_count() > 1 else ""
+    return f"jaxml {asked.command} --resume {shlex.quote(str(folder))}{together}"
 
 
 def arrays_sha256(tree: Any) -> str:

@@ -16,7 +16,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
-from jaxml.cli.devices import add_devices, make_mesh
+from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
 from jaxml.files import write_atomically
 from jaxml.training import losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
@@ -44,9 +44,10 @@ def add(command: AddCommand) -> None:
     sub.add_argument(
         "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
     )
-    add_devices(sub)
+    add_mesh(sub)
     sub.add_argument("--out", help="a new folder for the run (runs/train-N)")
     runs.add_resume(sub, "step")
+    add_distributed(sub)
 
 
 class _Problem(NamedTuple):
@@ -66,7 +67,7 @@ def _train(given: argparse.Namespace) -> int:
     needed = {"MODEL": options.model, "--data": options.data}
     if missing := [name for name, value in needed.items() if value is None]:
         raise ValueError(f"required: {', '.join(missing)}, or --resume DIR alone")
-    mesh = make_mesh(options)
+    mesh = make_mesh(options.mesh, given.distributed)
     _check(options)
     dataset = load_dataset(options.data)
     options.data = data_argument(options.data)
@@ -89,7 +90,8 @@ def _train(given: argparse.Namespace) -> int:
             like = problem.algorithm.init(key)
             state = training.restore(asked.checkpoints, like, step=asked.start)
             done = int(state.step)
-            sealed.remove_after(asked.checkpoints, done)
+            if jax.process_index() == 0:
+                sealed.remove_after(asked.checkpoints, done)
             left = f"going on after step {done} of {steps}"
             out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
         if done < steps:
@@ -120,8 +122,9 @@ def _train(given: argparse.Namespace) -> int:
             "metrics": results,
             "params_sha256": digest,
         }
-        write_atomically(folder / "params.npz", _npz(state.params))
-        write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
+        if jax.process_index() == 0:
+            write_atomically(folder / "params.npz", _npz(state.params))
+            write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
         out.print(str(folder))
     for name, values in results.items():
         out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxml import sealed
 from jaxml.checks import require, require_positive_int
+from jaxml.placement import gather
 from jaxml.training.hooks import Watched, evaluation
 from jaxml.training.loop import Chunk
 
@@ -23,7 +26,8 @@ class checkpoint:  # noqa: N801 - used as a function
     """A hook that saves the state after each chunk.
 
     A checkpoint is a folder named after its step. It appears whole or not at all, however the
-    process ends, and holds the SHA-256 of each of its files.
+    process ends, and holds the SHA-256 of each of its files. Of several processes the first
+    writes; all of them must have the hook.
 
     Args:
         directory: where to; made if it is not there.
@@ -53,21 +57,23 @@ class checkpoint:  # noqa: N801 - used as a function
 
     def __call__(self, chunk: Chunk) -> None:
         """See `Hook`."""
-        import orbax.checkpoint as ocp  # noqa: PLC0415 - slow, and few runs need it
-
+        state = gather(chunk.state)
+        if jax.process_index() > 0:
+            return
         latest = max(sealed.numbers(self._directory), default=None)
         require(
             latest is None or latest < chunk.step,
             f"a directory without checkpoints from step {chunk.step} on",
             f"{str(self._directory)!r} with one of step {latest}",
         )
-        state = _arrays(chunk.state)
+        state = _arrays(state)
         about = {"step": chunk.step, "badness": None, "leaves": _leaves(state)}
         if self._watched is not None:
             about["badness"] = self._watched.badness()
         with sealed.new(self._directory, chunk.step) as folder:
-            with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as writer:
-                writer.save((folder / _STATE).absolute(), args=ocp.args.StandardSave(state))
+            with _orbax() as (orbax, args):
+                host = jax.tree.map(np.asarray, _without_keys(state))
+                orbax.save((folder / _STATE).absolute(), args=args.StandardSave(host))
             (folder / _ABOUT).write_text(json.dumps(about, indent=1))
         steps = sealed.numbers(self._directory)
         for step in {*steps[: -self._keep]} - {_best(self._directory)}:
@@ -75,7 +81,7 @@ class checkpoint:  # noqa: N801 - used as a function
 
 
 def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | None = None) -> Any:
-    """The state of a checkpoint.
+    """The state of a checkpoint; of several processes each reads it.
 
     Args:
         directory: what `checkpoint` wrote to.
@@ -90,8 +96,6 @@ def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | N
         DamagedError: (a `ValueError`) if a file of the checkpoint is not what was written; it
             names the checkpoint and the latest whole one before it.
     """
-    import orbax.checkpoint as ocp  # noqa: PLC0415
-
     require(Path(directory).is_dir(), "a directory of checkpoints", repr(str(directory)))
     if step == "best":
         step = _best(Path(directory))
@@ -106,8 +110,22 @@ def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | N
         + ", ".join(f"{k} is {wanted.get(k, 'nothing')}" for k in differ[:1]),
         ", ".join(f"{saved.get(k, 'nothing')} in {str(folder)!r}" for k in differ[:1]),
     )
-    with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as reader:
-        return reader.restore((folder / _STATE).absolute(), args=ocp.args.StandardRestore(like))
+    with _orbax() as (orbax, args):
+        form = args.StandardRestore(_without_keys(like))
+        state = orbax.restore((folder / _STATE).absolute(), args=form)
+    return jax.tree.map(_as_key, like, state)
+
+
+@contextlib.contextmanager
+def _orbax() -> Iterator[tuple[Any, Any]]:
+    """Its checkpointer, which waits for no other process, and its arguments."""
+    import orbax.checkpoint as ocp  # noqa: PLC0415 - slow, and few runs need it
+
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    with contextlib.closing(ocp.Checkpointer(handler, multiprocessing_options=alone)) as orbax:
+        yield orbax, ocp.args
 
 
 def _best(directory: Path) -> int | None:
@@ -124,6 +142,20 @@ def _best(directory: Path) -> int | None:
 def _arrays(tree: Any) -> Any:
     """The tree with Python numbers, which a state before its first step may hold, as arrays."""
     return jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), tree)
+
+
+def _without_keys(tree: Any) -> Any:
+    """The tree with its typed keys' data, as orbax saves such keys only from all hosts together."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def _as_key(like: Any, leaf: Any) -> Any:
+    """The leaf, as a typed key where it is to be like one."""
+    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if _is_key(like) else leaf
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _leaves(tree: Any) -> dict[str, str]:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.files import write_atomically
+from jaxml.placement import gather
 from jaxml.training.loop import Chunk
 
 
@@ -147,7 +148,8 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
     """Write one line of JSON for each chunk: its last step, the means of its metrics, evaluations.
 
     Each line is on the disk before training goes on. When a run goes on from a checkpoint, the
-    lines of steps that are taken again are dropped first, and so is one that was cut short.
+    lines of steps that are taken again are dropped first, and so is one that was cut short. Of
+    several processes the first writes.
 
     Args:
         path: of the file, such as `metrics.jsonl`; its folder must exist.
@@ -164,6 +166,8 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
 
     def __call__(self, chunk: Chunk) -> None:
         """See `Hook`."""
+        if jax.process_index() > 0:
+            return
         if self._file is None:
             taken = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
             write_atomically(self._path, _lines_until(self._path, chunk.step - taken))
@@ -212,7 +216,7 @@ class snapshots:  # noqa: N801 - used as a function
     def __call__(self, chunk: Chunk) -> None:
         """See `Hook`."""
         self.steps.append(chunk.step)
-        self._params.append(chunk.state.params)
+        self._params.append(gather(chunk.state.params))
 
     @property
     def params(self) -> Any:

@@ -9,6 +9,9 @@ import socket
 import threading
 from typing import Any
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from rich import get_console
 
 from jaxml.training.loop import Chunk
@@ -22,26 +25,28 @@ class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used a
     The other hooks see that chunk too, so that `checkpoint` saves it. A second signal stops the
     process at once. Signals are as they were once the run is over; the hook can also be entered
     around more than one run. In a thread other than the main one it has no effect, because
-    Python handles signals there alone.
+    Python handles signals there alone. Several processes end together, whichever of them the
+    signal reached; all of them must have the hook.
 
     Args:
         message: printed when the signal comes: what is being finished.
 
     Attributes:
-        received: the signal that came, or `None`.
+        received: the signal that came, here or to another process, or `None`.
     """
 
     def __init__(self, message: str | None = None) -> None:
         self._message = message
         self.received: signal.Signals | None = None
         self._entered = 0
+        self._reached = False
         self._listener: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> stop_on_signals:
         self._entered += 1
         if self._entered == 1:
-            self.received = None
+            self.received, self._reached = None, False
         if self._entered == 1 and threading.current_thread() is threading.main_thread():
             # Python's own handlers wait until the compiled call returns, which may take minutes;
             # what it writes to this descriptor comes at once
@@ -67,15 +72,22 @@ class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used a
 
     def __call__(self, chunk: Chunk) -> bool:  # noqa: ARG002
         """See `Hook`."""
-        return self.received is not None
+        if jax.process_count() == 1:
+            return self.received is not None
+        # one that comes meanwhile waits for the next chunk, as all must answer the same
+        received = int(multihost_utils.process_allgather(np.int32(self.received or 0)).max())
+        if received:
+            self.received = signal.Signals(received)
+        return received > 0
 
     def _listen(self) -> None:
         while data := self._reader.recv(1):
             if data[0] not in self._handlers:
                 continue
-            if self.received is not None:
+            if self._reached:
                 get_console().show_cursor()  # a progress bar hides it
                 os._exit(128 + data[0])
+            self._reached = True  # unlike `received`, by a signal to this process
             self.received = signal.Signals(data[0])
             if self._message is not None:
                 get_console().print(self._message)

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml import data, landscape, nn, training
 from jaxml.landscape import operators
-from jaxml.placement import check_mesh
+from jaxml.placement import check_mesh, gather
 from jaxml.training import loop, losses, metrics, optimizers, sampling
 
 KEY = jax.random.key
@@ -49,7 +49,7 @@ def flat(tree):
     return np.asarray(ravel_pytree(tree)[0])
 
 
-def compute(devices):
+def compute(devices, directory):
     """Name -> figures, the same on any number of devices."""
     digits = data.load("digits").train
     rows, lanes, both = meshes(devices)
@@ -67,6 +67,7 @@ def compute(devices):
         out[f"fit {name}: params"] = flat(run.state.params)
 
     for name, mesh in (("lanes", lanes), ("lanes and data", both)):
+        kept, where = training.snapshots(), os.path.join(directory, name)
         many = training.fit_many(
             make,
             digits,
@@ -75,9 +76,16 @@ def compute(devices):
             hyperparameters={"rate": np.geomspace(1e-3, 1e-2, LANES).astype("float32")},
             steps=20,
             chunk=20,
+            hooks=[kept, training.checkpoint(where)],
             mesh=mesh,
         )
         out[f"fit_many {name}: loss"] = many.history["loss"]
+        out[f"fit_many {name}: snapshot"] = flat(kept.params)
+        whole = jax.tree.map(np.asarray, gather(many.state))
+        if jax.process_index() == 0:  # which wrote
+            saved = training.restore(where, whole)
+            jax.tree.map(np.testing.assert_array_equal, saved, whole)
+            np.testing.assert_array_equal(flat(saved.params), flat(kept.params))
 
     model = nn.mlp([64, 4, 10], activation="tanh")
     small = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(1e-2), l2=1e-3)
@@ -158,7 +166,7 @@ def main(out, devices, coordinator=None, processes=1, index=0):
     if coordinator is not None:
         jax.distributed.initialize(coordinator, int(processes), int(index))
     assert jax.device_count() == int(devices) * int(processes)
-    figures = compute(jax.device_count()) | flops(jax.device_count())
+    figures = compute(jax.device_count(), os.path.dirname(out)) | flops(jax.device_count())
     if jax.device_count() > 1:
         refusals(jax.device_count())
     np.savez(out, **figures)

@@ -19,6 +19,7 @@ from jaxml.training import (
     fit,
     fit_many,
     losses,
+    metrics_log,
     optimizers,
     restore,
     sampling,
@@ -249,6 +250,13 @@ def test_a_save_that_was_cut_short_is_ignored_and_cleared_away(tmp_path, monkeyp
     assert_same(restore(tmp_path, like()), first.state)
     train(3, [checkpoint(tmp_path)], state=first.state)
     assert steps_in(tmp_path) == [3, 6]
+
+
+def test_of_several_processes_the_first_alone_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    checkpoint(tmp_path / "here")(Chunk(3, 3, {"step": 3}, {}))
+    metrics_log(tmp_path / "metrics.jsonl")(Chunk(3, 3, {"step": 3}, {}))
+    assert not list(tmp_path.iterdir())
 
 
 def test_states_of_many_kinds(tmp_path):

@@ -10,8 +10,9 @@ import time
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
-from jaxml.training import fit, sampling, stop_on_signals
+from jaxml.training import Chunk, fit, sampling, stop_on_signals
 from jaxml.types import Algorithm, TrainState
 
 COUNTER = Algorithm(
@@ -59,6 +60,36 @@ def test_entered_around_more_than_one_run():
         assert int(train(stop).state.step) == 2
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_to_another_process(monkeypatch):
+    """Two real ones are in test_devices."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    both = lambda mine: np.array([mine, signal.SIGTERM])  # noqa: E731
+    monkeypatch.setattr(multihost_utils, "process_allgather", both)
+    with stop_on_signals() as stop:
+        assert stop(Chunk(2, 10, None, {}))
+        assert stop.received is signal.SIGTERM
+        # one that comes here then is the first: this process goes on with what it is finishing
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
+
+def test_a_signal_after_the_others_were_asked_waits(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    both = lambda mine: np.array([mine, 0])  # noqa: E731
+
+    def late(mine):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        return both(mine)
+
+    with stop_on_signals() as stop:
+        monkeypatch.setattr(multihost_utils, "process_allgather", late)
+        assert not stop(Chunk(2, 10, None, {}))
+        monkeypatch.setattr(multihost_utils, "process_allgather", both)
+        assert stop(Chunk(4, 10, None, {}))
+        assert stop.received is signal.SIGINT
 
 
 def test_what_is_ignored_stays_ignored():
