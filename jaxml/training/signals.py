@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from typing import Any
 
 import jax
@@ -17,16 +18,17 @@ from rich import get_console
 from jaxml.training.loop import Chunk
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ONE_SIGNAL = 1.0  # seconds within which several count as one
 
 
 class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
     """A hook that ends the run after the chunk in which Ctrl-C or SIGTERM came.
 
-    The other hooks see that chunk too, so that `checkpoint` saves it. A second signal stops the
-    process at once. Signals are as they were once the run is over; the hook can also be entered
-    around more than one run. In a thread other than the main one it has no effect, because
-    Python handles signals there alone. Several processes end together, whichever of them the
-    signal reached; all of them must have the hook.
+    The other hooks see that chunk too, so that `checkpoint` saves it. A second signal, a second
+    or more after the first, stops the process at once. Signals are as they were once the run is
+    over; the hook can also be entered around more than one run. In a thread other than the main
+    one it has no effect, because Python handles signals there alone. Several processes end
+    together, whichever of them the signal reached; all of them must have the hook.
 
     Args:
         message: printed when the signal comes: what is being finished.
@@ -39,14 +41,14 @@ class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used a
         self._message = message
         self.received: signal.Signals | None = None
         self._entered = 0
-        self._reached = False
+        self._reached: float | None = None
         self._listener: threading.Thread | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> stop_on_signals:
         self._entered += 1
         if self._entered == 1:
-            self.received, self._reached = None, False
+            self.received, self._reached = None, None
         if self._entered == 1 and threading.current_thread() is threading.main_thread():
             # Python's own handlers wait until the compiled call returns, which may take minutes;
             # what it writes to this descriptor comes at once
@@ -84,10 +86,14 @@ class stop_on_signals(contextlib.AbstractContextManager):  # noqa: N801 - used a
         while data := self._reader.recv(1):
             if data[0] not in self._handlers:
                 continue
-            if self._reached:
+            now = time.monotonic()
+            if self._reached is not None:
+                # `timeout`, and a shell's Ctrl-C beside it, send the same one twice at once
+                if now - self._reached < _ONE_SIGNAL:
+                    continue
                 get_console().show_cursor()  # a progress bar hides it
                 os._exit(128 + data[0])
-            self._reached = True  # unlike `received`, by a signal to this process
+            self._reached = now  # unlike `received`, by a signal to this process
             self.received = signal.Signals(data[0])
             if self._message is not None:
                 get_console().print(self._message)
