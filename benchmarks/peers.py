@@ -22,11 +22,11 @@ def cnn() -> torch.nn.Module:
     """As `jaxml.nn.cnn((28, 28, 1), 10)`."""
     return torch.nn.Sequential(
         torch.nn.Conv2d(1, 32, 3, padding=1),
-        torch.nn.MaxPool2d(2),
         torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
         torch.nn.Conv2d(32, 64, 3, padding=1),
-        torch.nn.MaxPool2d(2),
         torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
         torch.nn.Flatten(),
         torch.nn.Linear(64 * 7 * 7, 128),
         torch.nn.ReLU(),

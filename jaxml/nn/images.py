@@ -35,10 +35,9 @@ def cnn(
 ) -> Model:
     """A convolutional network after LeNet: convolutions, each with pooling, then dense layers.
 
-    A convolutional block is `activation(norm(pool(conv(h))))`, which halves height and width; a
-    hidden dense layer is `activation(norm(dense(dropout(h))))`; the last is `dense(dropout(h))`.
-    For an activation that rises, such as ReLU, pooling before or after it by the largest value
-    is the same, and before costs a quarter.
+    A convolutional block is `norm(pool(activation(conv(h))))`, which halves height and width; a
+    hidden dense layer is `norm(activation(dense(dropout(h))))`; the last is `dense(dropout(h))`.
+    (After the pooling a norm has a quarter to do.)
 
     The parameters are a flat dict: `conv_i` with `kernel` of shape `(kernel_size, kernel_size,
     channels in, channels out)` and `bias`, `dense_i` as in `mlp`, and with a norm
@@ -206,10 +205,8 @@ class _CNN(linen.Module):
     def __call__(self, x: Any, *, train: bool) -> jax.Array:
         _check_input(self.name, x, self.image_shape)
 
-        def finish(h, name):
-            return self.activation(
-                normalize(h, self.norm, train=train, dtype=self.dtype, name=name)
-            )
+        def norm(h, name):
+            return normalize(h, self.norm, train=train, dtype=self.dtype, name=name)
 
         def dense(i, h):
             h = linen.Dropout(self.dropout, deterministic=not train)(h)
@@ -225,10 +222,10 @@ class _CNN(linen.Module):
                 conv_general_dilated=conv_general_dilated,
                 name=f"conv_{i}",
             )(x)
-            x = finish(_POOLS[self.pool](x), f"conv_norm_{i}")
+            x = norm(_POOLS[self.pool](self.activation(x)), f"conv_norm_{i}")
         x = x.reshape(len(x), -1)
         for i in range(len(self.hidden)):
-            x = finish(dense(i, x), f"dense_norm_{i}")
+            x = norm(self.activation(dense(i, x)), f"dense_norm_{i}")
         return dense(len(self.hidden), x)
 
 
