@@ -21,6 +21,7 @@ from jaxml.files import write_atomically
 
 COMPARISONS = {
     "steps": training_speed.steps_per_second,
+    "convolutions": training_speed.convolutions,
     "seeds": training_speed.sixteen_seeds,
     "hessian": curvature.exact_hessian,
     "products": curvature.hessian_vector_product,

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen
 
 from benchmarks import peers
 from benchmarks.tables import Row, compare
@@ -82,6 +83,40 @@ def steps_per_second(rounds: int) -> Iterator[Row]:
                 flops=steps * _flops(model, batch_size),
                 expected=EXPECTED[name].get(batch_size),
             )
+
+
+class _LinensOwn(linen.Module):
+    """`nn.cnn((28, 28, 1), 10)` by Linen's convolution and pooling."""
+
+    @linen.compact
+    def __call__(self, x: Any) -> jax.Array:
+        for channels in (32, 64):
+            x = linen.relu(linen.Conv(channels, (3, 3))(x))
+            x = linen.max_pool(x, (2, 2), strides=(2, 2))
+        x = linen.relu(linen.Dense(128)(x.reshape(len(x), -1)))
+        return linen.Dense(10)(x)
+
+
+def convolutions(rounds: int) -> Iterator[Row]:
+    """The convolution and pooling of `nn` against Linen's, inside the compiled loop."""
+    train = data.load("fashion_mnist").train
+    optimizer = optimizers.adam(LEARNING_RATE)
+    batch_size, steps = 128, 2
+    ours, theirs = (
+        _fit(
+            training.supervised(model, losses.softmax_cross_entropy, optimizer),
+            train,
+            batch_size,
+            steps,
+        )
+        for model in (nn.cnn((28, 28, 1), 10), nn.from_linen(_LinensOwn(), train["x"][:1]))
+    )
+    yield compare(
+        f"cnn, batch {batch_size}, inside lax.scan: steps a second",
+        {"jaxml": ours, "flax.linen": theirs},
+        rounds=rounds,
+        per_run=steps,
+    )
 
 
 def sixteen_seeds(rounds: int) -> Iterator[Row]:

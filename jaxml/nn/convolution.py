@@ -30,9 +30,10 @@ def conv_general_dilated(
 ) -> Array:
     """`jax.lax.conv_general_dilated`, as patches and one matrix product where that is faster.
 
-    XLA's CPU backend runs a convolution inside `lax.scan`, where training happens, some ten
-    times slower than outside; the matrix product does not suffer. So on CPU plain convolutions
-    of images (channels last, undilated, ungrouped) take that way, and all others XLA's.
+    Inside `lax.scan`, where training happens, XLA's CPU backend takes up to a hundred times as
+    long as the matrix product for the gradient of a kernel (`python -m benchmarks convolutions`
+    shows what is left of it in a whole step). So on CPU plain convolutions of images (channels
+    last, undilated, ungrouped) take that way, and all others XLA's.
 
     Networks of your own take it by `flax.linen.Conv(..., conv_general_dilated=...)`.
 
