@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -31,18 +32,19 @@ class _Clock:
         self.times.append(time.perf_counter())
 
 
-def _fit(algorithm: Algorithm, split: Any, batch_size: int, steps: int) -> Contestant:
+def _fit(
+    algorithm: Algorithm, split: Any, batch_size: int, steps: int, seeds: int | None = None
+) -> Contestant:
+    """Training from one seed, or from several at once; its `run` times the second half."""
+    key = jax.random.key(0)
+    fit = functools.partial(training.fit, key=key)
+    if seeds is not None:
+        fit = functools.partial(training.fit_many, keys=jax.random.split(key, seeds))
+
     def run() -> float:
         clock = _Clock()
-        training.fit(
-            algorithm,
-            split,
-            sampling.epochs(batch_size),
-            key=jax.random.key(0),
-            steps=2 * steps,
-            chunk=steps,
-            hooks=[clock],
-        )
+        sample = sampling.epochs(batch_size)
+        fit(algorithm, split, sample, steps=2 * steps, chunk=steps, hooks=[clock])
         return clock.times[1] - clock.times[0]
 
     return contestant(run)
@@ -126,21 +128,6 @@ def sixteen_seeds(rounds: int) -> Iterator[Row]:
     model = nn.mlp([64, 32, 10])
     optimizer = optimizers.adam(LEARNING_RATE)
     algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizer)
-    keys = jax.random.split(jax.random.key(0), seeds)
-
-    def at_once() -> float:
-        clock = _Clock()
-        training.fit_many(
-            algorithm,
-            train,
-            sampling.epochs(batch_size),
-            keys=keys,
-            steps=2 * steps,
-            chunk=steps,
-            hooks=[clock],
-        )
-        return clock.times[1] - clock.times[0]
-
     single = _fit(algorithm, train, batch_size, steps)
     by_torch = [
         peers.training(
@@ -155,7 +142,7 @@ def sixteen_seeds(rounds: int) -> Iterator[Row]:
     yield compare(
         "digits, 16 seeds: trainings a second",
         {
-            "jaxml": contestant(at_once),
+            "jaxml": _fit(algorithm, train, batch_size, steps, seeds),
             "PyTorch": contestant(lambda: float(np.sum([run() for run in by_torch]))),
             "jaxml one by one": Contestant(
                 lambda: float(np.sum([single.run() for _ in range(seeds)])), single.compile_seconds

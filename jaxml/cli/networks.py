@@ -56,10 +56,9 @@ def split_arrays(name: str, dataset: Dataset) -> dict[str, dict[str, np.ndarray]
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     shape: Sequence[int] = (-1,)
     if "channels" in MODELS[name]:
-        shape = dataset.train["x"].shape[1:]
-        if len(shape) == 1 and "image_shape" in dataset.meta:
-            shape = dataset.meta["image_shape"]
-        shape = (*shape, 1) if len(shape) == 2 and "image_shape" in dataset.meta else shape
+        shape = dataset.meta.get("image_shape", dataset.train["x"].shape[1:])
+        if "image_shape" in dataset.meta and len(shape) == 2:
+            shape = (*shape, 1)
         require(len(shape) == 3, f"images for a {name}", f"x of shape {('N', *shape)}")
     return {
         split: {**rows, "x": rows["x"].reshape(len(rows["x"]), *shape)}
