@@ -9,8 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import psutil
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
@@ -27,16 +29,21 @@ class SymmetricOperator:
     """A symmetric matrix over the flattened parameters.
 
     Attributes:
+        product: as `matvec`, for what is compiled: a pytree that carries the data, to be called
+            on JAX arrays within `precision(operator.dtype == "float64")`.
         matvec: flat vector of shape `(size,)` -> the matrix times it.
         dense: `() -> matrix` of shape `(size, size)`; raises `ValueError` where it would not
             fit into memory.
         size: how many parameters.
+        dtype: float32 or float64.
         unravel: flat vector -> a pytree shaped as the parameters.
     """
 
+    product: Partial
     matvec: Callable[[Float[Array, " size"]], Float[Array, " size"]]
     dense: Callable[[], Float[Array, "size size"]]
     size: int
+    dtype: np.dtype
     unravel: Callable[[Float[Array, " size"]], Params]
 
 
@@ -97,15 +104,17 @@ def hessian(
         return call
 
     return SymmetricOperator(
-        matvec=hosted(lambda vector: _matvec(loss, params, vector, mesh)),
+        product=Partial(_matvec, loss, params, mesh=mesh),
+        matvec=hosted(lambda vector: _matvec(loss, params, vector, mesh=mesh)),
         dense=hosted(lambda: _dense(loss, params, block_size(loss, params, memory), mesh)),
         size=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        dtype=np.dtype(jax.tree.leaves(params)[0].dtype),
         unravel=hosted(lambda vector: ravel_pytree(params)[1](jnp.asarray(vector))),
     )
 
 
 @jax.jit(static_argnames="mesh")
-def _matvec(loss, params, vector, mesh):
+def _matvec(loss, params, vector, *, mesh=None):
     f, x = flatten(loss, params)
     return constrain(hessian_vector_product(f, x, vector), mesh)
 
