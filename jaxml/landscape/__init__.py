@@ -4,16 +4,21 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 """
 
 from jaxml.landscape.along import Followed, follow
+from jaxml.landscape.connectivity import Connection, connect
 from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
 from jaxml.landscape.descent import Descent, descend
+from jaxml.landscape.directions import project, random_directions
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
 from jaxml.landscape.operators import SymmetricOperator, hessian
+from jaxml.landscape.surfaces import Surface, surface
+from jaxml.landscape.trajectories import Trajectory, trajectory
 
 __all__ = [
     "METHODS",
     "Analysis",
+    "Connection",
     "Counts",
     "Descent",
     "Escape",
@@ -21,8 +26,11 @@ __all__ = [
     "Followed",
     "Found",
     "Search",
+    "Surface",
     "SymmetricOperator",
+    "Trajectory",
     "analyze",
+    "connect",
     "descend",
     "escape",
     "explore",
@@ -30,5 +38,9 @@ __all__ = [
     "find_minimum",
     "follow",
     "hessian",
+    "project",
+    "random_directions",
     "search_from",
+    "surface",
+    "trajectory",
 ]
