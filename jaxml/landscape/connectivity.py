@@ -85,7 +85,9 @@ def connect(
     The curve is a Bézier curve whose control points minimise the mean loss over t, uniform in
     [0, 1], by Adam with one draw of t and the loss of all data at each step. They start near the
     straight line: off it by a hundredth of its length, since a symmetry may make the line a
-    stationary curve. Ctrl-C (`KeyboardInterrupt`) ends the fit and measures the curve so far.
+    stationary curve. What barrier is left on the curve is an upper bound: the mean was minimised,
+    not the maximum, and among curves of this kind. Ctrl-C (`KeyboardInterrupt`) ends the fit and
+    measures the curve so far.
 
     Args:
         loss: `params -> scalar`.
@@ -109,8 +111,8 @@ def connect(
         BackendError: if the backend computes known answers wrong.
 
     Reference:
-        Garipov et al. 2018 (arXiv:1802.10026), equations 2 and 3 (the uniform t of section 3.2);
-        the barrier is that of Entezari et al. 2022 (arXiv:2110.06296), definition 2.1.
+        Garipov et al. 2018 (arXiv:1802.10026), section 3, with t uniform (equation 2); the barrier
+        as in Entezari et al. 2022 (arXiv:2110.06296).
 
     Example:
         >>> ring = lambda w: ((w**2).sum() - 1) ** 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -241,10 +243,15 @@ def neighbourhood(result: Exploration) -> Figure:
     return figure
 
 
-def surface(result: Surface) -> Figure:
+def surface(result: Surface, path: np.ndarray | None = None) -> Figure:
     """The loss on a line, on a plane, or on three slices through the middle of a volume.
 
     The levels are spaced evenly in the logarithm of the height above the lowest loss.
+
+    Args:
+        result: whole or so far.
+        path: coordinates of points, such as `landscape.project` gives, to be drawn onto the plane
+            or the slices, shape `(points, directions)`.
     """
     axes, losses = result.coordinates, result.losses
     if losses.ndim == 1:
@@ -263,8 +270,10 @@ def surface(result: Surface) -> Figure:
     middle = [int(np.argmin(abs(axis))) for axis in axes]
     for ax, (i, j) in zip(subplots, pairs, strict=True):
         others = tuple(slice(None) if k in (i, j) else m for k, m in enumerate(middle))
-        _contours(ax, axes[i], axes[j], losses[others], norm)
+        _contours(ax, (axes[i], axes[j]), losses[others], norm)
         ax.plot(0, 0, "+", color="white", ms=9, mew=1.5)
+        if path is not None:
+            ax.plot(path[:, i], path[:, j], ".-", color="white", ms=5, lw=0.8)
         ax.set(xlabel=f"direction {i + 1}", ylabel=f"direction {j + 1}")
     _loss_scale(figure, subplots, norm)
     return figure
@@ -282,7 +291,7 @@ def trajectory(result: Trajectory, plane: Surface) -> Figure:
     """
     figure, (left, right) = _axes(11.0, 4.4, columns=2)
     norm = _heights(np.concatenate([plane.losses.ravel(), result.losses]))
-    _contours(left, *plane.coordinates, plane.losses, norm)
+    _contours(left, plane.coordinates, plane.losses, norm)
     x, y = result.path[:, :2].T
     left.plot(x, y, color="white", lw=0.8, alpha=0.9)
     left.scatter(
@@ -339,15 +348,15 @@ def _heights(losses: np.ndarray) -> BoundaryNorm:
     return BoundaryNorm(levels, colormaps[_HEIGHTS].N)
 
 
-def _contours(ax: Axes, x: np.ndarray, y: np.ndarray, losses: np.ndarray, norm) -> None:
-    """Filled contours of `losses[i, j]` at `(x[i], y[j])`; hatched where there is no number."""
+def _contours(ax: Axes, axes: Sequence[np.ndarray], losses: np.ndarray, norm: BoundaryNorm) -> None:
+    """Filled contours, with the first coordinate to the right; hatched where there is no number."""
     ax.set_facecolor("#dddddd")
     ax.patch.set(hatch="///", edgecolor="#bbbbbb")
-    shown = np.where(losses == np.inf, norm.vmax, losses).T
-    options = {"levels": norm.boundaries, "norm": norm}
-    ax.contourf(x, y, shown, cmap=_HEIGHTS, **options)
-    ax.contour(x, y, shown, colors="white", linewidths=0.3, **options)
+    shown = np.where(losses == np.inf, norm.boundaries[-1], losses).T
+    ax.contourf(*axes, shown, norm.boundaries, norm=norm, cmap=_HEIGHTS)
+    ax.contour(*axes, shown, norm.boundaries, colors="white", linewidths=0.3)
     ax.grid(visible=False)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
 
 
 def _loss_scale(figure: Figure, axes: list[Axes], norm: BoundaryNorm) -> None:
