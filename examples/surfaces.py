@@ -4,7 +4,8 @@ Run:    python examples/surfaces.py
 Time:   half a minute on 2 CPU cores
 Expect: plane.png, trajectory.png and connection.png in the folder it runs in. Two components hold
         93 + 6 % of the path's variance, and their plane's losses are off by up to 16 %, at the
-        first point. The minima of two seeds: a barrier of 0.23 on the straight line, 0 on a curve
+        first point. Between the nets of two seeds: a barrier of 0.23 on the straight line; the
+        fitted curve has none, and lies below both, since neither is quite at a minimum
 """
 
 import jax
