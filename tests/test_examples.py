@@ -1,5 +1,6 @@
 """Every example runs as its header says, and shows what the header expects."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_many_devices(tmp_path, monkeypatch):
     assert "on 8 devices" in run([EXAMPLES / "many_devices.py"], tmp_path)
 
 
+def test_surfaces(tmp_path):
+    out = run([EXAMPLES / "surfaces.py"], tmp_path)
+    assert "% of the path's variance lie along 2 components" in out
+    line, curve = re.search(r"barrier (\S+) on the straight line, (\S+) on a curve", out).groups()
+    assert float(line) > 0.1
+    assert float(curve) < 0.01
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"plane.png", "trajectory.png", "connection.png"}
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "own_network", "lag_features", "many_devices"}
+    assert names == {"quickstart", "own_network", "lag_features", "many_devices", "surfaces"}

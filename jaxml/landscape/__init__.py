@@ -4,20 +4,25 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 """
 
 from jaxml.landscape.along import Followed, follow
+from jaxml.landscape.connectivity import Connection, connect
 from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
 from jaxml.landscape.data_loss import data_loss
 from jaxml.landscape.descent import Descent, descend
+from jaxml.landscape.directions import project, random_directions
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
 from jaxml.landscape.gauss_newton import fisher, gauss_newton
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
+from jaxml.landscape.surfaces import Surface, surface
+from jaxml.landscape.trajectories import Trajectory, trajectory
 
 __all__ = [
     "METHODS",
     "Analysis",
     "Block",
+    "Connection",
     "Counts",
     "Descent",
     "Escape",
@@ -25,8 +30,11 @@ __all__ = [
     "Followed",
     "Found",
     "Search",
+    "Surface",
     "SymmetricOperator",
+    "Trajectory",
     "analyze",
+    "connect",
     "data_loss",
     "descend",
     "escape",
@@ -40,6 +48,10 @@ __all__ = [
     "hessian_block",
     "layer_names",
     "on_layers",
+    "project",
+    "random_directions",
     "search_from",
+    "surface",
     "symmetric",
+    "trajectory",
 ]
