@@ -89,9 +89,10 @@ def fisher(
     The value of an example is taken for its negative log-likelihood. `"type-2"`: A is that
     likelihood's own Fisher information in the outputs, which is the value's Hessian for softmax
     and sigmoid cross-entropy and squared errors, and equals `gauss_newton` without its penalty.
-    `"monte carlo"`: A is the mean of gᵀg over gradients g by the outputs at targets drawn from
-    the network's distribution. `"empirical"`: at the targets of the data, which is not the Fisher
-    information, and vanishes where every example is fitted.
+    `"monte carlo"`: A is the mean of m·g gᵀ over gradients g by the outputs at targets drawn from
+    the network's distribution, m the number of likelihoods whose mean the value is (of the
+    outputs for `losses.mse`). `"empirical"`: the same at the targets of the data, which is not the
+    Fisher information, and vanishes where every example is fitted.
 
     Args:
         loss: from `training.full_loss` or `data_loss`.
@@ -122,10 +123,11 @@ def fisher(
         require(not other, f"a distribution: a loss over data by {required}", "another loss")
     if kind == "type-2":
         return _operator(_Hessian(penalty=False), loss, params, layers, memory, mesh)
+    drawn, terms = known or (None, _one)
     if kind == "empirical":
-        return _operator(_Gradients(), loss, params, layers, memory, mesh)
-    chosen = known if draw is None else (draw, _one)
-    return _operator(_Gradients(chosen, samples, seed), loss, params, layers, memory, mesh)
+        return _operator(_Gradients(terms), loss, params, layers, memory, mesh)
+    curvature = _Gradients(terms, draw or drawn, samples, seed)
+    return _operator(curvature, loss, params, layers, memory, mesh)
 
 
 def _operator(curvature, loss, params, layers, memory, mesh) -> SymmetricOperator:
@@ -154,7 +156,7 @@ class _Hessian:
     """A: the Hessian of the values by the outputs."""
 
     penalty: bool = True
-    drawing = None
+    draw = None
 
     def factor(self, taken: Parts, outputs: Any, rows: Batch, weight: Any) -> Any:
         def total(z):
@@ -167,7 +169,8 @@ class _Hessian:
 class _Gradients:
     """A: the mean of g gᵀ, g the gradients of the values by the outputs."""
 
-    drawing: tuple[Draw, Callable[[Any], int]] | None = None
+    terms: Callable[[Any], int]
+    draw: Draw | None = None
     samples: int = 1
     seed: int = 0
     penalty = False
@@ -176,10 +179,11 @@ class _Gradients:
         def gradient(batch):
             return jax.grad(lambda z: taken.objective.values(z, batch).sum())(outputs)
 
-        scale = weights_of(rows, weight.dtype) / weight / self.samples
-        if self.drawing is None:
+        # a mean of m likelihoods has 1/m of their sum's information, not 1/m²
+        scale = self.terms(outputs) * weights_of(rows, weight.dtype) / weight / self.samples
+        draw = self.draw
+        if draw is None:
             return Partial(_rank_one, gradient(rows)[None], scale)
-        draw, terms = self.drawing
         keys = jax.random.wrap_key_data(rows[_KEYS])
         rest = {name: array for name, array in rows.items() if name != _KEYS}
 
@@ -191,9 +195,7 @@ class _Gradients:
             y = jax.vmap(one)(jax.vmap(lambda key: jax.random.fold_in(key, k))(keys), outputs, rest)
             return gradient({**rest, "y": y})
 
-        gradients = jax.lax.map(sample, jnp.arange(self.samples))
-        # a mean of m likelihoods has 1/m of the sum's information, not 1/m²
-        return Partial(_rank_one, gradients, scale * terms(outputs))
+        return Partial(_rank_one, jax.lax.map(sample, jnp.arange(self.samples)), scale)
 
 
 _KEYS = "keys of the draws"
@@ -211,7 +213,7 @@ def _product(curvature, loss, params, memory, mesh) -> Partial:
     taken = parts(loss)
     assert taken is not None
     columns = {}
-    if curvature.drawing is not None:
+    if curvature.draw is not None:
         # a key for each row, so that what is drawn does not depend on how rows are batched
         keys = jax.random.split(jax.random.key(curvature.seed), examples(taken.batch))
         columns[_KEYS] = place(np.asarray(jax.random.key_data(keys)), mesh, mesh and "data")
