@@ -177,7 +177,8 @@ class Density:
         if points is None:
             points = np.linspace(low - 4 * width, high + 4 * width, _POINTS)
         points = np.asarray(points, float)
-        return self._curve(points, self.nodes, self.weights, width)
+        heights = _heights(points, self.nodes, self.weights, width)
+        return Curve(points, *self._over_probes(heights), float(width))
 
     def logarithmic(self, floor: float | None = None, width: float = 0.1) -> SignedLogarithmic:
         """The density over log₁₀|λ|, for each sign, each eigenvalue a Gaussian.
@@ -198,8 +199,8 @@ class Density:
         points = np.linspace(np.log10(floor), np.log10(largest) + 4 * width, _POINTS)
 
         def side(chosen: np.ndarray) -> Curve:
-            curve = self._curve(points, decades, np.where(chosen, self.weights, 0.0), width)
-            return curve._replace(points=10**points)
+            heights = _heights(points, decades, np.where(chosen, self.weights, 0.0), width)
+            return Curve(10**points, *self._over_probes(heights), float(width))
 
         return SignedLogarithmic(
             side(self.nodes < -floor), side(self.nodes > floor), self.shares(floor).within, floor
@@ -243,16 +244,16 @@ class Density:
         low, high = (self._over_probes(bound)[0] for bound in bounds)
         return Share(*self._over_probes(values), low, high)
 
-    def _curve(
-        self, points: np.ndarray, centres: np.ndarray, weights: np.ndarray, width: float
-    ) -> Curve:
-        heights = np.stack(
-            [
-                w @ np.exp(-0.5 * ((points - c[:, None]) / width) ** 2)
-                for c, w in zip(centres, weights, strict=True)
-            ]
-        ) / (width * np.sqrt(2 * np.pi))
-        return Curve(points, *self._over_probes(heights), float(width))
+
+def _heights(
+    points: np.ndarray, centres: np.ndarray, weights: np.ndarray, width: float
+) -> np.ndarray:
+    """Each probe's density, shape `(probes, points)`."""
+    sums = [
+        w @ np.exp(-0.5 * ((points - c[:, None]) / width) ** 2)
+        for c, w in zip(centres, weights, strict=True)
+    ]
+    return np.stack(sums) / (width * np.sqrt(2 * np.pi))
 
 
 def spectral_density(
@@ -273,16 +274,16 @@ def spectral_density(
         steps: how many products a probe takes: of the resolution, see `Density.resolution`, and
             of the ends of the spectrum. A probe keeps `steps + 1` vectors.
         probes: at most how many random vectors: the standard errors fall as their root.
-        accuracy: end once no standard error of the cumulative distribution is above it; not
-            before the fifth probe.
+        accuracy: end once no standard error of the cumulative distribution, smoothed as by
+            `Density.linear`, is above it; not before the fifth probe.
         seed: of the probes.
         on_progress: called after each probe with how many products are done and at most will be;
             where it returns True the density is of what is done.
 
     Returns:
         The density, with a standard error for everything that is read from it. Those are of the
-        probes alone; what `steps` products cannot tell apart is bounded by `Share.lower` and
-        `Share.upper`.
+        probes alone, and say nothing of what so many steps cannot tell apart, which may be more:
+        see `Share.lower` and `Share.upper`.
 
     Raises:
         ValueError: for bad options, or if the products are not finite.
@@ -299,36 +300,26 @@ def spectral_density(
         >>> density.exact, density.nodes.tolist(), density.moment(1).value
         (True, [[-2.0, 6.0]], 2.0)
     """
-
-    def enough(quadratures: list[Quadrature]) -> bool:
-        nodes, weights = (np.stack(arrays) for arrays in zip(*quadratures, strict=True))
-        density = Density(nodes, weights, operator.size, 0, False, 0.0)
-        error = density.cumulative(np.unique(nodes)).standard_error
-        return bool(error.max() <= accuracy)
-
     check_accuracy(accuracy)
     if exact := exact_spectrum(operator, steps, probes):
         return exact
-    pairs = krylov_probes(
-        operator,
-        steps,
-        probes,
-        seed,
-        lambda pairs: accuracy is not None and enough([quadrature(*pair) for pair in pairs]),
-        on_progress,
-    )
-    nodes, weights = (
-        np.stack(arrays) for arrays in zip(*(quadrature(*pair) for pair in pairs), strict=True)
-    )
-    epsilon = float(np.finfo(operator.dtype).eps)
-    return Density(
-        nodes,
-        weights,
-        operator.size,
-        products=nodes.size,
-        exact=False,
-        tolerance=steps * epsilon * float(np.abs(nodes).max()),
-    )
+
+    def density(pairs):
+        quadratures = [quadrature(*pair) for pair in pairs]
+        nodes, weights = (np.stack(arrays) for arrays in zip(*quadratures, strict=True))
+        rounding = steps * float(np.finfo(operator.dtype).eps) * float(np.abs(nodes).max())
+        return Density(nodes, weights, operator.size, nodes.size, exact=False, tolerance=rounding)
+
+    def enough(pairs):
+        if accuracy is None:
+            return False
+        sofar = density(pairs)
+        points, _, _, width = sofar.linear()
+        heights = _heights(points, sofar.nodes, sofar.weights, width)
+        cumulative = np.cumsum(heights, axis=1) * (points[1] - points[0])
+        return bool(standard_error(cumulative).max() <= accuracy)
+
+    return density(krylov_probes(operator, steps, probes, seed, enough, on_progress))
 
 
 class Quadrature(NamedTuple):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxml.landscape import Analysis, Exploration
+from jaxml.landscape.density import Curve, Density
 from jaxml.staircase import Staircase
 
 _MINIMUM, _SADDLE, _FLAT, _PATH = "#1b7f4d", "#c2334d", "#9a9a9a", "#5b7db1"
@@ -31,13 +32,18 @@ def _axes(width: float = 9.0, height: float = 4.2, columns: int = 1) -> tuple[Fi
     return figure, axes
 
 
-def _signed_log(ax: Axes, smallest: float) -> None:
+def _signed_log(ax: Axes, smallest: float, horizontal: bool = False) -> None:
     """Both signs on a logarithmic axis, linear below `smallest`, ticks that do not collide."""
-    ax.set_yscale("symlog", linthresh=smallest, linscale=0.6)
-    low, high = (max(abs(limit), smallest) for limit in ax.get_ylim())
+    scale, limits, ticks = (
+        (ax.set_xscale, ax.get_xlim, ax.set_xticks)
+        if horizontal
+        else (ax.set_yscale, ax.get_ylim, ax.set_yticks)
+    )
+    scale("symlog", linthresh=smallest, linscale=0.6)
+    low, high = (max(abs(limit), smallest) for limit in limits())
     decades = np.arange(np.ceil(np.log10(smallest)), np.ceil(np.log10(max(low, high))) + 1)
     powers = 10.0 ** decades[:: max(1, len(decades) // 5)]
-    ax.set_yticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
+    ticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
     ax.minorticks_off()
 
 
@@ -213,6 +219,64 @@ def spectrum(point: Analysis) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="eigenvalue, in ascending order", ylabel="eigenvalue")
     ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def density(result: Density) -> Figure:
+    """The distribution of the eigenvalues, with two standard errors on either side.
+
+    Over λ, with the height of a single eigenvalue; and over the decades of |λ|, both signs.
+    """
+    figure, (linear, signed) = _axes(width=11.0, columns=2)
+
+    def band(ax: Axes, x: np.ndarray, curve: Curve, color: str) -> None:
+        spread = 2 * np.nan_to_num(curve.standard_error)  # of one probe nothing is known
+        ax.plot(x, curve.density, color=color, lw=1.3)
+        ax.fill_between(
+            x, np.maximum(curve.density - spread, 1e-300), curve.density + spread,
+            color=color, alpha=0.25, lw=0,
+        )  # fmt: skip
+
+    curve = result.linear()
+    one = 1 / (result.size * curve.width * np.sqrt(2 * np.pi))
+    band(linear, curve.points, curve, _PATH)
+    linear.axhline(one, color=_FLAT, lw=1, ls="--")
+    linear.annotate(
+        "one eigenvalue", (1, one), xycoords=("axes fraction", "data"), xytext=(-2, 3),
+        textcoords="offset points", ha="right", fontsize=8, color="#666666",
+    )  # fmt: skip
+    linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
+    linear.set_ylim(one / 10, 3 * curve.density.max())
+    if result.exact:
+        probes = f"exact, {result.size:,} eigenvalues"
+    else:
+        probes = f"{result.nodes.shape[0]} probes of {result.nodes.shape[1]} steps, ±2 s.e."
+    linear.set_title(probes, fontsize=9, loc="left", color="#444444")
+
+    if np.abs(result.nodes).max() > 0:
+        decades = result.logarithmic()
+        band(signed, -decades.negative.points, decades.negative, _SADDLE)
+        band(signed, decades.positive.points, decades.positive, _PATH)
+        top = 1.25 * max(side.density.max() for side in (decades.negative, decades.positive))
+        signed.set_xlim(-decades.positive.points[-1], decades.positive.points[-1])
+        signed.set_ylim(0, top)
+        _signed_log(signed, decades.floor, horizontal=True)
+        signed.axvspan(-decades.floor, decades.floor, color=_FLAT, alpha=0.25, lw=0)
+        shares = result.shares(decades.floor)
+        for x, share, color in zip(
+            (0.02, 0.5, 0.98), shares, (_SADDLE, "#444444", _PATH), strict=True
+        ):
+            error = "" if result.exact else f" ± {200 * share.standard_error:.1f}"
+            signed.text(
+                x, 0.98, f"{100 * share.value:.1f}{error} %", transform=signed.transAxes,
+                ha={0.02: "left", 0.5: "center", 0.98: "right"}[x], va="top", color=color,
+                fontsize=9,
+            )  # fmt: skip
+        signed.set_title(
+            f"below, within and above ±{decades.floor:.1e}", fontsize=9, loc="left",
+            color="#444444",
+        )  # fmt: skip
+    signed.set(xlabel="eigenvalue, logarithmic", ylabel="share per decade")
     return figure
 
 
