@@ -99,7 +99,8 @@ class Density:
         size: how many eigenvalues there are.
         products: how many products it took.
         exact: whether the nodes are all eigenvalues.
-        tolerance: the size up to which rounding could have moved an eigenvalue.
+        tolerance: the size up to which an eigenvalue counts as zero: what rounding explains, and
+            of quadratures 1/steps² of the largest |λ|, within which they do not resolve it.
     """
 
     nodes: np.ndarray
@@ -307,8 +308,10 @@ def spectral_density(
     def density(pairs):
         quadratures = [quadrature(*pair) for pair in pairs]
         nodes, weights = (np.stack(arrays) for arrays in zip(*quadratures, strict=True))
-        rounding = steps * float(np.finfo(operator.dtype).eps) * float(np.abs(nodes).max())
-        return Density(nodes, weights, operator.size, nodes.size, exact=False, tolerance=rounding)
+        # of k Gauss nodes on an interval, those at its ends lie about 1/k² of it apart
+        relative = max(steps * float(np.finfo(operator.dtype).eps), 1 / steps**2)
+        tolerance = relative * float(np.abs(nodes).max())
+        return Density(nodes, weights, operator.size, nodes.size, exact=False, tolerance=tolerance)
 
     def enough(pairs):
         if accuracy is None:

@@ -133,8 +133,8 @@ def frobenius_norm(
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxml.landscape import hessian
-        >>> frobenius_norm(hessian(lambda w: w[0] * w[1], jnp.zeros(2))).value ** 2
-        2.0...
+        >>> frobenius_norm(hessian(lambda w: 3 * w[0] ** 2 + 4 * w[1] ** 2, jnp.zeros(2))).value
+        10.0
     """
     max_products = _check(operator, accuracy, max_products)
     if operator.size <= max_products:
@@ -349,8 +349,9 @@ def _until(
     """The estimate from growing samples, with products taken, until it is accurate."""
     products, value, error = 0, np.nan, np.nan
     for products, sample in samples:
+        finite = all(np.isfinite(part).all() for part in sample)
+        require(finite, "finite products", "some that are not")
         value, error = estimate(*sample)
-        require(np.isfinite(value).all(), "finite products", "some that are not")
         stop = on_progress is not None and on_progress(products, max_products)
         small = accuracy is not None and np.linalg.norm(error) <= accuracy * np.linalg.norm(value)
         if stop or (small and products >= FEWEST):

@@ -60,7 +60,7 @@ def lanczos(product: Callable, start: Float[Array, " size"], steps: int) -> Trid
         w = jax.lax.cond(again, orthogonal, lambda _, w: w, basis, w)
         norm = jnp.maximum(norm, jnp.sqrt(alpha**2 + beta**2))
         beta = jnp.linalg.norm(w)
-        beta = jnp.where(beta > epsilon * norm, beta, 0.0)  # NaN ends here, and stays in alpha
+        beta = jnp.where(beta > 10 * epsilon * norm, beta, 0.0)  # a NaN ends here; alpha keeps it
         v_new = jnp.where(beta > 0, w / jnp.maximum(beta, tiny), 0.0)
         return (
             alphas.at[i].set(alpha),

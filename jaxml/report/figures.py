@@ -42,7 +42,7 @@ def _signed_log(ax: Axes, smallest: float, horizontal: bool = False) -> None:
     scale("symlog", linthresh=smallest, linscale=0.6)
     low, high = (max(abs(limit), smallest) for limit in limits())
     decades = np.arange(np.ceil(np.log10(smallest)), np.ceil(np.log10(max(low, high))) + 1)
-    powers = 10.0 ** decades[:: max(1, len(decades) // 5)]
+    powers = 10.0 ** decades[:: max(1, len(decades) // (3 if horizontal else 5))]
     ticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
     ax.minorticks_off()
 
@@ -244,6 +244,7 @@ def density(result: Density) -> Figure:
     linear.annotate(
         "one eigenvalue", (1, one), xycoords=("axes fraction", "data"), xytext=(-2, 3),
         textcoords="offset points", ha="right", fontsize=8, color="#666666",
+        bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.5},
     )  # fmt: skip
     linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
     linear.set_ylim(one / 10, 3 * curve.density.max())
@@ -258,23 +259,20 @@ def density(result: Density) -> Figure:
         band(signed, -decades.negative.points, decades.negative, _SADDLE)
         band(signed, decades.positive.points, decades.positive, _PATH)
         top = 1.25 * max(side.density.max() for side in (decades.negative, decades.positive))
-        signed.set_xlim(-decades.positive.points[-1], decades.positive.points[-1])
-        signed.set_ylim(0, top)
+        least = 3 * decades.floor
+        signed.set_xlim(min(2 * result.nodes.min(), -least), max(2 * result.nodes.max(), least))
+        signed.set_ylim(0, top or 1)
         _signed_log(signed, decades.floor, horizontal=True)
         signed.axvspan(-decades.floor, decades.floor, color=_FLAT, alpha=0.25, lw=0)
-        shares = result.shares(decades.floor)
-        for x, share, color in zip(
-            (0.02, 0.5, 0.98), shares, (_SADDLE, "#444444", _PATH), strict=True
-        ):
-            error = "" if result.exact else f" ± {200 * share.standard_error:.1f}"
-            signed.text(
-                x, 0.98, f"{100 * share.value:.1f}{error} %", transform=signed.transAxes,
-                ha={0.02: "left", 0.5: "center", 0.98: "right"}[x], va="top", color=color,
-                fontsize=9,
-            )  # fmt: skip
+        negative, within, positive = (
+            f"{100 * share.value:.1f}"
+            + ("" if result.exact else f" ± {200 * share.standard_error:.1f}")
+            + " %"
+            for share in result.shares(decades.floor)
+        )
         signed.set_title(
-            f"below, within and above ±{decades.floor:.1e}", fontsize=9, loc="left",
-            color="#444444",
+            f"{negative} below, {within} within ±{decades.floor:.1e}, {positive} above",
+            fontsize=9, loc="left", color="#444444",
         )  # fmt: skip
     signed.set(xlabel="eigenvalue, logarithmic", ylabel="share per decade")
     return figure
