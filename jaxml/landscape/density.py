@@ -353,7 +353,7 @@ def quadrature(alphas: np.ndarray, betas: np.ndarray) -> Quadrature:
     return Quadrature(np.pad(nodes, missing, mode="edge"), np.pad(weights, missing))
 
 
-def standard_error(values: np.ndarray) -> np.ndarray:
+def standard_error(values: np.ndarray) -> Any:
     """Of the mean over the leading axis; NaN where that is of one value."""
     if len(values) == 1:
         return np.full(values.shape[1:], np.nan)

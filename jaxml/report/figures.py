@@ -241,18 +241,13 @@ def density(result: Density) -> Figure:
     one = 1 / (result.size * curve.width * np.sqrt(2 * np.pi))
     band(linear, curve.points, curve, _PATH)
     linear.axhline(one, color=_FLAT, lw=1, ls="--")
-    linear.annotate(
-        "one eigenvalue", (1, one), xycoords=("axes fraction", "data"), xytext=(-2, 3),
-        textcoords="offset points", ha="right", fontsize=8, color="#666666",
-        bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.5},
-    )  # fmt: skip
     linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
     linear.set_ylim(one / 10, 3 * curve.density.max())
     if result.exact:
         probes = f"exact, {result.size:,} eigenvalues"
     else:
         probes = f"{result.nodes.shape[0]} probes of {result.nodes.shape[1]} steps, ±2 s.e."
-    linear.set_title(probes, fontsize=9, loc="left", color="#444444")
+    linear.set_title(f"{probes}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
 
     if np.abs(result.nodes).max() > 0:
         decades = result.logarithmic()
