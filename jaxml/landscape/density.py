@@ -193,7 +193,7 @@ class Density:
         """
         largest = float(np.abs(self.nodes).max())
         if floor is None:
-            floor = max(self.tolerance, 1e-6 * largest)
+            floor = min(max(self.tolerance, 1e-6 * largest), largest / 10)
         require(0 < floor < largest, f"a floor above 0 and below {largest:.3g}", floor)
         require(0 < width < np.inf, "a width above 0", width)
         decades = np.log10(np.maximum(np.abs(self.nodes), floor))
@@ -216,10 +216,11 @@ class Density:
             f"({share.lower:.3g} to {share.upper:.3g} by the quadrature)"
             for share in self.shares()
         ]
-        probes = "exact" if self.exact else f"{len(self.nodes)} probes of {self.nodes.shape[1]}"
+        probes, steps = self.nodes.shape
+        source = "exact" if self.exact else f"{probes} probes of {steps} steps"
         return (
             f"{self.size:,} eigenvalues from {self.nodes.min():.4g} to {self.nodes.max():.4g} "
-            f"({probes if self.exact else probes + ' steps'}, {self.products:,} products); "
+            f"({source}, {self.products:,} products); "
             f"share below {-self.tolerance:.1e}: {shares[0]}, within: {shares[1]}, "
             f"above: {shares[2]}; mass resolution {self.resolution:.2g}"
         )

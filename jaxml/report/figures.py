@@ -230,7 +230,7 @@ def density(result: Density) -> Figure:
     figure, (linear, signed) = _axes(width=11.0, columns=2)
 
     def band(ax: Axes, x: np.ndarray, curve: Curve, color: str) -> None:
-        spread = 2 * np.nan_to_num(curve.standard_error)  # of one probe nothing is known
+        spread = 2 * np.nan_to_num(curve.standard_error)
         ax.plot(x, curve.density, color=color, lw=1.3)
         ax.fill_between(
             x, np.maximum(curve.density - spread, 1e-300), curve.density + spread,
@@ -243,11 +243,12 @@ def density(result: Density) -> Figure:
     linear.axhline(one, color=_FLAT, lw=1, ls="--")
     linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
     linear.set_ylim(one / 10, 3 * curve.density.max())
-    if result.exact:
-        probes = f"exact, {result.size:,} eigenvalues"
-    else:
-        probes = f"{result.nodes.shape[0]} probes of {result.nodes.shape[1]} steps, ±2 s.e."
-    linear.set_title(f"{probes}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
+    probes, steps = result.nodes.shape
+    known = not result.exact and probes > 1  # of one probe there is no standard error
+    source = f"exact, {result.size:,} eigenvalues"
+    if not result.exact:
+        source = f"{probes} probes of {steps} steps, {'±2' if known else 'no'} standard errors"
+    linear.set_title(f"{source}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
 
     if np.abs(result.nodes).max() > 0:
         decades = result.logarithmic()
@@ -261,7 +262,7 @@ def density(result: Density) -> Figure:
         signed.axvspan(-decades.floor, decades.floor, color=_FLAT, alpha=0.25, lw=0)
         negative, within, positive = (
             f"{100 * share.value:.1f}"
-            + ("" if result.exact else f" ± {200 * share.standard_error:.1f}")
+            + (f" ± {200 * share.standard_error:.1f}" if known else "")
             + " %"
             for share in result.shares(decades.floor)
         )
