@@ -142,6 +142,28 @@ def test_connection_figure():
     assert ax.get_yscale() == "log"
 
 
+@pytest.mark.parametrize(("steps", "probes"), [(5, 10), (5, 3), (1, 1)])
+def test_the_figure_of_a_density(steps, probes):
+    spectrum = np.linspace(-1, 3, 41)
+    operator = landscape.hessian(lambda w: (spectrum * w**2).sum() / 2, np.zeros(41))
+    result = landscape.spectral_density(operator, steps=steps, probes=probes)
+    assert result.exact == (steps * probes > 41)
+    linear, signed = figures.density(result).axes
+    curve = result.linear()
+    line = linear.lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), curve.density)
+    low, high = linear.get_ylim()
+    one = linear.lines[1].get_ydata()[0]
+    assert low < one < curve.density.max() < high
+    band = linear.collections[0].get_paths()[0].get_extents()
+    spread = np.nan_to_num(2 * curve.standard_error)
+    assert band.y1 == pytest.approx((curve.density + spread).max())
+    assert signed.get_xscale() == "symlog"
+    negative, positive = (line.get_xdata() for line in signed.lines[:2])
+    assert negative.max() < 0 < positive.min()
+    assert "within" in signed.get_title(loc="left")
+
+
 def test_tables(walked):
     row = tables.staircase_row(walked.levels[0])
     assert len(row) == len(tables.STAIRCASE_COLUMNS)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxml.landscape import Analysis, Connection, Exploration, Surface, Trajectory
+from jaxml.landscape.density import Curve, Density
 from jaxml.staircase import Staircase
 
 _MINIMUM, _SADDLE, _FLAT, _PATH = "#1b7f4d", "#c2334d", "#9a9a9a", "#5b7db1"
@@ -35,13 +36,18 @@ def _axes(width: float = 9.0, height: float = 4.2, columns: int = 1) -> tuple[Fi
     return figure, axes
 
 
-def _signed_log(ax: Axes, smallest: float) -> None:
+def _signed_log(ax: Axes, smallest: float, horizontal: bool = False) -> None:
     """Both signs on a logarithmic axis, linear below `smallest`, ticks that do not collide."""
-    ax.set_yscale("symlog", linthresh=smallest, linscale=0.6)
-    low, high = (max(abs(limit), smallest) for limit in ax.get_ylim())
+    scale, limits, ticks = (
+        (ax.set_xscale, ax.get_xlim, ax.set_xticks)
+        if horizontal
+        else (ax.set_yscale, ax.get_ylim, ax.set_yticks)
+    )
+    scale("symlog", linthresh=smallest, linscale=0.6)
+    low, high = (max(abs(limit), smallest) for limit in limits())
     decades = np.arange(np.ceil(np.log10(smallest)), np.ceil(np.log10(max(low, high))) + 1)
-    powers = 10.0 ** decades[:: max(1, len(decades) // 5)]
-    ax.set_yticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
+    powers = 10.0 ** decades[:: max(1, len(decades) // (3 if horizontal else 5))]
+    ticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
     ax.minorticks_off()
 
 
@@ -217,6 +223,58 @@ def spectrum(point: Analysis) -> Figure:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="eigenvalue, in ascending order", ylabel="eigenvalue")
     ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def density(result: Density) -> Figure:
+    """The distribution of the eigenvalues, with two standard errors on either side.
+
+    Over λ, with the height of a single eigenvalue; and over the decades of |λ|, both signs.
+    """
+    figure, (linear, signed) = _axes(width=11.0, columns=2)
+
+    def band(ax: Axes, x: np.ndarray, curve: Curve, color: str) -> None:
+        spread = 2 * np.nan_to_num(curve.standard_error)
+        ax.plot(x, curve.density, color=color, lw=1.3)
+        ax.fill_between(
+            x, np.maximum(curve.density - spread, 1e-300), curve.density + spread,
+            color=color, alpha=0.25, lw=0,
+        )  # fmt: skip
+
+    curve = result.linear()
+    one = 1 / (result.size * curve.width * np.sqrt(2 * np.pi))
+    band(linear, curve.points, curve, _PATH)
+    linear.axhline(one, color=_FLAT, lw=1, ls="--")
+    linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
+    linear.set_ylim(one / 10, 3 * curve.density.max())
+    probes, steps = result.nodes.shape
+    known = not result.exact and probes > 1  # of one probe there is no standard error
+    source = f"exact, {result.size:,} eigenvalues"
+    if not result.exact:
+        source = f"{probes} probes of {steps} steps, {'±2' if known else 'no'} standard errors"
+    linear.set_title(f"{source}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
+
+    if np.abs(result.nodes).max() > 0:
+        decades = result.logarithmic()
+        band(signed, -decades.negative.points, decades.negative, _SADDLE)
+        band(signed, decades.positive.points, decades.positive, _PATH)
+        top = 1.25 * max(side.density.max() for side in (decades.negative, decades.positive))
+        least = 3 * decades.floor
+        signed.set_xlim(min(2 * result.nodes.min(), -least), max(2 * result.nodes.max(), least))
+        signed.set_ylim(0, top or 1)
+        _signed_log(signed, decades.floor, horizontal=True)
+        signed.axvspan(-decades.floor, decades.floor, color=_FLAT, alpha=0.25, lw=0)
+        negative, within, positive = (
+            f"{100 * share.value:.1f}"
+            + (f" ± {200 * share.standard_error:.1f}" if known else "")
+            + " %"
+            for share in result.shares(decades.floor)
+        )
+        signed.set_title(
+            f"{negative} below, {within} within ±{decades.floor:.1e}, {positive} above",
+            fontsize=9, loc="left", color="#444444",
+        )  # fmt: skip
+    signed.set(xlabel="eigenvalue, logarithmic", ylabel="share per decade")
     return figure
 
 
