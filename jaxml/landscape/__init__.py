@@ -9,6 +9,8 @@ from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
+from jaxml.landscape.index import Interval, SpectrumCounts, count_eigenvalues
+from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.operators import SymmetricOperator, hessian
 
 __all__ = [
@@ -16,14 +18,19 @@ __all__ = [
     "Analysis",
     "Counts",
     "Descent",
+    "Eigenpairs",
     "Escape",
     "Exploration",
     "Followed",
     "Found",
+    "Interval",
     "Search",
+    "SpectrumCounts",
     "SymmetricOperator",
     "analyze",
+    "count_eigenvalues",
     "descend",
+    "eigenpairs",
     "escape",
     "explore",
     "find_critical_point",

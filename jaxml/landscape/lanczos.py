@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
@@ -43,7 +43,7 @@ class Eigenpairs:
         products: Hessian-vector products used.
         norm: ‖H‖, estimated from below by the largest |θ| seen, those not asked for included.
         rounding: what rounding leaves uncertain of a product: ‖Hz − Σcᵢ(Hvᵢ)‖ for one z = Σcᵢvᵢ
-            of unit length. Large where the loss is random or the matrix not symmetric.
+            of unit length. Large where the loss is random.
     """
 
     values: np.ndarray
@@ -57,7 +57,9 @@ class Eigenpairs:
 
     def __str__(self) -> str:
         """The eigenvalues and how sure they are, in one line."""
-        values = ", ".join(f"{v:.6g} ± {b:.1e}" for v, b in zip(self.values, self.bounds))
+        values = ", ".join(
+            f"{v:.6g} ± {b:.1e}" for v, b in zip(self.values, self.bounds, strict=True)
+        )
         left = int((~self.converged).sum())
         unsure = f" ({left} not converged)" if left else ""
         return f"eigenvalues {values}{unsure}; {self.products} products"
@@ -133,10 +135,12 @@ def eigenpairs(
     require(0 < tolerance < 1, "a tolerance between 0 and 1", tolerance)
     max_products = require_positive_int("max_products", max_products)
     require(max_products > pairs, f"max_products above the {pairs} pairs", max_products)
+    require_seed(seed)
     if start is not None:
         shape = np.shape(start.vectors)
         fits = len(shape) == 2 and shape[0] > 0 and shape[1] == size
         require(fits, f"a start with vectors of size {size}", f"vectors of shape {shape}")
+        require(np.isfinite(start.vectors).all(), "a start of finite vectors", "others")
     rows = basis_rows(operator, pairs, memory)
     require_sound_backend()
     with precision(operator.dtype == np.float64):
@@ -152,6 +156,12 @@ def eigenpairs(
             rows,
             on_progress,
         )
+
+
+def require_seed(seed: int) -> None:
+    """Raise `ValueError` unless the seed is a whole number of at least 0."""
+    whole = not isinstance(seed, bool) and hasattr(seed, "__index__")
+    require(whole and seed >= 0, "a seed that is a whole number of at least 0", repr(seed))
 
 
 def basis_rows(operator: SymmetricOperator, pairs: int, memory: int | None) -> int:
@@ -176,17 +186,17 @@ class Basis(NamedTuple):
     """A Krylov basis under construction; a pytree.
 
     Attributes:
-        rows: orthonormal; those after the row `count` are zero.
-        images: the operator times each row before `count`; None where nobody asks for them.
+        rows: orthonormal; those after the row `filled` are zero.
+        images: the operator times each row before `filled`; None where nobody asks for them.
         projected: rows·imagesᵀ on and above the diagonal, and below it the length of what was
             left of an image when the rows were projected out.
-        count: how many rows have been multiplied; the row `count` is next.
+        filled: how many rows have been multiplied; the row `filled` is next.
     """
 
     rows: Float[Array, "capacity+1 size"]
     images: Float[Array, "capacity size"] | None
     projected: Float[Array, "capacity+1 capacity+1"]
-    count: Array
+    filled: Array
 
 
 # without it an accelerator multiplies in fewer bits
@@ -211,9 +221,21 @@ def _random_row(rows, key):
     return jnp.where(spanned, 0.0, row / jnp.where(spanned, 1.0, length))
 
 
+def salt(*numbers: int) -> np.ndarray:
+    """What a compiled function makes a key of: a key made here would be compiled by itself."""
+    return np.array(numbers, np.uint64).astype(np.uint32)
+
+
+def _key(salt):
+    key = jax.random.key(salt[0])
+    for number in salt[1:]:
+        key = jax.random.fold_in(key, number)
+    return key
+
+
 @jax.jit(static_argnames=("capacity", "with_images"))
 def begin(
-    rows: Float[Array, "known size"], key: Array, capacity: int, with_images: bool = True
+    rows: Float[Array, "known size"], salt: Array, capacity: int, with_images: bool = True
 ) -> Basis:
     """A basis whose next row is the last of those given; a random one if it is zero.
 
@@ -227,7 +249,7 @@ def begin(
     row = jax.lax.cond(
         length > 0,
         lambda: last / jnp.where(length > 0, length, 1),
-        lambda: _random_row(others, key),
+        lambda: _random_row(others, _key(salt)),
     )
     return Basis(
         padded.at[known - 1].set(row),
@@ -238,7 +260,7 @@ def begin(
 
 
 @jax.jit
-def extend(product: Partial, basis: Basis, stop: Array, key: Array) -> Basis:
+def extend(product: Partial, basis: Basis, stop: ArrayLike, salt: Array) -> Basis:
     """Lanczos steps until so many rows have been multiplied.
 
     Where the space turns out invariant, it goes on from a random vector orthogonal to it.
@@ -254,7 +276,7 @@ def extend(product: Partial, basis: Basis, stop: Array, key: Array) -> Basis:
         invariant = length <= floor
         following = jax.lax.cond(
             invariant,
-            lambda: _random_row(rows, jax.random.fold_in(key, j)),
+            lambda: _random_row(rows, jax.random.fold_in(_key(salt), j)),
             lambda: rest / jnp.where(invariant, 1, length),
         )
         return Basis(
@@ -264,11 +286,11 @@ def extend(product: Partial, basis: Basis, stop: Array, key: Array) -> Basis:
             j + 1,
         )
 
-    return jax.lax.while_loop(lambda basis: basis.count < stop, step, basis)
+    return jax.lax.while_loop(lambda basis: basis.filled < stop, step, basis)
 
 
 @jax.jit
-def _mix(basis, mixing, projected, count, fresh, key):
+def _mix(basis, mixing, projected, count, fresh, salt):
     """The basis with combinations of its rows in their place, for a restart.
 
     Row `count` of what is returned is the next one: the old next one, or a random one.
@@ -277,7 +299,7 @@ def _mix(basis, mixing, projected, count, fresh, key):
     others = rows.at[count].set(0.0)
     following = jax.lax.cond(
         fresh,
-        lambda: _random_row(others, key),
+        lambda: _random_row(others, _key(salt)),
         lambda: rows[count] / jnp.linalg.norm(rows[count]),
     )
     images = _dot(mixing[:-1, :-1], basis.images)
@@ -287,8 +309,8 @@ def _mix(basis, mixing, projected, count, fresh, key):
 @jax.jit(static_argnames="more")
 def _grow(basis, more):
     pad = lambda array, *after: jnp.pad(array, [(0, k) for k in after])  # noqa: E731
-    rows, images, projected, count = basis
-    return Basis(pad(rows, more, 0), pad(images, more, 0), pad(projected, more, more), count)
+    rows, images, projected, filled = basis
+    return Basis(pad(rows, more, 0), pad(images, more, 0), pad(projected, more, more), filled)
 
 
 @jax.jit
@@ -311,10 +333,10 @@ def _defect(product, vectors, images):
 
 
 @jax.jit
-def _mixture(vectors, key):
+def _mixture(vectors, salt):
     """The sum of the vectors with a little of everything else, to start from."""
     total = vectors.sum(axis=0)
-    drawn = jax.random.normal(key, total.shape, total.dtype)
+    drawn = jax.random.normal(_key(salt), total.shape, total.dtype)
     scaled = drawn / jnp.linalg.norm(drawn)
     return total / jnp.linalg.norm(total) + _FRESH_SHARE * scaled
 
@@ -339,12 +361,12 @@ class Projected(NamedTuple):
 
 
 def project(basis: Basis, skip: int = 0) -> Projected:
-    """Rayleigh–Ritz on the rows from `skip` to `count`.
+    """Rayleigh–Ritz on the rows from `skip` to `filled`.
 
     Raises:
         ValueError: if a product was not finite.
     """
-    count = int(basis.count)
+    count = int(basis.filled)
     matrix = np.asarray(basis.projected, np.float64)[: count + 1, :count]
     bad = int((~np.isfinite(matrix)).any(axis=0).sum())
     require(bad == 0, "finite Hessian-vector products", f"{bad} of {count} that are not")
@@ -353,28 +375,22 @@ def project(basis: Basis, skip: int = 0) -> Projected:
     return Projected(values, weights, float(matrix[count, count - 1]))
 
 
-def _ends(count: int, top: int, lowest: int) -> np.ndarray:
-    """The places of the lowest and the largest of so many ascending values."""
-    return np.union1d(np.arange(min(lowest, count)), np.arange(max(count - top, 0), count))
-
-
 def _search(
     operator, top, lowest, tolerance, multiplicities, max_products, start, seed, rows, on_progress
 ) -> Eigenpairs:
-    product, size, root = operator.product, operator.size, jax.random.key(seed)
+    product, size = operator.product, operator.size
     epsilon = float(np.finfo(operator.dtype).eps)
-    first = jnp.zeros(size, operator.dtype)
+    first = np.zeros(size, operator.dtype)
     if start is not None:
-        first = _mixture(jnp.asarray(start.vectors, operator.dtype), jax.random.fold_in(root, 1))
+        first = _mixture(np.asarray(start.vectors, operator.dtype), salt(seed))
     capacity = min(rows, max(_SMALL, 2 * (top + lowest) + 8))
-    basis = begin(first[None], root, capacity)
+    basis = begin(first[None], salt(seed), capacity)
     count = products = extra = looks = 0
     chunk, best, rounding, before = _CHUNK, np.inf, 0.0, None
     while True:
         # one product is left for the last look
         stop = min(count + chunk, capacity, count + max_products - 1 - products)
-        key = jax.random.fold_in(root, products + 2)
-        basis = extend(product, basis, stop, key)
+        basis = extend(product, basis, stop, salt(seed, products))
         products, count = products + stop - count, stop
         ended = count == size or products >= max_products - 1
         ended |= on_progress is not None and bool(on_progress(products, max_products))
@@ -390,7 +406,7 @@ def _search(
         goal = np.maximum(aim - rounding, 2 * epsilon * norm)
         estimates = seen.estimates[wanted]
         enough = len(wanted) == min(size, top + lowest + extra * ((top > 0) + (lowest > 0)))
-        chunk = 1 if enough and (estimates <= 30 * goal).all() else _CHUNK
+        chunk = 1 if enough and (estimates <= 30 * goal).all() else max(_CHUNK, count // 8)
         if ended or (enough and (estimates <= goal).all()):
             vectors, images, residuals = _pairs(basis, seen, wanted)
             looks = 0 if residuals.max() < 0.7 * best else looks + 1
@@ -400,7 +416,7 @@ def _search(
             if done and not ended and multiplicities:
                 found = seen.values[asked]
                 if before is None or abs(found - before).max() > 2 * tolerance * norm:
-                    basis = _restart(basis, seen, asked, key, fresh=True)
+                    basis = _restart(basis, seen, asked, salt(seed, 1, products))
                     count, extra, looks, best, before = len(asked), 1, 0, np.inf, found
                     continue
             if done or ended:
@@ -413,7 +429,7 @@ def _search(
             basis, capacity = _grow(basis, rows - capacity), rows
         elif count == capacity:
             kept = _kept(count, top, lowest, extra)
-            basis = _restart(basis, seen, kept, key, fresh=False)
+            basis = _restart(basis, seen, kept)
             count = len(kept)
 
     # Parlett 1998, theorem 11.7.1, with the gap to the other Ritz values where they can be
@@ -452,20 +468,21 @@ def _kept(count: int, top: int, lowest: int, extra: int) -> np.ndarray:
 
 def _pairs(basis: Basis, seen: Projected, places: np.ndarray):
     """Ritz vectors and their images on the device, residuals on the host."""
-    capacity, dtype = len(basis.rows) - 1, basis.rows.dtype
-    weights = np.zeros((len(places), capacity))
+    dtype = basis.rows.dtype
+    weights = np.zeros((len(places), len(basis.rows) - 1), dtype)
     weights[:, : len(seen.values)] = seen.weights[:, places].T
-    values = jnp.asarray(seen.values[places], dtype)
-    vectors, images, residuals = _ritz(basis, jnp.asarray(weights, dtype), values)
+    vectors, images, residuals = _ritz(basis, weights, seen.values[places].astype(dtype))
     return vectors, images, np.asarray(residuals, np.float64)
 
 
-def _restart(basis: Basis, seen: Projected, kept: np.ndarray, key: Array, *, fresh: bool) -> Basis:
-    """The basis of the Ritz vectors kept, to go on with its next row or a random one."""
-    capacity, dtype, count = len(basis.rows) - 1, basis.rows.dtype, len(kept)
-    mixing = np.zeros((capacity + 1, capacity + 1))
+def _restart(
+    basis: Basis, seen: Projected, kept: np.ndarray, fresh: np.ndarray | None = None
+) -> Basis:
+    """The basis of the Ritz vectors kept, to go on with its next row or one from a fresh salt."""
+    rows, dtype, count = len(basis.rows), basis.rows.dtype, len(kept)
+    mixing, projected = np.zeros((2, rows, rows), dtype)
     mixing[:count, : len(seen.values)] = seen.weights[:, kept].T
     mixing[count, len(seen.values)] = 1
-    projected = np.zeros((capacity + 1, capacity + 1))
     projected[np.arange(count), np.arange(count)] = seen.values[kept]
-    return _mix(basis, jnp.asarray(mixing, dtype), jnp.asarray(projected, dtype), count, fresh, key)
+    drawn = salt(0, 0, 0) if fresh is None else fresh
+    return _mix(basis, mixing, projected, count, fresh is not None, drawn)
