@@ -39,7 +39,8 @@ class Eigenpairs:
             products, not from the recurrence, and with `rounding` added.
         bounds: how far each value is from an eigenvalue: the residual r, or r²/gap where that is
             less, with the gap to the rest of the spectrum as far as it has been seen.
-        converged: whether the residual is at most tolerance·‖H‖.
+        converged: whether the residual is at most tolerance·‖H‖ and, where multiplicities were
+            asked for, the last search changed nothing.
         products: Hessian-vector products used.
         norm: ‖H‖, estimated from below by the largest |θ| seen, those not asked for included.
         rounding: what rounding leaves uncertain of a product: ‖Hz − Σcᵢ(Hvᵢ)‖ for one z = Σcᵢvᵢ
@@ -413,9 +414,11 @@ def _search(
             best = min(best, residuals.max())
             done = enough and (residuals + rounding <= aim).all()
             ended |= looks >= _PATIENCE
-            if done and not ended and multiplicities:
+            settled = done and (not multiplicities or count == size)
+            if done and not settled:
                 found = seen.values[asked]
-                if before is None or abs(found - before).max() > 2 * tolerance * norm:
+                settled = before is not None and abs(found - before).max() <= 2 * tolerance * norm
+                if not settled and not ended:
                     basis = _restart(basis, seen, asked, salt(seed, 1, products))
                     count, extra, looks, best, before = len(asked), 1, 0, np.inf, found
                     continue
@@ -445,7 +448,7 @@ def _search(
         vectors=np.asarray(vectors)[chosen],
         residuals=residuals[chosen],
         bounds=np.minimum(bounds, residuals)[chosen],
-        converged=(residuals <= tolerance * norm)[chosen],
+        converged=(residuals <= tolerance * norm)[chosen] & (settled or not multiplicities),
         products=products,
         norm=norm,
         rounding=rounding,
