@@ -131,7 +131,9 @@ class edge_of_stability:  # noqa: N801 - used as a function
         size = rows if batch_size is None else require_positive_int("batch_size", batch_size)
         self._whole = lambda state: full_loss(algorithm, state, data, mesh=mesh)
         self._loss: Partial | None = None
-        self._learning_rate, self._momentum, self._nesterov = learning_rate, momentum, nesterov
+        self._learning_rate: Any = learning_rate
+        self._momentum: Any = momentum
+        self._nesterov = nesterov
         self._b2, self._eps, self._tolerance, self._seed = b2, eps, tolerance, seed
         # the work is counted in gradients over `data`
         self._cost, self._step_work = cost, size / rows
@@ -193,18 +195,18 @@ class edge_of_stability:  # noqa: N801 - used as a function
         adam = [state for state in states if isinstance(state, optax.ScaleByAdamState)]
         kept = [state for state in states if isinstance(state, optax.TraceState)]
         require(len(adam + kept) <= 1, "one momentum", f"{len(adam + kept)} in the optimiser")
-        rate: Any = self._learning_rate
+        rate = self._learning_rate
         if rate is None:
             require("learning_rate" in given, "learning_rate=", "an optimiser that does not tell")
             rate = given["learning_rate"]
-        rate = float(rate(step)) if callable(rate) else float(rate)
+        rate = float(rate(step) if callable(rate) else rate)
         beta = self._momentum
         if beta is None:
             beta = given.get("b1" if adam else "momentum", 0.9 if adam else None)
         require(beta is not None or not kept, "momentum=, as the optimiser has", "none")
         require(bool(adam + kept) or not beta, "no momentum, as the optimiser", beta)
         require(bool(kept) or not self._nesterov, "nesterov with a momentum", "none, or Adam's")
-        beta = float(beta or 0.0)
+        rate, beta = float(rate), float(beta or 0.0)
         edge = (2 + 2 * beta) / rate if rate > 0 else math.inf
         if self._nesterov:
             edge /= 1 + 2 * beta
