@@ -116,6 +116,17 @@ def test_spectrum_outliers(tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 
+def test_edge_of_stability(tmp_path):
+    lines = run([EXAMPLES / "edge_of_stability.py", "edge.png"], tmp_path).splitlines()
+    ratios = {line.split(":")[0]: float(line.split("threshold ")[1].split()[0]) for line in lines}
+    assert abs(ratios["gradient descent, η = 0.4"] - 1.005) < 0.02
+    assert abs(ratios["gradient descent, η = 0.8"] - 1.039) < 0.02
+    assert abs(ratios["heavy ball, η = 0.5"] - 0.96) < 0.05
+    assert abs(ratios["Adam, η = 0.005"] - 1) < 0.05
+    assert float(lines[-1].split()[-1]) < 0.5  # cross-entropy does not reach it
+    assert (tmp_path / "edge.png").stat().st_size > 10_000
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names <= {name.removeprefix("test_") for name in globals()}

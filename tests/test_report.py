@@ -164,6 +164,13 @@ def test_the_figure_of_a_density(steps, probes):
     assert "within" in signed.get_title(loc="left")
 
 
+def test_edge_of_stability_shows_both_curves():
+    history = {"step": [10, 20], "sharpness": [3.0, 4.1], "threshold": [4.0, 4.0]}
+    (ax,) = figures.edge_of_stability(history).axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[3.0, 4.1], [4.0, 4.0]]
+    assert ax.get_ylim()[0] == 0
+
+
 def test_tables(walked):
     row = tables.staircase_row(walked.levels[0])
     assert len(row) == len(tables.STAIRCASE_COLUMNS)

@@ -10,6 +10,7 @@ from jaxml.landscape.data_loss import data_loss
 from jaxml.landscape.density import Density, spectral_density
 from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.directions import project, random_directions
+from jaxml.landscape.edge_of_stability import edge_of_stability
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
@@ -26,6 +27,7 @@ from jaxml.landscape.index import Interval, SpectrumCounts, count_eigenvalues
 from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
+from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.surfaces import Surface, surface
 from jaxml.landscape.trajectories import Trajectory, trajectory
 
@@ -44,7 +46,9 @@ __all__ = [
     "Followed",
     "Found",
     "Interval",
+    "Rise",
     "Search",
+    "Sharpness",
     "SpectrumCounts",
     "Surface",
     "SymmetricOperator",
@@ -55,6 +59,7 @@ __all__ = [
     "data_loss",
     "descend",
     "diagonal",
+    "edge_of_stability",
     "effective_dimension",
     "eigenpairs",
     "escape",
@@ -73,6 +78,7 @@ __all__ = [
     "project",
     "random_directions",
     "search_from",
+    "sharpness",
     "spectral_density",
     "surface",
     "symmetric",

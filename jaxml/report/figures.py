@@ -422,3 +422,14 @@ def _loss_scale(figure: Figure, axes: list[Axes], norm: BoundaryNorm) -> None:
     bar = figure.colorbar(mappable, ax=axes, label="loss", ticks=norm.boundaries[::4])
     bar.ax.set_yticklabels([f"{level:.3g}" for level in norm.boundaries[::4]])
     bar.ax.minorticks_off()
+
+
+def edge_of_stability(history: dict[str, list]) -> Figure:
+    """λ_max along a run and the threshold of its optimiser, from the hook's history."""
+    figure, (ax,) = _axes()
+    ax.plot(history["step"], history["sharpness"], ".-", color=_PATH, lw=1, label="λ_max")
+    ax.plot(history["step"], history["threshold"], "--", color=_SADDLE, lw=1.2, label="threshold")
+    ax.set(xlabel="step", ylabel="largest eigenvalue")
+    ax.set_ylim(bottom=min(0.0, *history["sharpness"]))
+    ax.legend(frameon=False, fontsize=9)
+    return figure

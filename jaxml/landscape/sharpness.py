@@ -1,0 +1,232 @@
+"""How sharp a loss is at a point: curvature, and how much it rises nearby."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxml.backend import require_sound_backend
+from jaxml.checks import require
+from jaxml.landscape.largest import largest
+from jaxml.landscape.operators import SymmetricOperator, flatten, hessian
+from jaxml.landscape.problem import check_problem, needs_float64, precision
+from jaxml.types import Params
+
+_PROBES = 64
+_ROUNDS = 20
+_RANDOM_STARTS = 3
+
+
+class Rise(NamedTuple):
+    """How much the loss rises in a neighbourhood.
+
+    Attributes:
+        largest: the largest rise found, a lower bound of the largest there is.
+        first_order: the rise at the point where the gradient alone would have it largest.
+    """
+
+    largest: float
+    first_order: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharpness:
+    """Measures of sharpness at one point.
+
+    Attributes:
+        loss: the loss there.
+        largest_eigenvalue: λ_max of the Hessian.
+        residual: ‖Hv − λv‖ of the unit vector it belongs to; an eigenvalue lies within it of
+            `largest_eigenvalue`.
+        trace: of the Hessian, an unbiased estimate.
+        trace_error: its standard error.
+        keskar: Keskar's φ in per cent, 100·(max f − f)/(1 + f) over the box |yᵢ| ≤ ε(|xᵢ| + 1).
+        sam: the rise over the ball ‖y‖ ≤ ρ.
+        adaptive_sam: the rise over the ellipsoid ‖y/|x|‖ ≤ ρ.
+    """
+
+    loss: float
+    largest_eigenvalue: float
+    residual: float
+    trace: float
+    trace_error: float
+    keskar: float
+    sam: Rise
+    adaptive_sam: Rise
+
+    def __str__(self) -> str:
+        """All of them in one paragraph."""
+        return (
+            f"loss {self.loss:.6g}, largest eigenvalue {self.largest_eigenvalue:.4g} "
+            f"(residual {self.residual:.1e}), trace {self.trace:.4g} ± {self.trace_error:.1g}, "
+            f"Keskar's φ {self.keskar:.4g} %, SAM {self.sam.largest:.4g} "
+            f"(first order {self.sam.first_order:.4g}), adaptive SAM "
+            f"{self.adaptive_sam.largest:.4g} (first order {self.adaptive_sam.first_order:.4g})"
+        )
+
+
+def sharpness(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    box: float = 1e-3,
+    radius: float = 0.05,
+    adaptive_radius: float = 0.5,
+    seed: int = 0,
+) -> Sharpness:
+    """Measure how sharp a loss is at a point.
+
+    The maxima are sought by conditional gradients: to the point of the neighbourhood that the
+    gradient prefers, again and again, which never falls where the loss is convex (elsewhere a
+    share of the way is taken). Starts are the point itself, both senses of the top eigenvector
+    and random directions. At a minimum, where the gradient says nothing, SAM is ½ρ²λ_max to
+    second order.
+
+    λ_max, the trace, φ and SAM depend on how a network is parametrised: the weights of a ReLU
+    layer times α and those of the next by 1/α give the same network another sharpness. Adaptive
+    SAM is free of that.
+
+    To train by SAM, give `optax.contrib.sam` to `training.supervised`.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable; see `hessian`.
+        params: the point.
+        box: Keskar's ε.
+        radius: SAM's ρ.
+        adaptive_radius: adaptive SAM's ρ.
+        seed: of the probes and starts.
+
+    Returns:
+        The measures, see `Sharpness`.
+
+    Raises:
+        ValueError: for a bad loss or bad parameters, as `hessian`; for a size that is not above 0.
+        BackendError: if the backend computes known answers wrong.
+
+    Reference:
+        Keskar et al. 2017 (arXiv:1609.04836), equation 3 with A = I; they maximise by ten steps
+        of L-BFGS-B. Foret et al. 2021 (arXiv:2010.01412), equation 2 for the first-order point.
+        Kwon et al. 2021 (arXiv:2102.11600), definition 2 with p = 2 and T_w = diag|w| over all
+        parameters; their code adds 0.01 to |w| and leaves biases unscaled, which is not invariant.
+        Hutchinson 1990 for the trace; Journée et al. 2010 (arXiv:0811.4724), section 3, for the
+        ascent.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> found = sharpness(lambda w: 2 * w[0] ** 2 + w[1] ** 2, jnp.zeros(2))
+        >>> round(found.largest_eigenvalue, 5), round(found.trace, 5), round(found.keskar, 7)
+        (4.0, 6.0, 0.0003)
+    """
+    for name, size in {"box": box, "radius": radius, "adaptive_radius": adaptive_radius}.items():
+        require(0 < size < math.inf, f"a {name} above 0", size)
+    require_sound_backend()
+    operator = hessian(loss, params)
+    float64 = needs_float64(params, False)
+    with precision(float64):
+        loss, params = check_problem(loss, params, float64=float64)
+        key_top, key_trace, key_starts = jax.random.split(jax.random.key(seed), 3)
+        eigenvalue, residual, vector = _largest(operator, key_top)
+        trace, trace_error = _trace(operator, key_trace)
+        sizes = (box, radius, adaptive_radius)
+        value, found = jax.device_get(_rises(loss, params, vector, sizes, key_starts))
+    keskar, sam, adaptive = (Rise(*map(float, rise)) for rise in zip(*found, strict=True))
+    return Sharpness(
+        loss=float(value),
+        largest_eigenvalue=float(eigenvalue),
+        residual=float(residual),
+        trace=float(trace),
+        trace_error=float(trace_error),
+        keskar=100 * keskar.largest / (1 + float(value)),
+        sam=sam,
+        adaptive_sam=adaptive,
+    )
+
+
+@jax.jit
+def _top(product, start):
+    room = min(64, start.size)
+    return largest(product, start[None], tolerance=1e-4, most=room, room=room)
+
+
+def _largest(operator: SymmetricOperator, key: jax.Array) -> tuple[Array, Array, Array]:
+    found = _top(operator.product, jax.random.normal(key, (operator.size,), operator.dtype))
+    return found.eigenvalue, found.residual, found.vectors[0]
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _quadratic_forms(product, key, size, like):
+    def form(key):
+        probe = jax.random.rademacher(key, (size,), like.dtype)
+        return probe @ product(probe)
+
+    return jax.lax.map(form, jax.random.split(key, _PROBES))
+
+
+def _trace(operator: SymmetricOperator, key: jax.Array) -> tuple[float, float]:
+    forms = np.asarray(
+        _quadratic_forms(operator.product, key, operator.size, np.zeros((), operator.dtype))
+    )
+    return float(forms.mean()), float(forms.std(ddof=1) / math.sqrt(len(forms)))
+
+
+@jax.jit
+def _rises(loss, params, vector, sizes, key):
+    f, x = flatten(loss, params)
+    value, gradient = jax.value_and_grad(f)(x)
+    box, radius, adaptive = sizes
+    # where in a neighbourhood a linear function is largest
+    neighbourhoods = (
+        lambda g: box * (abs(x) + 1) * jnp.sign(g),
+        lambda g: radius * _unit(g),
+        lambda g: adaptive * abs(x) * _unit(abs(x) * g),
+    )
+    noise = jax.random.normal(key, (_RANDOM_STARTS, x.size), x.dtype)
+    directions = jnp.concatenate([jnp.stack([gradient, vector, -vector]), noise])
+
+    def rises(kind):
+        def rise(direction):
+            farthest = functools.partial(jax.lax.switch, kind, neighbourhoods)
+            start = farthest(direction)
+            return f(x + start) - value, _ascend(f, x, start, farthest) - value
+
+        first, last = jax.lax.map(rise, directions)
+        return jnp.maximum(last.max(), 0), first[0]
+
+    # one after the other, so that one program is compiled for the three
+    return value, jax.lax.map(rises, jnp.arange(3))
+
+
+def _unit(v: Float[Array, " size"]) -> Float[Array, " size"]:
+    return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)
+
+
+def _ascend(f: Callable, x: Array, start: Array, farthest: Callable) -> Array:
+    """The largest value along an ascent by conditional gradients."""
+
+    def advance(at, _):
+        y, value = at
+        way = farthest(jax.grad(f)(x + y)) - y
+
+        def shorter(tried):
+            share = tried[0] / 2
+            return share, f(x + y + share * way)
+
+        def falls(tried):
+            return ~(tried[1] > value) & (tried[0] > 0.05)
+
+        share, there = jax.lax.while_loop(
+            falls, shorter, shorter((jnp.full((), 2, x.dtype), value))
+        )
+        rises = there > value
+        return (jnp.where(rises, y + share * way, y), jnp.where(rises, there, value)), None
+
+    (_, value), _ = jax.lax.scan(advance, (start, f(x + start)), length=_ROUNDS)
+    return value
