@@ -6,10 +6,11 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 from jaxml.landscape.along import Followed, follow
 from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
 from jaxml.landscape.descent import Descent, descend
-from jaxml.landscape.escape import Escape, escape
+from jaxml.landscape.escape import Escape, NoDescentError, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
 from jaxml.landscape.operators import SymmetricOperator, hessian
+from jaxml.landscape.stuck import leaving_saddles
 
 __all__ = [
     "METHODS",
@@ -20,6 +21,7 @@ __all__ = [
     "Exploration",
     "Followed",
     "Found",
+    "NoDescentError",
     "Search",
     "SymmetricOperator",
     "analyze",
@@ -30,5 +32,6 @@ __all__ = [
     "find_minimum",
     "follow",
     "hessian",
+    "leaving_saddles",
     "search_from",
 ]

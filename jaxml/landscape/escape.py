@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
+from jaxml.krylov import lanczos
 from jaxml.landscape.descent import descend_checked
 from jaxml.landscape.exact import analyze
 from jaxml.landscape.operators import flatten
@@ -22,6 +24,13 @@ from jaxml.landscape.problem import (
     unravel_host,
 )
 from jaxml.types import Params
+
+# parameters up to which the direction is that of the dense analysis: a second or two
+_DENSE = 2000
+
+
+class NoDescentError(ValueError):
+    """There is no way down from a point, or none was found."""
 
 
 class Escape(NamedTuple):
@@ -64,20 +73,21 @@ def escape(
     Args:
         loss: `params -> scalar`, twice differentiable; see `hessian`.
         params: where to start.
-        direction: a pytree like the parameters, such as `Analysis.descent`; by default the point
-            is analysed for it.
+        direction: a pytree like the parameters, such as `Analysis.descent`; by default that of
+            `analyze` up to 2,000 parameters, beyond them the Hessian's lowest eigenvector, found
+            by products alone.
         max_steps: steps of the descent at most; 0 ends at the line search's point.
         gradient_tolerance: the gradient norm at which the descent ends; ε^(2/3) by default.
         float64: compute in float64, as is done anyway where a parameter is in it.
-        memory: bytes that the analysis may take, see `analyze`.
+        memory: bytes that the dense analysis may take, see `analyze`.
 
     Returns:
         The path, see `Escape`.
 
     Raises:
-        ValueError: for a bad loss, bad parameters or direction; if the point has no direction of
-            descent (a minimum, or a degenerate point where none was found); if the loss does not
-            fall along the direction.
+        ValueError: for a bad loss, bad parameters or direction.
+        NoDescentError: (a `ValueError`) if the point has no direction of descent (a minimum, or a
+            degenerate point where none was found); if the loss does not fall along the direction.
         BackendError: if the backend computes known answers wrong.
 
     Example:
@@ -88,17 +98,11 @@ def escape(
     """
     require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
     require_sound_backend()
-    if direction is None:
-        point = analyze(loss, params, float64=float64, memory=memory)
-        require(
-            point.descent is not None,
-            "a point with a direction of descent",
-            f"none: lowest eigenvalue {point.eigenvalues[0]:.3g}, tolerance {point.tolerance:.1e}",
-        )
-        direction = point.descent
     float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
+        if direction is None:
+            direction = _direction(loss, params, memory)
         shapes = jax.tree.map(np.shape, (direction, params))
         alike = jax.tree.structure(direction) == jax.tree.structure(params)
         require(alike and shapes[0] == shapes[1], f"a direction of shapes {shapes[1]}", shapes[0])
@@ -107,11 +111,11 @@ def escape(
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
         distance, before, after = jax.device_get(_line_search(loss, params, unit))
-        require(
-            distance != 0,
-            "a loss that falls along the direction",
-            f"{before['loss']:.6g}, which falls in neither sense",
-        )
+        if distance == 0:
+            raise NoDescentError(
+                "expected a loss that falls along the direction, "
+                f"got {before['loss']:.6g}, which falls in neither sense"
+            )
         left = unravel_host(params, x + distance * unit)
         way = {name: [before[name], after[name]] for name in before}
         if max_steps:
@@ -128,6 +132,57 @@ def escape(
             distance=float(distance),
             path=path,
         )
+
+
+def _direction(loss, params, memory) -> Params:
+    """The direction in which the loss falls."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if size <= _DENSE:
+        point = analyze(loss, params, memory=memory)
+        direction, lowest, tolerance = point.descent, point.eigenvalues[0], point.tolerance
+    else:
+        lowest, vector, tolerance = _lowest_curvature(loss, params, size)
+        direction = unravel_host(params, vector) if lowest < -tolerance else None
+    if direction is None:
+        raise NoDescentError(
+            "expected a point with a direction of descent, "
+            f"got none: lowest eigenvalue {lowest:.3g}, tolerance {tolerance:.1e}"
+        )
+    return direction
+
+
+def _lowest_curvature(loss, params, size) -> tuple[float, np.ndarray, float]:
+    """The lowest Rayleigh quotient that a few hundred products find, its vector, and its error.
+
+    For a way down it need not be the lowest eigenvalue: it stops at a negative one that is one
+    within a tenth.
+    """
+    steps = min(size, int(np.clip(2**28 // size, 16, 64)))  # a basis of at most 2 GiB in float64
+    vector = np.random.default_rng(0).normal(size=size).astype(jax.tree.leaves(params)[0].dtype)
+    value = tolerance = np.nan
+    for _ in range(5):
+        found = jax.device_get(_lanczos_from(loss, params, vector, steps))
+        value, vector, residual, norm = found
+        tolerance = 10 * np.finfo(vector.dtype).eps * norm
+        if value < -tolerance and residual <= 0.1 * abs(value):
+            break
+    return float(value), vector, float(tolerance)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _lanczos_from(loss, params, start, steps):
+    f, x = flatten(loss, params)
+    _, product = jax.linearize(jax.grad(f), x)
+    basis, T = lanczos(product, start, steps)
+    values, vectors = jnp.linalg.eigh(T)
+    # where the space was exhausted before, T has zeros of no eigenvectors
+    real = jnp.linalg.norm(basis @ basis.T @ vectors, axis=0) > 0.5
+    best = jnp.argmin(jnp.where(real, values, jnp.inf))
+    vector = vectors[:, best] @ basis
+    vector /= jnp.linalg.norm(vector)
+    image = product(vector)
+    value = vector @ image
+    return value, vector, jnp.linalg.norm(image - value * vector), abs(values).max()
 
 
 @jax.jit
