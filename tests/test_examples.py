@@ -1,5 +1,6 @@
 """Every example runs as its header says, and shows what the header expects."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,17 @@ def test_many_devices(tmp_path, monkeypatch):
     assert "on 8 devices" in run([EXAMPLES / "many_devices.py"], tmp_path)
 
 
+def test_leaving_saddles(tmp_path):
+    out = run([EXAMPLES / "leaving_saddles.py", "out.png"], tmp_path)
+    number = r"loss ([0-9.]+)"
+    saddle, stays, hooked, perturbed, newton, *adam = map(float, re.findall(number, out))
+    assert abs(stays - saddle) < 0.1 * saddle
+    assert "the unit's largest weight 0\n" in out
+    assert max(hooked, perturbed) < 2 / 3 * saddle
+    assert newton < min(adam)
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "own_network", "lag_features", "many_devices"}
+    assert names == {"quickstart", "own_network", "lag_features", "leaving_saddles", "many_devices"}
