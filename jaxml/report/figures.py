@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -242,7 +240,7 @@ def neighbourhood(result: Exploration) -> Figure:
 
 
 def leaving_saddles(
-    curves: dict[str, tuple[Sequence[float], Sequence[float]]],
+    curves: dict[str, tuple[list[float], list[float]]],
     races: dict[str, tuple[np.ndarray, float]],
 ) -> Figure:
     """Ways to train from a saddle, and optimisers on a plateau by steps and by work.
