@@ -391,17 +391,17 @@ def _slice(loss, saddle: Saddle, minimum: Analysis, width: int) -> Slice | None:
         axes.append(np.linspace(min(0, a, b) - margin, max(0, a, b) + margin, 41))
     reach = 2 * abs(saddle.escape.distance)
     distances = np.linspace(-reach, reach, 161)
-    u, w = np.meshgrid(*axes)
-    places = [distances[:, None] * v, u.reshape(-1, 1) * v + w.reshape(-1, 1) * across]
-    points = unravel_host(like, origin + np.concatenate(places))
-    with jax.enable_x64(True):
-        values = np.asarray(jax.jit(jax.lax.map)(loss, points))
+    frame = unravel_host(like, np.stack([v, across]))
+    line, plane = (
+        landscape.surface(loss, like, frame, coordinates=grid, float64=True)
+        for grid in ([distances, [0.0]], axes)
+    )
     return Slice(
         width=width,
         curvature=float(saddle.measured.eigenvalues[0]),
         distances=distances,
-        losses=values[: distances.size],
+        losses=line.losses[:, 0],
         axes=(axes[0], axes[1]),
-        plane=values[distances.size :].reshape(u.shape),
+        plane=plane.losses.T,
         marks={"saddle": (0.0, 0.0), "escape": left, "minimum": end},
     )

@@ -4,7 +4,6 @@ Each loss is a function of the parameters and of its data. Tests bind the data b
 `jax.tree_util.Partial`, so that a function is compiled once for all data of one shape.
 """
 
-import itertools
 from typing import NamedTuple
 
 import jax
@@ -12,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
+
+from jaxml.data import linear_autoencoder
 
 
 def quadratic(params, matrix, vector):
@@ -25,57 +26,17 @@ def polynomial(params, matrix, cubic, quartic):
     return 0.5 * params @ matrix @ params + third + 0.25 * (quartic * params**4).sum()
 
 
-def linear_autoencoder(params, covariance):
-    """½ tr((I − W₂W₁) Σ (I − W₂W₁)ᵀ), the loss of Baldi and Hornik 1989."""
-    error = jnp.eye(len(covariance)) - params["decoder"] @ params["encoder"]
-    return 0.5 * jnp.trace(error @ covariance @ error.T)
-
-
-class CriticalAutoencoder(NamedTuple):
-    """The critical points of one subset of eigenvectors: all alike up to GL(hidden)."""
-
-    subset: tuple[int, ...]
-    params: dict[str, np.ndarray]
-    loss: float
-    index: int
-    nullity: int
-
-
 class Autoencoder(NamedTuple):
     """The linear autoencoder of a covariance, and every class of its critical points."""
 
     loss: Partial
-    points: tuple[CriticalAutoencoder, ...]
+    points: tuple[linear_autoencoder.CriticalAutoencoder, ...]
 
 
 def autoencoder(eigenvalues, hidden):
-    """The linear autoencoder, float64; the caller is within `jax.enable_x64(True)`.
-
-    Args:
-        eigenvalues: of the covariance, distinct, descending.
-        hidden: the width h of the bottleneck.
-    """
-    values = np.asarray(eigenvalues, float)
-    d = len(values)
-    vectors = np.linalg.qr(np.random.default_rng(d).normal(size=(d, d)))[0]
-    points = []
-    for r in range(hidden + 1):
-        for subset in itertools.combinations(range(d), r):
-            decoder = np.zeros((d, hidden))
-            decoder[:, :r] = vectors[:, subset]
-            left = [j for j in range(d) if j not in subset]
-            swaps = sum(values[j] > values[i] for i in subset for j in left)
-            points.append(
-                CriticalAutoencoder(
-                    subset,
-                    {"decoder": decoder, "encoder": decoder.T.copy()},
-                    loss=0.5 * values[left].sum(),
-                    index=swaps + (hidden - r) * (d - r),
-                    nullity=r * (2 * hidden - r),
-                )
-            )
-    covariance = vectors * values @ vectors.T
-    return Autoencoder(Partial(linear_autoencoder, covariance=jnp.array(covariance)), tuple(points))
+    """The linear autoencoder, float64; the caller is within `jax.enable_x64(True)`."""
+    covariance, points = linear_autoencoder.closed_form(eigenvalues, hidden)
+    return Autoencoder(Partial(linear_autoencoder.loss, covariance=jnp.array(covariance)), points)
 
 
 def tanh_classifier(params, x, y, l2):

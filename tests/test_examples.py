@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -68,6 +69,64 @@ def test_leaving_saddles(tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 
+def test_surfaces(tmp_path):
+    out = run([EXAMPLES / "surfaces.py"], tmp_path)
+    assert "% of the path's variance lie along 2 components" in out
+    line, curve = re.search(r"barrier (\S+) on the straight line, (\S+) on a curve", out).groups()
+    assert float(line) > 0.1
+    assert float(curve) < 0.01
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"plane.png", "trajectory.png", "connection.png"}
+
+
+def test_linear_autoencoder(tmp_path):
+    out = run([EXAMPLES / "linear_autoencoder.py", "out.png"], tmp_path)
+    assert "176 of 176 agree in loss, index and nullity" in out
+    assert "175 saddles, 1 minimum" in out
+    assert float(re.search(r"gradient norms at most (\S+)", out)[1]) < 1e-15
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_index_and_loss(tmp_path):
+    out = run([EXAMPLES / "index_and_loss.py", "out.png"], tmp_path)
+    searches = re.findall(r"(\d+) of 300 +(\d+) of \1 +(\d+) of 176 +(\S+)$", out, re.MULTILINE)
+    means = []
+    for reached, true, different, mean in searches:
+        assert int(reached) >= 290
+        assert true == reached
+        assert 50 < int(different) < 110
+        means.append(float(mean))
+    low, high = means
+    assert low < 9
+    assert high > 16
+    wrong = [int(count) for count in re.findall(r"e-0\d +(\d+) of", out)]
+    assert wrong[0] > wrong[1] > 60
+    assert wrong[2] < 20
+    assert wrong[3] == 0
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_gradient_flat(tmp_path):
+    out = run([EXAMPLES / "gradient_flat.py", "out.png"], tmp_path)
+    rows = [line.split() for line in out.splitlines()[1:6]]
+    missed, flat, *correlations = (float(row[-1]) for row in rows)
+    assert 120 <= missed <= 155
+    assert flat >= 0.98 * missed
+    assert np.allclose(correlations, [0.887, 0.905, 0.947], atol=0.03)
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_spectrum_outliers(tmp_path):
+    out = run([EXAMPLES / "spectrum_outliers.py", "out.png"], tmp_path)
+    rows = re.findall(r"^ *([\d,]+) .* (\S+) +\S+  (\d+) \(ratio", out, re.MULTILINE)
+    assert [step for step, _, _ in rows] == ["0", "100", "300", "1,000"]
+    ratios = [float(ratio) for _, ratio, _ in rows]
+    assert np.allclose(ratios, [1.69, 1.87, 1.61, 1.19], rtol=0.1)
+    assert [after for _, _, after in rows[:3]] == ["9", "9", "9"]
+    assert rows[3][2] != "9"
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "own_network", "lag_features", "leaving_saddles", "many_devices"}
+    assert names <= {name.removeprefix("test_") for name in globals()}

@@ -3,6 +3,7 @@
 import html.parser
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -83,6 +84,84 @@ def test_figures_show_the_data(walked, point):
     (dots,) = [line for line in lines if line.get_marker() == "o"]
     np.testing.assert_allclose(dots.get_xdata(), dots.get_ydata(), rtol=1e-9)
     assert figures.spectrum(point).axes[0].get_yscale() == "symlog"
+
+
+def test_trajectory_figure_shows_true_losses_on_the_plane():
+    loss = lambda w: (w**2).sum() + 1  # noqa: E731
+    path = np.random.default_rng(0).normal(size=(6, 4)).cumsum(axis=0)
+    seen = landscape.trajectory(loss, path)
+    coordinates = seen.frame(7)
+    plane = landscape.surface(loss, seen.params, seen.directions, coordinates=coordinates)
+    figure = figures.trajectory(seen, plane)
+    left, right = figure.axes[:2]
+    (dots,) = [
+        c for c in left.collections if c.get_array() is not None and len(c.get_offsets()) > 1
+    ]
+    np.testing.assert_array_equal(dots.get_array(), seen.losses)
+    np.testing.assert_array_equal(dots.get_offsets(), seen.path)
+    true, projected = right.lines
+    np.testing.assert_array_equal(true.get_ydata(), seen.losses)
+    np.testing.assert_array_equal(projected.get_ydata(), seen.projected_losses)
+    assert (
+        left.get_xlabel()
+        == f"component 1: {100 * seen.explained_variance_ratio[0]:.1f} % of the variance"
+    )
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_surface_figure(count):
+    """Also of a grid that is not whole, and of losses that are no numbers."""
+    path = np.zeros((2, count))
+    for limit in (60, 200, 1000):
+        seen = landscape.surface(
+            lambda w: jnp.log(w).sum(), np.ones(3), np.eye(3)[:count],
+            coordinates=np.linspace(-2, 1, 9), on_progress=lambda done, total, n=limit: done >= n,
+        )  # fmt: skip
+        figure = figures.surface(seen, path)
+        assert len(figure.axes) == {1: 1, 2: 2, 3: 4}[count]
+        figure.canvas.draw()
+
+
+def test_first_direction_is_to_the_right():
+    seen = landscape.surface(lambda w: w[0] + 0 * w[1], np.zeros(2), np.eye(2))
+    ax = figures.surface(seen).axes[0]
+    lowest = ax.collections[0].get_paths()[0].vertices  # of the lowest band
+    assert lowest[:, 0].max() < 0
+    assert np.ptp(lowest[:, 1]) == 2
+
+
+def test_connection_figure():
+    valley = lambda w: (w[1] - w[0] ** 2) ** 2 + 1e-3  # noqa: E731
+    found = landscape.connect(valley, np.array([-1.0, 1.0]), np.array([1.0, 1.0]), steps=300)
+    (ax,) = figures.connection(found).axes
+    line, curve = ax.lines[:2]
+    np.testing.assert_array_equal(line.get_ydata(), found.line)
+    np.testing.assert_array_equal(curve.get_ydata(), found.curve)
+    assert line.get_label() == "straight line: barrier 1"
+    assert ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(("steps", "probes"), [(5, 10), (5, 3), (1, 1)])
+def test_the_figure_of_a_density(steps, probes):
+    spectrum = np.linspace(-1, 3, 41)
+    operator = landscape.hessian(lambda w: (spectrum * w**2).sum() / 2, np.zeros(41))
+    result = landscape.spectral_density(operator, steps=steps, probes=probes)
+    assert result.exact == (steps * probes > 41)
+    linear, signed = figures.density(result).axes
+    curve = result.linear()
+    line = linear.lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), curve.density)
+    low, high = linear.get_ylim()
+    one = linear.lines[1].get_ydata()[0]
+    assert low < one < curve.density.max() < high
+    band = linear.collections[0].get_paths()[0].get_extents()
+    spread = np.nan_to_num(2 * curve.standard_error)
+    assert band.y1 == pytest.approx((curve.density + spread).max())
+    assert signed.get_xscale() == "symlog"
+    negative, positive = (line.get_xdata() for line in signed.lines[:2])
+    assert negative.max() < 0 < positive.min()
+    assert "within" in signed.get_title(loc="left")
 
 
 def test_tables(walked):

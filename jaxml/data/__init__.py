@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxml.checks import require
-from jaxml.data import fetching, surfaces
+from jaxml.data import fetching, linear_autoencoder, surfaces
 from jaxml.data.arrays import from_arrays
 from jaxml.data.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
 from jaxml.data.cmudict import CMUDICT, cmudict
@@ -46,6 +46,7 @@ __all__ = [
     "from_npz",
     "info",
     "japanese_vowels",
+    "linear_autoencoder",
     "linear_teacher",
     "load",
     "mnist",

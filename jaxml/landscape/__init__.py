@@ -4,34 +4,74 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 """
 
 from jaxml.landscape.along import Followed, follow
+from jaxml.landscape.connectivity import Connection, connect
 from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
+from jaxml.landscape.data_loss import data_loss
+from jaxml.landscape.density import Density, spectral_density
 from jaxml.landscape.descent import Descent, descend
+from jaxml.landscape.directions import project, random_directions
 from jaxml.landscape.escape import Escape, NoDescentError, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
-from jaxml.landscape.operators import SymmetricOperator, hessian
+from jaxml.landscape.functions import (
+    Estimate,
+    diagonal,
+    effective_dimension,
+    frobenius_norm,
+    log_determinant,
+    trace,
+)
+from jaxml.landscape.gauss_newton import fisher, gauss_newton
+from jaxml.landscape.layers import layer_names, on_layers
+from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
 from jaxml.landscape.stuck import leaving_saddles
+from jaxml.landscape.surfaces import Surface, surface
+from jaxml.landscape.trajectories import Trajectory, trajectory
 
 __all__ = [
     "METHODS",
     "Analysis",
+    "Block",
+    "Connection",
     "Counts",
+    "Density",
     "Descent",
     "Escape",
+    "Estimate",
     "Exploration",
     "Followed",
     "Found",
     "NoDescentError",
     "Search",
+    "Surface",
     "SymmetricOperator",
+    "Trajectory",
     "analyze",
+    "connect",
+    "data_loss",
     "descend",
+    "diagonal",
+    "effective_dimension",
     "escape",
     "explore",
     "find_critical_point",
     "find_minimum",
+    "fisher",
     "follow",
+    "frobenius_norm",
+    "gauss_newton",
     "hessian",
+    "hessian_block",
+    "layer_names",
     "leaving_saddles",
+    "log_determinant",
+    "on_layers",
+    "project",
+    "random_directions",
     "search_from",
+    "spectral_density",
+    "surface",
+    "symmetric",
+    "trace",
+    "trajectory",
 ]

@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.operators import block_size, dense_hessian, flatten
+from jaxml.landscape.dense import dense_hessian, plan_dense
+from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.types import Params
 
@@ -86,18 +87,18 @@ def follow(
             bad = np.argwhere(~np.isfinite(leaf))
             require(bad.size == 0, "finite parameters", f"those of point {bad[:1, :1]}")
         loss, first = check_problem(loss, jax.tree.map(lambda x: x[0], flat), float64=float64)
-        block = block_size(loss, first, memory, copies=6)
+        plan = plan_dense(loss, first, memory, copies=6)
         stack = jax.tree.map(lambda leaf, one: jnp.asarray(leaf.astype(one.dtype)), flat, first)
-        result = jax.device_get(_follow(loss, stack, block))
+        result = jax.device_get(_follow(loss, stack, plan))
     return jax.tree.map(lambda array: array.reshape(leading + array.shape[1:]), result)
 
 
-@functools.partial(jax.jit, static_argnames="block")
-def _follow(loss, stack, block):
+@functools.partial(jax.jit, static_argnames="plan")
+def _follow(loss, stack, plan):
     def at(params):
         f, x = flatten(loss, params)
         value, gradient = jax.value_and_grad(f)(x)
-        eigenvalues = jnp.linalg.eigvalsh(dense_hessian(f, x, block))
+        eigenvalues = jnp.linalg.eigvalsh(dense_hessian(loss, params, plan))
         tolerance = x.size * jnp.finfo(x.dtype).eps * jnp.abs(eigenvalues).max()
         return Followed(
             loss=value,

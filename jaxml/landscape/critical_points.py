@@ -14,11 +14,10 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
+from jaxml.landscape.dense import dense_hessian, plan_dense
 from jaxml.landscape.descent import default_gradient_tolerance, lbfgs
 from jaxml.landscape.minres import minres
 from jaxml.landscape.operators import (
-    block_size,
-    dense_hessian,
     flatten,
     hessian_vector_product,
 )
@@ -116,14 +115,14 @@ def find_critical_point(
     leaves = leaves_float64(float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        block = block_size(loss, params, memory, copies=6) if method == "newton" else None
-        found = _search(loss, params, method, gradient_tolerance, max_steps, flat_tolerance, block)
+        plan = plan_dense(loss, params, memory, copies=6) if method == "newton" else None
+        found = _search(loss, params, method, gradient_tolerance, max_steps, flat_tolerance, plan)
         traced = isinstance(found.loss, Tracer)
         return jax.device_get(found) if leaves and not traced else found
 
 
-@functools.partial(jax.jit, static_argnames=("method", "max_steps", "block"))
-def _search(loss, params, method, tolerance, max_steps, flat_tolerance, block) -> Search:
+@functools.partial(jax.jit, static_argnames=("method", "max_steps", "plan"))
+def _search(loss, params, method, tolerance, max_steps, flat_tolerance, plan) -> Search:
     f, x = flatten(loss, params)
     _, unravel = ravel_pytree(params)
     if tolerance is None:
@@ -133,7 +132,8 @@ def _search(loss, params, method, tolerance, max_steps, flat_tolerance, block) -
     elif method == "newton_mr":
         end, steps, path = _newton_mr(f, x, tolerance, max_steps)
     else:
-        end, steps, path = _damped_newton(f, x, tolerance, max_steps, block)
+        dense = lambda y: dense_hessian(loss, unravel(y), plan)  # noqa: E731
+        end, steps, path = _damped_newton(f, x, tolerance, max_steps, dense)
     value, gradient = jax.value_and_grad(f)(end)
     gradient_norm = jnp.linalg.norm(gradient)
     converged = gradient_norm <= tolerance
@@ -186,7 +186,7 @@ def _record(path, k, value, gradient):
     }
 
 
-def _damped_newton(f, x, tolerance, max_steps, block):
+def _damped_newton(f, x, tolerance, max_steps, dense):
     """Step by p = −H(H² + μ²)⁻¹g, Levenberg and Marquardt's step on ½‖g‖².
 
     The damping μ is relative to the gradient, μ = damping·‖g‖, so that it vanishes at a critical
@@ -204,7 +204,7 @@ def _damped_newton(f, x, tolerance, max_steps, block):
     def advance(c):
         eigenvalues, vectors = jax.lax.cond(
             c["refresh"],
-            lambda: tuple(jnp.linalg.eigh(dense_hessian(f, c["x"], block))),
+            lambda: tuple(jnp.linalg.eigh(dense(c["x"]))),
             lambda: (c["eigenvalues"], c["vectors"]),
         )
         trial = c["x"] + step(c["gradient"], eigenvalues, vectors, c["damping"])

@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.operators import block_size, dense_hessian, flatten, hessian_vector_product
+from jaxml.landscape.dense import dense_hessian, plan_dense
+from jaxml.landscape.operators import flatten, hessian_vector_product
 from jaxml.landscape.problem import (
     check_problem,
     needs_float64,
@@ -162,8 +163,8 @@ def analyze(
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
         # the matrix, its symmetric part, its eigenvectors and the solver's work space
-        block = block_size(loss, params, memory, copies=6)
-        value, gradient, matrix = _derivatives(loss, params, block)
+        plan = plan_dense(loss, params, memory, copies=6)
+        value, gradient, matrix = _derivatives(loss, params, plan)
         for name, array in {"loss": value, "gradient": gradient, "Hessian": matrix}.items():
             bad = np.asarray(array)[~np.isfinite(array)]
             require(bad.size == 0, f"a finite {name} at params", f"{bad[:1]} and {bad.size} in all")
@@ -175,11 +176,11 @@ def analyze(
 _eigh = jax.jit(jnp.linalg.eigh)
 
 
-@jax.jit(static_argnames="block")
-def _derivatives(loss, params, block):
+@jax.jit(static_argnames="plan")
+def _derivatives(loss, params, plan):
     f, x = flatten(loss, params)
     value, gradient = jax.value_and_grad(f)(x)
-    return value, gradient, dense_hessian(f, x, block)
+    return value, gradient, dense_hessian(loss, params, plan)
 
 
 def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance) -> Analysis:

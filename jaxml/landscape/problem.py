@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -45,8 +46,8 @@ def check_problem(
 
     Raises:
         ValueError: if the loss is not a function, does not return one floating-point number,
-            does not depend on the parameters, or stays in float32 on float64 parameters; if a
-            parameter is not float32 or float64, or not finite.
+            does not depend on the parameters, differs from call to call, or stays in float32 on
+            float64 parameters; if a parameter is not float32 or float64, or not finite.
     """
     require(callable(loss), "a function loss(params)", type(loss).__name__)
     params = _arrays(params, jnp.float64 if float64 else jnp.float32)
@@ -69,7 +70,36 @@ def check_problem(
     require(kind == dtype, f"a loss in {dtype}, as its parameters", f"one in {kind}")
     depends = _depends(traced.jaxpr.jaxpr, len(leaves))
     require(depends, "a loss that depends on the parameters", "a constant one")
+    _check_deterministic(loss, params, traced.jaxpr)
     return loss, params
+
+
+def _check_deterministic(loss: Partial, params: Params, jaxpr: Any) -> None:
+    """Trace the loss once more: a draw made by the host would be another number."""
+    again = jax.make_jaxpr(lambda loss, params: loss(params))(loss, params)
+    pairs = itertools.zip_longest(_constants(jaxpr), _constants(again))
+    require(
+        all(np.array_equal(a, b, equal_nan=True) for a, b in pairs),
+        "a loss that is the same function at every call",
+        "one that draws new random numbers (dropout or shuffling without a fixed key?)",
+    )
+
+
+def _constants(jaxpr: Any) -> Iterator[np.ndarray]:
+    """All numbers that a traced function holds, in order."""
+    yield from map(_plain, getattr(jaxpr, "consts", ()))
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield from (_plain(v.val) for v in equation.invars if hasattr(v, "val"))
+        for part in jax.tree.leaves(list(equation.params.values())):
+            if hasattr(part, "eqns"):
+                yield from _constants(part)
+
+
+def _plain(value: Any) -> np.ndarray:
+    dtype: Any = getattr(value, "dtype", None)
+    key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    array = jax.random.key_data(value) if key else value
+    return np.zeros(0) if isinstance(array, Tracer) else np.asarray(array)
 
 
 _call = jax.jit(lambda loss, params: loss(params))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-from jaxml.landscape import Analysis, Exploration
+from jaxml.landscape import Analysis, Connection, Exploration, Surface, Trajectory
+from jaxml.landscape.density import Curve, Density
 from jaxml.staircase import Staircase
 
 _MINIMUM, _SADDLE, _FLAT, _PATH = "#1b7f4d", "#c2334d", "#9a9a9a", "#5b7db1"
@@ -31,13 +36,18 @@ def _axes(width: float = 9.0, height: float = 4.2, columns: int = 1) -> tuple[Fi
     return figure, axes
 
 
-def _signed_log(ax: Axes, smallest: float) -> None:
+def _signed_log(ax: Axes, smallest: float, horizontal: bool = False) -> None:
     """Both signs on a logarithmic axis, linear below `smallest`, ticks that do not collide."""
-    ax.set_yscale("symlog", linthresh=smallest, linscale=0.6)
-    low, high = (max(abs(limit), smallest) for limit in ax.get_ylim())
+    scale, limits, ticks = (
+        (ax.set_xscale, ax.get_xlim, ax.set_xticks)
+        if horizontal
+        else (ax.set_yscale, ax.get_ylim, ax.set_yticks)
+    )
+    scale("symlog", linthresh=smallest, linscale=0.6)
+    low, high = (max(abs(limit), smallest) for limit in limits())
     decades = np.arange(np.ceil(np.log10(smallest)), np.ceil(np.log10(max(low, high))) + 1)
-    powers = 10.0 ** decades[:: max(1, len(decades) // 5)]
-    ax.set_yticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
+    powers = 10.0 ** decades[:: max(1, len(decades) // (3 if horizontal else 5))]
+    ticks([*(-powers[powers <= low][::-1]), 0, *powers[powers <= high]])
     ax.minorticks_off()
 
 
@@ -216,6 +226,58 @@ def spectrum(point: Analysis) -> Figure:
     return figure
 
 
+def density(result: Density) -> Figure:
+    """The distribution of the eigenvalues, with two standard errors on either side.
+
+    Over λ, with the height of a single eigenvalue; and over the decades of |λ|, both signs.
+    """
+    figure, (linear, signed) = _axes(width=11.0, columns=2)
+
+    def band(ax: Axes, x: np.ndarray, curve: Curve, color: str) -> None:
+        spread = 2 * np.nan_to_num(curve.standard_error)
+        ax.plot(x, curve.density, color=color, lw=1.3)
+        ax.fill_between(
+            x, np.maximum(curve.density - spread, 1e-300), curve.density + spread,
+            color=color, alpha=0.25, lw=0,
+        )  # fmt: skip
+
+    curve = result.linear()
+    one = 1 / (result.size * curve.width * np.sqrt(2 * np.pi))
+    band(linear, curve.points, curve, _PATH)
+    linear.axhline(one, color=_FLAT, lw=1, ls="--")
+    linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
+    linear.set_ylim(one / 10, 3 * curve.density.max())
+    probes, steps = result.nodes.shape
+    known = not result.exact and probes > 1  # of one probe there is no standard error
+    source = f"exact, {result.size:,} eigenvalues"
+    if not result.exact:
+        source = f"{probes} probes of {steps} steps, {'±2' if known else 'no'} standard errors"
+    linear.set_title(f"{source}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
+
+    if np.abs(result.nodes).max() > 0:
+        decades = result.logarithmic()
+        band(signed, -decades.negative.points, decades.negative, _SADDLE)
+        band(signed, decades.positive.points, decades.positive, _PATH)
+        top = 1.25 * max(side.density.max() for side in (decades.negative, decades.positive))
+        least = 3 * decades.floor
+        signed.set_xlim(min(2 * result.nodes.min(), -least), max(2 * result.nodes.max(), least))
+        signed.set_ylim(0, top or 1)
+        _signed_log(signed, decades.floor, horizontal=True)
+        signed.axvspan(-decades.floor, decades.floor, color=_FLAT, alpha=0.25, lw=0)
+        negative, within, positive = (
+            f"{100 * share.value:.1f}"
+            + (f" ± {200 * share.standard_error:.1f}" if known else "")
+            + " %"
+            for share in result.shares(decades.floor)
+        )
+        signed.set_title(
+            f"{negative} below, {within} within ±{decades.floor:.1e}, {positive} above",
+            fontsize=9, loc="left", color="#444444",
+        )  # fmt: skip
+    signed.set(xlabel="eigenvalue, logarithmic", ylabel="share per decade")
+    return figure
+
+
 def neighbourhood(result: Exploration) -> Figure:
     """Index against loss of the critical points found, with the ways out of the saddles."""
     figure, (ax,) = _axes()
@@ -266,6 +328,129 @@ def leaving_saddles(
         ax.set(xscale="log", yscale="log", xlabel=label, ylabel="loss", title="on a plateau")
         ax.yaxis.set_major_formatter(ScalarFormatter())
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_yticks([t for t in (0.01, 0.02, 0.03, 0.05, 0.07, 0.1) if t <= 2 * losses.max()])
+        ax.set_yticks([0.01, 0.02, 0.03, 0.05, 0.07, 0.1])
         ax.legend(frameon=False, fontsize=9)
     return figure
+
+
+def surface(result: Surface, path: np.ndarray | None = None) -> Figure:
+    """The loss on a line, on a plane, or on three slices through the middle of a volume.
+
+    The levels are spaced evenly in the logarithm of the height above the lowest loss.
+
+    Args:
+        result: whole or so far.
+        path: coordinates of points, such as `landscape.project` gives, to be drawn onto the plane
+            or the slices, shape `(points, directions)`.
+    """
+    axes, losses = result.coordinates, result.losses
+    if losses.ndim == 1:
+        figure, (ax,) = _axes()
+        ax.plot(axes[0], losses, ".-", color=_PATH, ms=4)
+        ax.axvline(0, color="#444444", lw=0.8)
+        ax.set(xlabel="direction 1", ylabel="loss")
+        finite = losses[np.isfinite(losses)]
+        if finite.size and 0 < 30 * finite.min() < finite.max():
+            ax.set_yscale("log")
+        return figure
+    pairs = [(0, 1)] if losses.ndim == 2 else [(0, 1), (0, 2), (1, 2)]
+    columns = len(pairs)
+    figure, subplots = _axes(5.6 if columns == 1 else 12.0, 4.4, columns)
+    norm = _heights(losses)
+    middle = [int(np.argmin(abs(axis))) for axis in axes]
+    for ax, (i, j) in zip(subplots, pairs, strict=True):
+        others = tuple(slice(None) if k in (i, j) else m for k, m in enumerate(middle))
+        _contours(ax, (axes[i], axes[j]), losses[others], norm)
+        ax.plot(0, 0, "+", color="white", ms=9, mew=1.5)
+        if path is not None:
+            ax.plot(path[:, i], path[:, j], ".-", color="white", ms=5, lw=0.8)
+        ax.set(xlabel=f"direction {i + 1}", ylabel=f"direction {j + 1}")
+    _loss_scale(figure, subplots, norm)
+    return figure
+
+
+def trajectory(result: Trajectory, plane: Surface) -> Figure:
+    """A path in the plane of its first two components, and whether the picture is right.
+
+    Left each point is filled with the colour of its true loss: where it stands out from the
+    ground, the plane is not what the path saw. Right both losses, point by point.
+
+    Args:
+        result: with two components or more.
+        plane: the loss on that of the first two.
+    """
+    figure, (left, right) = _axes(11.0, 4.4, columns=2)
+    norm = _heights(np.concatenate([plane.losses.ravel(), result.losses]))
+    _contours(left, plane.coordinates, plane.losses, norm)
+    x, y = result.path[:, :2].T
+    left.plot(x, y, color="white", lw=0.8, alpha=0.9)
+    left.scatter(
+        x, y, c=result.losses, cmap=_HEIGHTS, norm=norm, edgecolor="white", lw=1, s=42, zorder=5
+    )
+    left.plot(x[-1], y[-1], "*", color="white", mec="#222222", ms=14, zorder=6)
+    shares = [f"{100 * ratio:.1f} % of the variance" for ratio in result.explained_variance_ratio]
+    left.set(xlabel=f"component 1: {shares[0]}", ylabel=f"component 2: {shares[1]}")
+    _loss_scale(figure, [left], norm)
+    numbers = np.arange(len(x))
+    right.plot(numbers, result.losses, "o-", color=_PATH, ms=4, label="at the point itself")
+    right.plot(
+        numbers, result.projected_losses, "x--", color=_SADDLE, ms=5,
+        label="at its projection: what the picture shows",
+    )  # fmt: skip
+    if min(result.losses.min(), result.projected_losses.min()) > 0:
+        right.set_yscale("log")
+    right.set(xlabel="point of the path", ylabel="loss")
+    right.set_title(f"off by up to {100 * result.errors.max():.3g} %", fontsize=10)
+    right.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def connection(result: Connection) -> Figure:
+    """The loss on the straight line between two points and on the curve, with the barriers."""
+    figure, (ax,) = _axes()
+    ways = {"straight line": (result.line, _SADDLE), "curve": (result.curve, _MINIMUM)}
+    barriers = (result.line_barrier, result.curve_barrier)
+    for (label, (losses, color)), barrier in zip(ways.items(), barriers, strict=True):
+        ax.plot(result.t, losses, color=color, label=f"{label}: barrier {barrier:.3g}")
+    ends = result.line[[0, -1]]
+    ax.plot([0, 1], ends, "--", color=_FLAT, lw=1, label="interpolation of the ends", zorder=0)
+    ax.plot([0, 1], ends, "o", color="#222222", ms=6)
+    both = np.concatenate([result.line, result.curve])
+    if 0 < 30 * both.min() < both.max():
+        ax.set_yscale("log")
+    ax.set(xlabel="t, from one point to the other", ylabel="loss")
+    ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+_HEIGHTS = "viridis"
+
+
+def _heights(losses: np.ndarray) -> BoundaryNorm:
+    """Levels spaced evenly in the logarithm of the height above the lowest loss."""
+    finite = losses[np.isfinite(losses)]
+    low = finite.min() if finite.size else 0.0
+    heights = np.unique(finite - low)[1:]
+    if heights.size == 0:
+        heights = np.ones(1)
+    first = min(np.quantile(heights, 0.01), heights[-1] / 10)
+    levels = low + np.append(0, np.geomspace(first, heights[-1], 24))
+    return BoundaryNorm(levels, colormaps[_HEIGHTS].N)
+
+
+def _contours(ax: Axes, axes: Sequence[np.ndarray], losses: np.ndarray, norm: BoundaryNorm) -> None:
+    """Filled contours, with the first coordinate to the right; hatched where there is no number."""
+    ax.set_facecolor("#dddddd")
+    ax.patch.set(hatch="///", edgecolor="#bbbbbb")
+    shown = np.where(losses == np.inf, norm.boundaries[-1], losses).T
+    ax.contourf(*axes, shown, norm.boundaries, norm=norm, cmap=_HEIGHTS)
+    ax.contour(*axes, shown, norm.boundaries, colors="white", linewidths=0.3)
+    ax.grid(visible=False)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def _loss_scale(figure: Figure, axes: list[Axes], norm: BoundaryNorm) -> None:
+    mappable = ScalarMappable(norm, _HEIGHTS)
+    bar = figure.colorbar(mappable, ax=axes, label="loss", ticks=norm.boundaries[::4])
+    bar.ax.set_yticklabels([f"{level:.3g}" for level in norm.boundaries[::4]])
+    bar.ax.minorticks_off()

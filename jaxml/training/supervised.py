@@ -11,29 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 from jaxml.checks import require, require_positive_int
-from jaxml.placement import check_mesh, constrain, place, spread
+from jaxml.objective import Objective, OverRows, examples, per_example, weighted_mean
+from jaxml.placement import check_mesh, place
 from jaxml.training.loop import check_data
 from jaxml.types import Algorithm, Batch, DataLoss, Model, TrainState
-
-
-def _examples(batch: Batch) -> int:
-    return jax.tree.leaves(dict(batch))[0].shape[0]
-
-
-def _per_example(values: jax.Array, batch: Batch) -> jax.Array:
-    shape = (_examples(batch),)
-    require(values.shape == shape, f"one value per example, shape {shape}", f"shape {values.shape}")
-    return values
-
-
-def _mean(values: jax.Array, batch: Batch) -> jax.Array:
-    """The mean over the batch, weighted where it has weights."""
-    values = _per_example(values, batch)
-    if "weights" not in batch:
-        return values.mean()
-    return (values * batch["weights"]).sum() / batch["weights"].sum()
 
 
 def supervised(
@@ -81,11 +65,14 @@ def supervised(
     metrics = dict(metrics or {})
     update = optax.with_extra_args_support(optimizer).update
 
-    def objective(params, model_state, batch, **mode):
-        outputs, model_state = model.apply(params, model_state, batch["x"], **mode)
-        value = _mean(loss(outputs, batch), batch)
-        if isinstance(l2, jax.Array) or l2 != 0:
-            value += 0.5 * l2 * optax.tree.norm(params, squared=True)
+    def predict(params, state, batch, **mode):
+        return model.apply(params, state.model_state, batch["x"], **mode)[0]
+
+    objective = Objective(predict, loss, l2)
+
+    def in_training(params, model_state, batch, key):
+        outputs, model_state = model.apply(params, model_state, batch["x"], train=True, key=key)
+        value = objective.penalized(weighted_mean(loss(outputs, batch), batch), params)
         return value, (outputs, model_state)
 
     def init(key):
@@ -93,31 +80,37 @@ def supervised(
         return TrainState(jnp.int32(0), params, model_state, optimizer.init(params))
 
     def step(state, batch, key):
-        differentiate = jax.value_and_grad(objective, has_aux=True)
+        differentiate = jax.value_and_grad(in_training, has_aux=True)
         (value, (outputs, model_state)), gradient = differentiate(
-            state.params, state.model_state, batch, train=True, key=key
+            state.params, state.model_state, batch, key
         )
 
         def value_fn(params):
-            return objective(params, state.model_state, batch, train=True, key=key)[0]
+            return in_training(params, state.model_state, batch, key)[0]
 
         updates, opt_state = update(
             gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
         )
         params = optax.apply_updates(state.params, updates)
         record = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
-        record |= {name: _mean(metric(outputs, batch), batch) for name, metric in metrics.items()}
+        record |= {
+            name: weighted_mean(metric(outputs, batch), batch) for name, metric in metrics.items()
+        }
         return TrainState(state.step + 1, params, model_state, opt_state), record
 
-    def plain_loss(params, state, batch):
-        return objective(params, state.model_state, batch)[0]
-
-    return Algorithm(init, step, plain_loss)
+    return Algorithm(init, step, objective)
 
 
 def full_loss(
-    algorithm: Algorithm, state: Any, data: Batch, *, mesh: jax.sharding.Mesh | None = None
-) -> jax.tree_util.Partial:
+    algorithm: Algorithm,
+    state: Any,
+    data: Batch,
+    *,
+    batch_size: int | None = None,
+    train: bool = False,
+    key: jax.Array | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Partial:
     """The training objective over all the data as `params -> scalar`.
 
     Everything in `jaxml.landscape` takes it. It is a pytree that carries the data, so that
@@ -127,50 +120,52 @@ def full_loss(
         algorithm: one that descends a loss, such as `supervised`'s.
         state: a state of it; batch norm uses the moving averages it holds.
         data: one split.
+        batch_size: rows that pass through the network at a time, to bound the memory; all at once
+            by default. Every row counts the same, also in a last batch that is short.
+        train: the network as in training: batch norm by the statistics of each batch, dropout with
+            the one mask that `key` draws for each batch.
+        key: for a network that is random in training.
         mesh: as in `fit`: the rows lie along its axis `data`, and whatever is computed from the
             loss is computed by all its devices, each from its own rows. On several hosts a
             function that is compiled must take the loss as an argument, not close over it.
 
     Raises:
-        ValueError: if the algorithm has no loss; for bad data or a bad mesh as in `fit`. By the
-            loss, if the devices do not divide the rows and it ignores `batch["weights"]`: the
-            last row is repeated then, with weight zero.
+        ValueError: if the algorithm has no loss, or not one that `supervised` made where
+            `batch_size` or `train` is given; for bad data or a bad mesh as in `fit`. By the loss,
+            if the devices do not divide the rows and it ignores `batch["weights"]`: the last row
+            is repeated then, with weight zero.
     """
     plain = algorithm.loss
     require(plain is not None, "an algorithm that descends a loss", "one without")
     assert plain is not None
+    if batch_size is not None or train:
+        taken_apart = isinstance(plain, Objective)
+        require(taken_apart, "an algorithm of `supervised` for batch_size and train", "another")
+    if train:
+        assert isinstance(plain, Objective)
+        predict = functools.partial(plain.predict, train=True, key=key)
+        plain = dataclasses.replace(plain, predict=predict)
+    return over_data(plain, state, data, batch_size=batch_size, mesh=mesh)
+
+
+def over_data(
+    loss: Callable,
+    state: Any,
+    data: Batch,
+    *,
+    batch_size: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Partial:
+    """`loss(params, state, batch)` over all the data as `params -> scalar`; see `full_loss`."""
+    if batch_size is not None:
+        batch_size = require_positive_int("batch_size", batch_size)
     if mesh is None:
-        return jax.tree_util.Partial(plain, state=state, batch=check_data(data))
+        rows = loss if batch_size is None else OverRows(loss, batch_size=batch_size)
+        return Partial(rows, state=state, batch=check_data(data))
     mesh = check_mesh(mesh, "data")
-    rows = check_data(data, mesh)
-    loss = _OverRows(plain, rows.mesh, rows.repeated)
-    return jax.tree_util.Partial(loss, state=place(state, mesh), batch=rows.weighted())
-
-
-@dataclasses.dataclass(frozen=True)
-class _OverRows:
-    """A loss of rows that lie along a mesh; equal for equal fields, to be compiled once."""
-
-    loss: Callable
-    mesh: jax.sharding.Mesh
-    repeated: int
-
-    def __call__(self, params, state, batch) -> jax.Array:
-        # the derivatives too are then whole on every device
-        params = constrain(params, self.mesh)
-        batch = spread(batch, self.mesh)  # also where jit has made constants of them
-        if self.repeated:
-            weigh = lambda weights: self.loss(params, state, batch | {"weights": weights})  # noqa: E731
-            traced = jax.make_jaxpr(weigh)(batch["weights"]).jaxpr
-            read = any(v is traced.invars[0] for e in traced.eqns for v in e.invars)
-            devices = self.mesh.shape["data"]
-            rows = len(batch["weights"]) - self.repeated
-            require(
-                read,
-                f"a loss weighted by batch['weights'], or rows in multiples of {devices}",
-                f"one that ignores them, and {rows} rows",
-            )
-        return self.loss(params, state, batch)
+    placed = check_data(data, mesh)
+    rows = OverRows(loss, placed.mesh, placed.repeated, batch_size)
+    return Partial(rows, state=place(state, mesh), batch=placed.weighted())
 
 
 def evaluate(
@@ -210,16 +205,16 @@ def evaluate(
 
 @functools.partial(jax.jit, static_argnames=("model", "metrics", "batch_size"))
 def _evaluate(model, metrics, params, model_state, data, batch_size):
-    examples = _examples(data)
-    size = min(batch_size, examples)
+    count = examples(data)
+    size = min(batch_size, count)
 
     def batch_values(start):
         batch = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data)
         outputs, _ = model.apply(params, model_state, batch["x"])
-        return [_per_example(metric(outputs, batch), batch) for metric in metrics]
+        return [per_example(metric(outputs, batch), batch) for metric in metrics]
 
     # the last batch begins early enough to be whole, and what it repeats is written twice
-    starts = jnp.minimum(jnp.arange(0, examples, size), examples - size)
+    starts = jnp.minimum(jnp.arange(0, count, size), count - size)
     rows = starts[:, None] + jnp.arange(size)
     values = jax.lax.map(batch_values, starts)
-    return [_mean(jnp.zeros(examples, v.dtype).at[rows].set(v), data) for v in values]
+    return [weighted_mean(jnp.zeros(count, v.dtype).at[rows].set(v), data) for v in values]

@@ -1,0 +1,82 @@
+"""A user's own loss over data, in a form that can be taken apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from jaxml.checks import require
+from jaxml.objective import Objective
+from jaxml.training.supervised import over_data
+from jaxml.types import Batch, DataLoss, Params
+
+
+def data_loss(
+    predict: Callable[[Params, Batch], Any],
+    values: DataLoss,
+    data: Batch | Sequence[Batch],
+    *,
+    l2: float = 0.0,
+    batch_size: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Partial:
+    """The mean of one value an example over data, as `params -> scalar`.
+
+    Of a loss in this form the landscape knows more than of any other: it forms the Hessian of dense
+    layers as matrix products, has Gauss–Newton and Fisher matrices, and takes the data in batches.
+
+    Args:
+        predict: `(params, batch) -> outputs`, with one leading axis of examples.
+        values: `(outputs, batch) -> values`, one an example, such as those of
+            `jaxml.training.losses`; their mean is the loss, weighted where the data have
+            `"weights"`.
+        data: a dict of arrays with one leading axis, or batches, each such a dict: every example
+            counts the same, in whichever batch it stands.
+        l2: λ in (λ/2)‖θ‖².
+        batch_size: rows that pass through `predict` at a time, to bound the memory; all at once by
+            default, or the size of the first batch where batches are given.
+        mesh: devices, along whose axis `data` the rows lie, see `training.full_loss`.
+
+    Raises:
+        ValueError: if `predict` or `values` is no function; for bad data, options or meshes, as
+            `training.full_loss`.
+
+    Example:
+        >>> from jaxml.training import losses
+        >>> batches = [{"x": np.ones((n, 2)), "y": np.ones(n)} for n in (3, 3, 1)]
+        >>> loss = data_loss(lambda w, batch: batch["x"] @ w, losses.mse, batches)
+        >>> float(loss(np.ones(2, np.float32)))
+        1.0
+    """
+    require(callable(predict), "a function (params, batch) -> outputs", type(predict).__name__)
+    require(callable(values), "a function (outputs, batch) -> values", type(values).__name__)
+    require(0 <= l2 < np.inf, "l2 to be finite and at least 0", l2)
+    if not isinstance(data, Mapping):
+        batches = list(data)
+        require(len(batches) > 0, "at least one batch", "none")
+        names = {tuple(sorted(batch)) for batch in batches}
+        require(len(names) == 1, "batches with the same names", " and ".join(map(str, names)))
+        if batch_size is None:
+            batch_size = len(next(iter(batches[0].values())))
+        data = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return over_data(_objective(predict, values, l2), None, data, batch_size=batch_size, mesh=mesh)
+
+
+@functools.lru_cache(maxsize=128)
+def _objective(predict: Callable, values: DataLoss, l2: float) -> Objective:
+    """One for the same functions, so that what is compiled for it serves other data."""
+    return Objective(_WithoutState(predict), values, l2)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithoutState:
+    predict: Callable[[Params, Batch], Any]
+
+    def __call__(self, params: Params, state: Any, batch: Batch) -> Any:  # noqa: ARG002
+        return self.predict(params, batch)

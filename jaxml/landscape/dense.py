@@ -1,0 +1,244 @@
+"""The Hessian as a matrix: which way, how much of it at a time, what it takes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from jaxml.checks import require
+from jaxml.landscape.layered import Layer, find_layers, layer_blocks, place_blocks
+from jaxml.landscape.problem import trace
+from jaxml.objective import examples, over_batches, parts, weights_of
+from jaxml.placement import constrain
+from jaxml.types import Params
+
+# columns formed together: on CPU a few stay in the cache, an accelerator wants them all at once
+_CPU_BLOCK = 8
+# leaves are taken together until so few groups remain: each is a program of its own to compile
+_GROUPS = 3
+
+
+class Dense(NamedTuple):
+    """How to form a Hessian; equal for equal fields, to be compiled once.
+
+    Attributes:
+        layers: the dense layers whose blocks are matrix products; none if it does not apply.
+        block: columns of the rest that are formed together.
+        batch_size: rows of the data that are taken at a time, all if `None`.
+    """
+
+    layers: tuple[Layer, ...]
+    block: int
+    batch_size: int | None = None
+
+
+def plan_dense(
+    loss: Any, params: Params, memory: int | None = None, copies: int = 2, lanes: int = 1
+) -> Dense:
+    """How to form the Hessian within a memory bound.
+
+    Args:
+        loss: `params -> scalar`, checked.
+        params: where.
+        memory: the bound in bytes; half of what is free on the device by default.
+        copies: how many matrices of the Hessian's size are alive at once.
+        lanes: devices that form columns of their own.
+
+    Raises:
+        ValueError: if not even one column at a time fits, with what it would need.
+    """
+    leaves = jax.tree.leaves(params)
+    n, itemsize = sum(leaf.size for leaf in leaves), leaves[0].dtype.itemsize
+    # an upper bound of what one product keeps alive: every intermediate value, and its tangent
+    column = 2 * _intermediate_bytes(trace(loss, params).jaxpr.jaxpr)
+    bound = available_memory() // 2 if memory is None else memory
+    matrix = copies * n * n * itemsize
+    taken, batch_size = parts(loss), None
+    if taken is not None:
+        count = examples(taken.batch)
+        batch_size = taken.rows.batch_size or count
+        column = column // -(-count // batch_size)
+        while matrix + 2 * column > bound and batch_size > 64:
+            batch_size, column = batch_size // 2, column // 2
+        batch_size = None if batch_size >= count else batch_size
+    require_matrix(n, leaves[0].dtype, memory, copies, 2 * column)
+    fits = 1 + (bound - matrix - 2 * column) // column if column else n
+    block = int(min(n, fits, _CPU_BLOCK if jax.default_backend() == "cpu" else n))
+    layers = find_layers(taken, params) if taken is not None and lanes == 1 else ()
+    return Dense(layers, block, batch_size)
+
+
+def require_matrix(
+    size: int, dtype: Any, memory: int | None = None, copies: int = 2, beside: int = 0
+) -> None:
+    """Refuse a matrix that does not fit.
+
+    Args:
+        size: its rows.
+        dtype: its dtype.
+        memory: the bound in bytes; half of what is free on the device by default.
+        copies: how many of its size are alive at once.
+        beside: bytes of what else is.
+
+    Raises:
+        ValueError: with what it would need, and what needs no matrix.
+    """
+    bound = available_memory() // 2 if memory is None else memory
+    needed = copies * size**2 * np.dtype(dtype).itemsize + beside
+    require(
+        needed <= bound,
+        f"at most {_gib(bound)} of memory for the dense matrix",
+        f"{size:,} parameters ({dtype}), which need {_gib(needed)}; instead, use "
+        "`landscape.eigenpairs` for the eigenvalues at either end and `landscape.spectral_density` "
+        "for all of them, which need no matrix, analyse fewer parameters, or raise `memory`",
+    )
+
+
+def dense_hessian(
+    loss: Any, params: Params, plan: Dense, mesh: Mesh | None = None
+) -> Float[Array, "size size"]:
+    """∇²L over the flattened parameters; traceable.
+
+    Args:
+        loss: `params -> scalar`, checked.
+        params: where.
+        plan: from `plan_dense`.
+        mesh: each device along its axis `lanes`, where it has one, forms columns of its own.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    size, dtype = sum(leaf.size for leaf in leaves), leaves[0].dtype
+    offsets = [0, *itertools.accumulate(leaf.size for leaf in leaves)]
+    layered = {i for layer in plan.layers for i, _ in layer.leaves()}
+    groups = _groups([i for i in range(len(leaves)) if i not in layered], leaves)
+    groups += [sorted(layered)] if layered else []
+    taken = parts(loss)
+
+    def blocks(f, rows=None, weight=None):
+        """The groups' rows, from the diagonal on, and the layers' blocks, of f."""
+        vectors = [ravel_pytree([leaves[i] for i in group]) for group in groups]
+
+        def of_vectors(xs):
+            filled = list(leaves)
+            for group, x, (_, unravel) in zip(groups, xs, vectors, strict=True):
+                for i, leaf in zip(group, unravel(x), strict=True):
+                    filled[i] = leaf
+            return f(structure.unflatten(filled))
+
+        last = len(groups) - (1 if layered else 0)
+        xs = [x for x, _ in vectors]
+        strips = [_rows(of_vectors, xs, i, plan.block, mesh) for i in range(last)]
+        if not layered:
+            return strips, {}
+        assert taken is not None
+        assert rows is not None
+        return strips, layer_blocks(taken, params, plan.layers, rows, weight)
+
+    l2: Any = 0.0
+    if taken is None:
+        strips, pairs = blocks(loss)
+    else:
+        _, batch = taken.rows.placed(params, taken.state, taken.batch)
+        weight = weights_of(batch, dtype).sum()
+        l2 = taken.objective.l2
+
+        def of_rows(rows):
+            part = lambda p: taken.objective.total(p, taken.state, rows) / weight  # noqa: E731
+            return blocks(part, rows, weight)
+
+        if plan.batch_size is None:
+            strips, pairs = of_rows(batch)
+        else:
+            strips, pairs = over_batches(of_rows, batch, plan.batch_size, taken.rows.mesh)
+    matrix = _assemble(strips, groups, leaves, offsets, jnp.zeros((size, size), dtype))
+    matrix = place_blocks(matrix, pairs, plan.layers, offsets)
+    diagonal = jnp.arange(size)
+    return matrix.at[diagonal, diagonal].add(l2)
+
+
+def _groups(indices: Sequence[int], leaves: Sequence[Any]) -> list[list[int]]:
+    """Consecutive leaves together, until few groups of similar sizes remain."""
+    groups = [[i] for i in indices]
+    sizes = [leaves[i].size for i in indices]
+    while len(groups) > _GROUPS:
+        k = int(np.argmin([a + b for a, b in itertools.pairwise(sizes)]))
+        groups[k : k + 2] = [groups[k] + groups[k + 1]]
+        sizes[k : k + 2] = [sizes[k] + sizes[k + 1]]
+    return groups
+
+
+def _rows(f: Callable, xs: list[Any], i: int, block: int, mesh: Mesh | None) -> Array:
+    """Rows i of the Hessian of f(xs), from the i-th block of columns on: symmetry has the rest."""
+
+    def gradients(x):
+        later = jax.grad(lambda ys: f([*xs[:i], *ys]))([x, *xs[i + 1 :]])
+        return jnp.concatenate(later)
+
+    lanes = 1 if mesh is None else mesh.shape.get("lanes", 1)
+    size, dtype = xs[i].size, xs[i].dtype
+    _, product = jax.linearize(gradients, xs[i])
+    block = lanes * min(block, -(-size // lanes))
+
+    def some(first):
+        units = jax.nn.one_hot(first + jnp.arange(block), size, dtype=dtype)
+        return jax.vmap(product)(constrain(units, mesh, "lanes" if lanes > 1 else None))
+
+    rows = constrain(jax.lax.map(some, block * jnp.arange(-(-size // block))), mesh)
+    return rows.reshape(-1, rows.shape[-1])[:size]
+
+
+def _assemble(strips, groups, leaves, offsets, matrix):
+    """The groups' strips where they belong in the matrix, and mirrored."""
+    for g, strip in enumerate(strips):
+        begin = 0
+        for h in range(g, len(groups)):
+            for j in groups[h]:
+                piece = strip[:, begin : begin + leaves[j].size]
+                begin += leaves[j].size
+                top = 0
+                for i in groups[g]:
+                    part = piece[top : top + leaves[i].size]
+                    top += leaves[i].size
+                    if h == g:  # symmetric up to rounding; exactly so from here on
+                        if j < i:
+                            continue
+                        if i == j:
+                            part = (part + part.T) / 2
+                    place = jax.lax.dynamic_update_slice
+                    matrix = place(matrix, part, (offsets[i], offsets[j]))
+                    if i != j:
+                        matrix = place(matrix, part.T, (offsets[j], offsets[i]))
+    return matrix
+
+
+def available_memory() -> int:
+    """Bytes free on the default device; on CPU those the operating system could give."""
+    stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 / 100 else f"{count / 2**20:,.2f} MiB"
+
+
+def _intermediate_bytes(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        repeats = equation.params.get("length", 1)  # a scan keeps every step's values
+        inner = [getattr(p, "jaxpr", p) for p in jax.tree.leaves(list(equation.params.values()))]
+        total += repeats * sum(_intermediate_bytes(j) for j in inner if hasattr(j, "eqns"))
+        for variable in equation.outvars:
+            shape = getattr(variable.aval, "shape", ())
+            total += math.prod(shape) * getattr(variable.aval.dtype, "itemsize", 8)
+    return total

@@ -1,0 +1,218 @@
+"""Losses over data, as sums over examples that can be taken apart.
+
+A curvature matrix needs the parts of a loss that an optimiser does not: the network's outputs for
+Gauss–Newton, one value an example for the Fisher information, one batch at a time for data that
+do not fit. An `Objective` keeps them apart, and `jax.tree_util.Partial(objective, ...)` is still
+the plain `params -> scalar` that everything takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+
+from jaxml.checks import require
+from jaxml.placement import constrain, spread
+from jaxml.types import Batch, DataLoss, Params
+
+Tree = TypeVar("Tree")
+
+
+def examples(batch: Batch) -> int:
+    """How many a batch holds."""
+    return jax.tree.leaves(dict(batch))[0].shape[0]
+
+
+def per_example(values: jax.Array, batch: Batch) -> jax.Array:
+    """The values, if there is one for each example.
+
+    Raises:
+        ValueError: if there is not.
+    """
+    shape = (examples(batch),)
+    require(values.shape == shape, f"one value per example, shape {shape}", f"shape {values.shape}")
+    return values
+
+
+def weights_of(batch: Batch, dtype: Any) -> jax.Array:
+    """The examples' weights: `batch["weights"]`, or ones."""
+    if "weights" in batch:
+        return jnp.asarray(batch["weights"], dtype)
+    return jnp.ones(examples(batch), dtype)
+
+
+def weighted_mean(values: jax.Array, batch: Batch) -> jax.Array:
+    """The mean over the batch, weighted where it has weights."""
+    values = per_example(values, batch)
+    if "weights" not in batch:
+        return values.mean()
+    return (values * batch["weights"]).sum() / batch["weights"].sum()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+    """The mean of one value an example, plus (l2/2)‖θ‖²: `(params, state, batch) -> scalar`.
+
+    Attributes:
+        predict: `(params, state, batch) -> outputs`, with one leading axis of examples.
+        values: `(outputs, batch) -> values`, one an example.
+        l2: λ of the penalty.
+    """
+
+    predict: Callable[..., Any]
+    values: DataLoss
+    l2: Any = 0.0
+
+    def __call__(self, params: Params, state: Any, batch: Batch) -> jax.Array:
+        """The mean over the batch, with the penalty."""
+        value = weighted_mean(self.values(self.predict(params, state, batch), batch), batch)
+        return self.penalized(value, params)
+
+    def penalized(self, value: jax.Array, params: Params) -> jax.Array:
+        """The value plus the penalty."""
+        if not isinstance(self.l2, jax.Array) and self.l2 == 0:
+            return value
+        return value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)
+
+    def total(self, params: Params, state: Any, batch: Batch) -> jax.Array:
+        """The weighted sum of the values, without the penalty."""
+        values = per_example(self.values(self.predict(params, state, batch), batch), batch)
+        return (values * weights_of(batch, values.dtype)).sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class OverRows:
+    """A loss of rows along a mesh, or in batches; equal for equal fields, to be compiled once.
+
+    Attributes:
+        loss: `(params, state, batch) -> scalar`.
+        mesh: along whose axis `data` the rows lie, or `None`.
+        repeated: how often the last row is repeated, with weight zero.
+        batch_size: rows that pass through the network at a time, all of them if `None`.
+    """
+
+    loss: Callable[[Params, Any, Batch], jax.Array]
+    mesh: Mesh | None = None
+    repeated: int = 0
+    batch_size: int | None = None
+
+    def __call__(self, params: Params, state: Any, batch: dict[str, Any]) -> jax.Array:
+        """The loss over all rows."""
+        params, batch = self.placed(params, state, batch)
+        if self.batch_size is None:
+            return self.loss(params, state, batch)
+        objective = self.loss
+        assert isinstance(objective, Objective)
+
+        # a batch's inner values are computed again for its gradient rather than kept
+        @jax.checkpoint
+        def total(params, rows):
+            return objective.total(params, state, rows)
+
+        value = over_batches(functools.partial(total, params), batch, self.batch_size, self.mesh)
+        dtype = value.dtype
+        return objective.penalized(value / weights_of(batch, dtype).sum(), params)
+
+    def placed(self, params: Params, state: Any, batch: dict[str, Any]) -> tuple[Params, dict]:
+        """Parameters whole on every device, and rows divided among them."""
+        if self.mesh is None:
+            return params, batch
+        params = constrain(params, self.mesh)  # the derivatives too are then
+        batch = spread(batch, self.mesh)  # also where jit has made constants of them
+        if self.repeated and not isinstance(self.loss, Objective):
+            weigh = lambda weights: self.loss(params, state, batch | {"weights": weights})  # noqa: E731
+            traced = jax.make_jaxpr(weigh)(batch["weights"]).jaxpr
+            read = any(v is traced.invars[0] for e in traced.eqns for v in e.invars)
+            devices = self.mesh.shape["data"]
+            rows = len(batch["weights"]) - self.repeated
+            require(
+                read,
+                f"a loss weighted by batch['weights'], or rows in multiples of {devices}",
+                f"one that ignores them, and {rows} rows",
+            )
+        return params, batch
+
+
+def over_batches(
+    total: Callable[[dict[str, Any]], Tree],
+    batch: Mapping[str, Any],
+    batch_size: int,
+    mesh: Mesh | None = None,
+) -> Tree:
+    """Σ total(rows) over consecutive batches of rows, of which the last may be short; traceable.
+
+    Args:
+        total: rows -> a pytree of sums over them.
+        batch: all rows.
+        batch_size: of a batch.
+        mesh: along whose axis `data` the rows of every batch lie.
+    """
+    count = examples(batch)
+    size = min(batch_size, count)
+    whole = count // size
+    # one batch takes rows from every device's share, so that no row moves between them
+    shares = 1 if mesh is None else mesh.shape["data"]
+    if size % shares or (count % size) % shares or count % shares:
+        shares = 1
+
+    def take(leaf, first, rows):
+        if shares == 1:
+            return jax.lax.dynamic_slice_in_dim(leaf, first, rows)
+        apart = leaf.reshape(shares, count // shares, *leaf.shape[1:])
+        part = jax.lax.dynamic_slice_in_dim(apart, first // shares, rows // shares, axis=1)
+        return part.reshape(rows, *leaf.shape[1:])
+
+    def rows(first, number):
+        taken = jax.tree.map(lambda leaf: take(leaf, first, number), dict(batch))
+        return taken if mesh is None or shares == 1 else spread(taken, mesh)
+
+    def add(sums, i):
+        return jax.tree.map(jnp.add, sums, total(rows(i * size, size))), None
+
+    shapes = jax.eval_shape(lambda: total(rows(0, size)))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    sums, _ = jax.lax.scan(add, zeros, jnp.arange(whole))
+    if count % size:
+        rest = total(rows(whole * size, count % size))
+        sums = jax.tree.map(jnp.add, sums, rest)
+    return sums
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A loss over data, taken apart.
+
+    Attributes:
+        objective: its functions.
+        state: what they are given beside the parameters.
+        batch: all rows.
+        rows: how the rows lie.
+    """
+
+    objective: Objective
+    state: Any
+    batch: dict[str, Any]
+    rows: OverRows
+
+    def batched(self, batch_size: int | None) -> Partial:
+        """The same loss, so many rows at a time."""
+        rows = dataclasses.replace(self.rows, batch_size=batch_size)
+        return Partial(rows, state=self.state, batch=self.batch)
+
+
+def parts(loss: Any) -> Parts | None:
+    """What a loss from `data_loss` or `training.full_loss` consists of; `None` for any other."""
+    if not isinstance(loss, Partial) or loss.args or set(loss.keywords) != {"state", "batch"}:
+        return None
+    rows = loss.func if isinstance(loss.func, OverRows) else OverRows(loss.func)
+    if not isinstance(rows.loss, Objective):
+        return None
+    return Parts(rows.loss, loss.keywords["state"], dict(loss.keywords["batch"]), rows)
