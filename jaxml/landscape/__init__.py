@@ -22,6 +22,8 @@ from jaxml.landscape.functions import (
     trace,
 )
 from jaxml.landscape.gauss_newton import fisher, gauss_newton
+from jaxml.landscape.index import Interval, SpectrumCounts, count_eigenvalues
+from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
 from jaxml.landscape.stuck import leaving_saddles
@@ -36,22 +38,27 @@ __all__ = [
     "Counts",
     "Density",
     "Descent",
+    "Eigenpairs",
     "Escape",
     "Estimate",
     "Exploration",
     "Followed",
     "Found",
+    "Interval",
     "NoDescentError",
     "Search",
+    "SpectrumCounts",
     "Surface",
     "SymmetricOperator",
     "Trajectory",
     "analyze",
     "connect",
+    "count_eigenvalues",
     "data_loss",
     "descend",
     "diagonal",
     "effective_dimension",
+    "eigenpairs",
     "escape",
     "explore",
     "find_critical_point",

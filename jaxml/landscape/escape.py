@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,10 +11,10 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.krylov import lanczos
 from jaxml.landscape.descent import descend_checked
 from jaxml.landscape.exact import analyze
-from jaxml.landscape.operators import flatten
+from jaxml.landscape.lanczos import eigenpairs
+from jaxml.landscape.operators import flatten, hessian
 from jaxml.landscape.problem import (
     check_problem,
     needs_float64,
@@ -141,48 +140,16 @@ def _direction(loss, params, memory) -> Params:
         point = analyze(loss, params, memory=memory)
         direction, lowest, tolerance = point.descent, point.eigenvalues[0], point.tolerance
     else:
-        lowest, vector, tolerance = _lowest_curvature(loss, params, size)
-        direction = unravel_host(params, vector) if lowest < -tolerance else None
+        found = eigenpairs(hessian(loss, params), top=0, lowest=1, tolerance=1e-4, max_products=300)
+        # any Rayleigh quotient below zero is a way down, converged or not
+        lowest, tolerance = found.values[0], found.rounding
+        direction = unravel_host(params, found.vectors[0]) if lowest < -tolerance else None
     if direction is None:
         raise NoDescentError(
             "expected a point with a direction of descent, "
             f"got none: lowest eigenvalue {lowest:.3g}, tolerance {tolerance:.1e}"
         )
     return direction
-
-
-def _lowest_curvature(loss, params, size) -> tuple[float, np.ndarray, float]:
-    """The lowest Rayleigh quotient that a few hundred products find, its vector, and its error.
-
-    For a way down it need not be the lowest eigenvalue: it stops at a negative one that is one
-    within a tenth.
-    """
-    steps = min(size, int(np.clip(2**28 // size, 16, 64)))  # a basis of at most 2 GiB in float64
-    vector = np.random.default_rng(0).normal(size=size).astype(jax.tree.leaves(params)[0].dtype)
-    value = tolerance = np.nan
-    for _ in range(5):
-        found = jax.device_get(_lanczos_from(loss, params, vector, steps))
-        value, vector, residual, norm = found
-        tolerance = 10 * np.finfo(vector.dtype).eps * norm
-        if value < -tolerance and residual <= 0.1 * abs(value):
-            break
-    return float(value), vector, float(tolerance)
-
-
-@functools.partial(jax.jit, static_argnames="steps")
-def _lanczos_from(loss, params, start, steps):
-    f, x = flatten(loss, params)
-    _, product = jax.linearize(jax.grad(f), x)
-    basis, T = lanczos(product, start, steps)
-    values, vectors = jnp.linalg.eigh(T)
-    # where the space was exhausted before, T has zeros of no eigenvectors
-    real = jnp.linalg.norm(basis @ basis.T @ vectors, axis=0) > 0.5
-    best = jnp.argmin(jnp.where(real, values, jnp.inf))
-    vector = vectors[:, best] @ basis
-    vector /= jnp.linalg.norm(vector)
-    image = product(vector)
-    value = vector @ image
-    return value, vector, jnp.linalg.norm(image - value * vector), abs(values).max()
 
 
 @jax.jit

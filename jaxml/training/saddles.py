@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml.checks import require, require_positive_int
-from jaxml.krylov import lanczos
+from jaxml.tridiagonal import lanczos
 
 __all__ = ["perturbed_gradient_descent", "saddle_free_newton"]
 
@@ -69,11 +69,13 @@ def saddle_free_newton(dimension: int = 32) -> optax.GradientTransformationExtra
             return value_fn(unravel(x))
 
         _, product = jax.linearize(jax.grad(f), x)
-        basis, T = lanczos(product, g, min(dimension, x.size))
-        curvatures, vectors = jnp.linalg.eigh(T)
+        size = jnp.linalg.norm(g)
+        start = jnp.where(size > 0, g, 1)  # where there is no gradient, the step is 0 all the same
+        alphas, betas, basis = lanczos(product, start, min(dimension, x.size))
+        basis, beside = basis[:-1], jnp.diag(betas[:-1], 1)
+        curvatures, vectors = jnp.linalg.eigh(jnp.diag(alphas) + beside + beside.T)
         curvatures = abs(curvatures)
         coefficients = vectors.T @ (basis @ g)
-        size = jnp.linalg.norm(g)
         largest = jnp.where(curvatures.max() > 0, curvatures.max(), size)  # size: of a linear loss
         dampings = largest * _DAMPINGS.astype(x.dtype)
 

@@ -11,7 +11,6 @@ from jax.tree_util import Partial
 from problems import quadratic
 
 from jaxml import data, nn, training
-from jaxml.krylov import lanczos
 from jaxml.training import losses, optimizers, saddles, sampling
 
 KEY = jax.random.key(0)
@@ -22,34 +21,6 @@ def indefinite(n, seed=0):
     vectors = np.linalg.qr(rng.normal(size=(n, n)))[0]
     eigenvalues = np.concatenate([[-2.0, -0.1], np.geomspace(0.01, 5, n - 2)])
     return vectors * eigenvalues @ vectors.T, rng.normal(size=n)
-
-
-@jax.jit(static_argnames="steps")
-def basis_of(matrix, start, steps):
-    return lanczos(lambda v: matrix @ v, start, steps)
-
-
-@pytest.mark.parametrize("steps", [3, 12])
-def test_lanczos_is_an_orthonormal_basis_of_the_krylov_space(steps):
-    matrix, start = indefinite(12)
-    with jax.enable_x64(True):
-        basis, T = jax.device_get(basis_of(matrix, start, steps))
-    np.testing.assert_allclose(basis @ basis.T, np.eye(steps), atol=1e-13)
-    np.testing.assert_allclose(basis @ matrix @ basis.T, T, atol=1e-13)
-    krylov = np.stack([start, matrix @ start, matrix @ matrix @ start])
-    np.testing.assert_allclose(krylov @ basis.T @ basis, krylov, atol=1e-11)
-    if steps == 12:
-        np.testing.assert_allclose(np.linalg.eigvalsh(T), np.linalg.eigvalsh(matrix), atol=1e-12)
-
-
-def test_lanczos_of_an_exhausted_space_is_zero_beyond_it():
-    with jax.enable_x64(True):
-        start = np.array([1.0, 1, 0, 0, 0])
-        basis, T = jax.device_get(basis_of(np.diag(np.arange(5.0)), start, 4))
-    np.testing.assert_allclose(basis @ basis.T, np.diag([1, 1, 0, 0]), atol=1e-15)
-    np.testing.assert_allclose(T[:2, :2], [[0.5, 0.5], [0.5, 0.5]])
-    assert not T[2:].any()
-    assert not T[:, 2:].any()
 
 
 def step_of(optimizer, loss, params):
