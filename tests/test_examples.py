@@ -58,6 +58,17 @@ def test_many_devices(tmp_path, monkeypatch):
     assert "on 8 devices" in run([EXAMPLES / "many_devices.py"], tmp_path)
 
 
+def test_leaving_saddles(tmp_path):
+    out = run([EXAMPLES / "leaving_saddles.py", "out.png"], tmp_path)
+    number = r"loss ([0-9.]+)"
+    saddle, stays, hooked, perturbed, newton, *adam = map(float, re.findall(number, out))
+    assert abs(stays - saddle) < 0.1 * saddle
+    assert "the unit's largest weight 0\n" in out
+    assert max(hooked, perturbed) < 2 / 3 * saddle
+    assert newton < min(adam)
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
 def test_surfaces(tmp_path):
     out = run([EXAMPLES / "surfaces.py"], tmp_path)
     assert "% of the path's variance lie along 2 components" in out

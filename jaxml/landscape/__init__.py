@@ -11,7 +11,7 @@ from jaxml.landscape.density import Density, spectral_density
 from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.directions import project, random_directions
 from jaxml.landscape.edge_of_stability import edge_of_stability
-from jaxml.landscape.escape import Escape, escape
+from jaxml.landscape.escape import Escape, NoDescentError, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
 from jaxml.landscape.functions import (
@@ -28,6 +28,7 @@ from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
 from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
+from jaxml.landscape.stuck import leaving_saddles
 from jaxml.landscape.surfaces import Surface, surface
 from jaxml.landscape.trajectories import Trajectory, trajectory
 
@@ -46,6 +47,7 @@ __all__ = [
     "Followed",
     "Found",
     "Interval",
+    "NoDescentError",
     "Rise",
     "Search",
     "Sharpness",
@@ -73,6 +75,7 @@ __all__ = [
     "hessian",
     "hessian_block",
     "layer_names",
+    "leaving_saddles",
     "log_determinant",
     "on_layers",
     "project",

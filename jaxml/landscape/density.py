@@ -14,7 +14,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
 from jaxml.landscape.operators import SymmetricOperator
 from jaxml.landscape.problem import precision
-from jaxml.landscape.tridiagonal import lanczos
+from jaxml.tridiagonal import lanczos
 
 # a standard error from fewer probes is itself a guess, and is not relied on to stop
 FEWEST = 5

@@ -1,4 +1,4 @@
-"""Descent by optax's L-BFGS, with a record of the way."""
+"""Descent by optax's L-BFGS or by Newton's method, with a record of the way."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from jaxml.checks import require
+from jaxml.checks import require, require_choice
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
+from jaxml.landscape.trust_region import trust_region_newton
 from jaxml.types import Params
 
 
@@ -29,29 +30,39 @@ class Descent(NamedTuple):
         gradient_norm: the gradient's 2-norm there.
         path: `"loss"`, `"gradient_norm"` and `"distance"` (from the start), each of shape
             `(steps + 1,)`: the start, and the point after each step.
+        products: Hessian-vector products taken.
     """
 
     params: Params
     loss: float
     gradient_norm: float
     path: dict[str, np.ndarray]
+    products: int
 
 
 def descend(
     loss: Callable[[Params], Any],
     params: Params,
+    method: str = "lbfgs",
     *,
     gradient_tolerance: float | None = None,
     max_steps: int = 500,
     float64: bool = False,
 ) -> Descent:
-    """Minimise a loss by L-BFGS with its gradient over all the data.
+    """Minimise a loss with its gradient over all the data, without a matrix.
 
     Args:
         loss: `params -> scalar`.
         params: where to start.
+        method: how.
+
+            - `lbfgs`: by gradients alone.
+            - `trust_region`: Newton's method in a trust region, each step by conjugate gradients
+              on Hessian-vector products; twice differentiable losses. It follows negative
+              curvature wherever the gradient has a part along it, so that it leaves saddles that
+              hold up L-BFGS; where the gradient has none, see `escape`.
         gradient_tolerance: the gradient norm at which it ends; ε^(2/3) by default. It also ends
-            where the line search no longer moves: at the precision of the loss.
+            where the search no longer moves: at the precision of the loss.
         max_steps: at most so many steps.
         float64: compute in float64, as is done anyway where a parameter is in it.
 
@@ -60,6 +71,7 @@ def descend(
 
     Reference:
         Liu and Nocedal 1989; the line search is optax's zoom (Nocedal and Wright 2006, 3.5).
+        Steihaug 1983 and Toint 1981 for the step in the trust region.
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,26 +84,32 @@ def descend(
         "a gradient_tolerance of at least 0",
         gradient_tolerance,
     )
+    require_choice("method", method, ("lbfgs", "trust_region"))
     float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        return descend_checked(loss, params, params, gradient_tolerance, max_steps)
+        return descend_checked(loss, params, params, gradient_tolerance, max_steps, method)
 
 
 def descend_checked(
-    loss: Partial, params: Params, origin: Params, tolerance: float | None, max_steps: int
+    loss: Partial,
+    params: Params,
+    origin: Params,
+    tolerance: float | None,
+    max_steps: int,
+    method: str = "lbfgs",
 ) -> Descent:
     """`descend` for a problem that is checked, with the path's distances taken from `origin`."""
     if tolerance is None:
         tolerance = default_gradient_tolerance(jax.tree.leaves(params)[0].dtype)
-    end, steps, path = _descend(loss, params, origin, tolerance, max_steps)
+    end, steps, path, products = _descend(loss, params, origin, tolerance, max_steps, method)
     path = {name: np.asarray(values)[: int(steps) + 1] for name, values in path.items()}
     last = {name: float(values[-1]) for name, values in path.items()}
-    return Descent(jax.device_get(end), last["loss"], last["gradient_norm"], path)
+    return Descent(jax.device_get(end), last["loss"], last["gradient_norm"], path, int(products))
 
 
-@functools.partial(jax.jit, static_argnames="max_steps")
-def _descend(loss, params, origin, tolerance, max_steps):
+@functools.partial(jax.jit, static_argnames=("max_steps", "method"))
+def _descend(loss, params, origin, tolerance, max_steps, method):
     f, x = flatten(loss, params)
     start = ravel_pytree(origin)[0]
 
@@ -100,8 +118,11 @@ def _descend(loss, params, origin, tolerance, max_steps):
         away = jnp.linalg.norm(y - start)
         return size, {"loss": value, "gradient_norm": size, "distance": away}
 
-    end, steps, path = lbfgs(f, x, measure, tolerance, max_steps)
-    return ravel_pytree(params)[1](end), steps, path
+    if method == "lbfgs":
+        end, steps, path, products = *lbfgs(f, x, measure, tolerance, max_steps), 0
+    else:
+        end, steps, path, products = trust_region_newton(f, x, measure, tolerance, max_steps)
+    return ravel_pytree(params)[1](end), steps, path, products
 
 
 def default_gradient_tolerance(dtype: Any) -> float:

@@ -13,7 +13,8 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.landscape.descent import descend_checked
 from jaxml.landscape.exact import analyze
-from jaxml.landscape.operators import flatten
+from jaxml.landscape.lanczos import eigenpairs
+from jaxml.landscape.operators import flatten, hessian
 from jaxml.landscape.problem import (
     check_problem,
     needs_float64,
@@ -22,6 +23,13 @@ from jaxml.landscape.problem import (
     unravel_host,
 )
 from jaxml.types import Params
+
+# parameters up to which the direction is that of the dense analysis: a second or two
+_DENSE = 2000
+
+
+class NoDescentError(ValueError):
+    """There is no way down from a point, or none was found."""
 
 
 class Escape(NamedTuple):
@@ -64,20 +72,21 @@ def escape(
     Args:
         loss: `params -> scalar`, twice differentiable; see `hessian`.
         params: where to start.
-        direction: a pytree like the parameters, such as `Analysis.descent`; by default the point
-            is analysed for it.
+        direction: a pytree like the parameters, such as `Analysis.descent`; by default that of
+            `analyze` up to 2,000 parameters, beyond them the Hessian's lowest eigenvector, found
+            by products alone.
         max_steps: steps of the descent at most; 0 ends at the line search's point.
         gradient_tolerance: the gradient norm at which the descent ends; ε^(2/3) by default.
         float64: compute in float64, as is done anyway where a parameter is in it.
-        memory: bytes that the analysis may take, see `analyze`.
+        memory: bytes that the dense analysis may take, see `analyze`.
 
     Returns:
         The path, see `Escape`.
 
     Raises:
-        ValueError: for a bad loss, bad parameters or direction; if the point has no direction of
-            descent (a minimum, or a degenerate point where none was found); if the loss does not
-            fall along the direction.
+        ValueError: for a bad loss, bad parameters or direction.
+        NoDescentError: (a `ValueError`) if the point has no direction of descent (a minimum, or a
+            degenerate point where none was found); if the loss does not fall along the direction.
         BackendError: if the backend computes known answers wrong.
 
     Example:
@@ -88,17 +97,11 @@ def escape(
     """
     require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
     require_sound_backend()
-    if direction is None:
-        point = analyze(loss, params, float64=float64, memory=memory)
-        require(
-            point.descent is not None,
-            "a point with a direction of descent",
-            f"none: lowest eigenvalue {point.eigenvalues[0]:.3g}, tolerance {point.tolerance:.1e}",
-        )
-        direction = point.descent
     float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
+        if direction is None:
+            direction = _direction(loss, params, memory)
         shapes = jax.tree.map(np.shape, (direction, params))
         alike = jax.tree.structure(direction) == jax.tree.structure(params)
         require(alike and shapes[0] == shapes[1], f"a direction of shapes {shapes[1]}", shapes[0])
@@ -107,11 +110,11 @@ def escape(
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
         distance, before, after = jax.device_get(_line_search(loss, params, unit))
-        require(
-            distance != 0,
-            "a loss that falls along the direction",
-            f"{before['loss']:.6g}, which falls in neither sense",
-        )
+        if distance == 0:
+            raise NoDescentError(
+                "expected a loss that falls along the direction, "
+                f"got {before['loss']:.6g}, which falls in neither sense"
+            )
         left = unravel_host(params, x + distance * unit)
         way = {name: [before[name], after[name]] for name in before}
         if max_steps:
@@ -128,6 +131,25 @@ def escape(
             distance=float(distance),
             path=path,
         )
+
+
+def _direction(loss, params, memory) -> Params:
+    """The direction in which the loss falls."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if size <= _DENSE:
+        point = analyze(loss, params, memory=memory)
+        direction, lowest, tolerance = point.descent, point.eigenvalues[0], point.tolerance
+    else:
+        found = eigenpairs(hessian(loss, params), top=0, lowest=1, tolerance=1e-4, max_products=300)
+        # any Rayleigh quotient below zero is a way down, converged or not
+        lowest, tolerance = found.values[0], found.rounding
+        direction = unravel_host(params, found.vectors[0]) if lowest < -tolerance else None
+    if direction is None:
+        raise NoDescentError(
+            "expected a point with a direction of descent, "
+            f"got none: lowest eigenvalue {lowest:.3g}, tolerance {tolerance:.1e}"
+        )
+    return direction
 
 
 @jax.jit

@@ -18,7 +18,8 @@ def minres(
         product: vector -> A·vector.
         b: the right-hand side.
         tolerance: of the residual r: it ends when ‖r‖ ≤ tolerance·‖b‖ or, where the system is
-            incompatible, ‖Ar‖ ≤ tolerance·‖A‖‖r‖.
+            incompatible, ‖Ar‖ ≤ min(tolerance, 1e-2)·‖A‖‖r‖: at a looser one b itself would
+            soon pass for the residual of a solution, which is then 0.
         max_steps: at most so many products.
 
     Returns:
@@ -31,6 +32,7 @@ def minres(
     epsilon, tiny = jnp.finfo(b.dtype).eps, jnp.finfo(b.dtype).tiny
     beta1 = jnp.linalg.norm(b)
     zero, zeros = jnp.zeros((), b.dtype), jnp.zeros_like(b)
+    least_tolerance = jnp.minimum(tolerance, 1e-2)
 
     def advance(s):
         v = s["v"]
@@ -48,7 +50,7 @@ def minres(
         norm = jnp.maximum(s["norm"], jnp.sqrt(alpha**2 + beta**2 + s["beta"] ** 2))
         # ‖Ar‖ before this step: zero at a least-squares solution, where the step would be 0/0
         normal = s["phi"] * jnp.hypot(gbar, dbar)
-        least = normal <= tolerance * norm * s["phi"]
+        least = normal <= least_tolerance * norm * s["phi"]
         return {
             "k": s["k"] + 1,
             "x": jnp.where(least, s["x"], s["x"] + s["phi"] * c * d),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from jaxml.landscape import Analysis, Connection, Exploration, Surface, Trajectory
 from jaxml.landscape.density import Curve, Density
@@ -298,6 +298,38 @@ def neighbourhood(result: Exploration) -> Figure:
     ax.set(xlabel="loss", ylabel="index")
     ax.margins(0.1)
     ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def leaving_saddles(
+    curves: dict[str, tuple[list[float], list[float]]],
+    races: dict[str, tuple[np.ndarray, float]],
+) -> Figure:
+    """Ways to train from a saddle, and optimisers on a plateau by steps and by work.
+
+    Args:
+        curves: name -> steps and the full losses then, all from one saddle.
+        races: name -> the loss before each step, and what a step costs, in gradients.
+    """
+    figure, (saddle, by_step, by_work) = _axes(13.0, columns=3)
+    colors = [_FLAT, _SADDLE, _MINIMUM, _PATH]
+    for color, (name, (steps, losses)) in zip(colors, curves.items(), strict=False):
+        saddle.plot(steps, losses, color=color, lw=1.6, marker=".", ms=4, label=name)
+    first = next(iter(curves.values()))
+    saddle.plot(first[0][0], first[1][0], "x", color="#222222", ms=9, mew=2, label="the saddle")
+    saddle.set(xlabel="step", ylabel="objective (loss + L2)", title="from a saddle", ylim=(0, None))
+    saddle.legend(frameon=False, fontsize=9)
+    colors = [_SADDLE, *colormaps["Blues"](np.linspace(0.45, 0.95, len(races) - 1))]
+    for color, (name, (losses, cost)) in zip(colors, races.items(), strict=True):
+        done = np.arange(len(losses))
+        by_step.plot(done + 1, losses, color=color, lw=1.6, label=name)
+        by_work.plot(done * cost + 1, losses, color=color, lw=1.6, label=name)
+    for ax, label in ((by_step, "step"), (by_work, "work, in gradients")):
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="loss", title="on a plateau")
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_yticks([0.01, 0.02, 0.03, 0.05, 0.07, 0.1])
+        ax.legend(frameon=False, fontsize=9)
     return figure
 
 

@@ -1,7 +1,15 @@
 """Training: pure steps, one loop, hooks on the host."""
 
 from jaxml.sealed import DamagedError
-from jaxml.training import augmentation, losses, metrics, optimizers, sampling, schedules
+from jaxml.training import (
+    augmentation,
+    losses,
+    metrics,
+    optimizers,
+    saddles,
+    sampling,
+    schedules,
+)
 from jaxml.training.checkpoint import checkpoint, restore
 from jaxml.training.hooks import early_stopping, evaluation, metrics_log, progress, snapshots
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
@@ -28,6 +36,7 @@ __all__ = [
     "progress",
     "restore",
     "run_steps",
+    "saddles",
     "sampling",
     "schedules",
     "snapshots",

@@ -36,8 +36,12 @@ class Chunk(NamedTuple):
     metrics: dict[str, np.ndarray]
 
 
-Hook = Callable[[Chunk], bool | None]
-"""Called on the host after each chunk; a true answer ends the run. Context managers are entered."""
+Hook = Callable[[Chunk], bool | Chunk | None]
+"""Called on the host after each chunk; a true answer ends the run. Context managers are entered.
+
+A hook may answer with the chunk in another state of the same shapes and step: the hooks after it
+see that one, and the run goes on from it. Placed before `checkpoint`, it is part of what is saved.
+"""
 
 
 class NonFiniteError(FloatingPointError):
@@ -278,9 +282,15 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
                 _require_finite(metrics, first + done, functools.partial(run, state))
             state, done = new_state, done + n
             records.append(metrics)
-            event = Chunk(first + done, first + steps, state, metrics)
-            answers = [hook(event) for hook in hooks]  # each sees also the chunk that ends the run
-            if any(answers):
+            event, ended = Chunk(first + done, first + steps, state, metrics), False
+            for hook in hooks:  # each sees also the chunk that ends the run
+                answer = hook(event)
+                if isinstance(answer, Chunk):
+                    event = answer
+                else:
+                    ended = bool(answer) or ended
+            state = event.state
+            if ended:
                 break
     return run(state)
 

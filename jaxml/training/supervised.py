@@ -34,7 +34,9 @@ def supervised(
         model: the network; it is given `batch["x"]`.
         loss: one value per example, see `jaxml.training.losses`; their mean is minimised,
             weighted where the batch has `"weights"`.
-        optimizer: an optax optimiser, see `jaxml.training.optimizers`.
+        optimizer: an optax optimiser, see `jaxml.training.optimizers`. One that takes more than
+            the gradient is given the loss on the batch as `optax.lbfgs` wants it: `value`, `grad`
+            and `value_fn`, `params -> scalar`, with the step's own randomness.
         metrics: name -> function like the loss, whose batch mean is recorded at every step.
         l2: λ in (λ/2)‖θ‖², over all parameters, part of the objective (weight decay proper is
             the optimiser's: `optimizers.adamw`).
@@ -61,6 +63,7 @@ def supervised(
     if not isinstance(l2, jax.Array):
         require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
     metrics = dict(metrics or {})
+    update = optax.with_extra_args_support(optimizer).update
 
     def predict(params, state, batch, **mode):
         return model.apply(params, state.model_state, batch["x"], **mode)[0]
@@ -81,7 +84,13 @@ def supervised(
         (value, (outputs, model_state)), gradient = differentiate(
             state.params, state.model_state, batch, key
         )
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+
+        def value_fn(params):
+            return in_training(params, state.model_state, batch, key)[0]
+
+        updates, opt_state = update(
+            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
+        )
         params = optax.apply_updates(state.params, updates)
         record = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
         record |= {

@@ -115,6 +115,10 @@ BAD_CALLS = {
         lambda: descend(loss, W, gradient_tolerance=-1.0),
         "gradient_tolerance of at least 0, got -1.0",
     ),
+    "descent's method": (
+        lambda: descend(loss, W, "newton"),
+        "method to be one of lbfgs, trust_region, got 'newton'",
+    ),
     "escape's steps": (lambda: escape(loss, W, max_steps=-1), "max_steps of at least 0, got -1"),
     "direction's structure": (
         lambda: escape(loss, W, direction={"w": W}),

@@ -9,7 +9,7 @@ from problems import quadratic, tanh_classifier, tanh_classifier_params
 
 from jaxml import data, landscape
 from jaxml.landscape.density import quadrature
-from jaxml.landscape.tridiagonal import lanczos
+from jaxml.tridiagonal import lanczos
 
 N, STEPS = 300, 20
 SIZE = {np.float32: 1e-5, np.float64: 1e-13}

@@ -57,6 +57,14 @@ def test_an_incompatible_system_is_solved_by_least_squares(x64, seed):
     assert np.linalg.norm(matrix @ residual) <= 1e-7 * 5 * np.linalg.norm(residual)
 
 
+def test_a_loose_tolerance_still_finds_a_step_where_b_is_nearly_in_the_kernel(x64):
+    """‖Ab‖ = .06‖A‖‖b‖: b is no residual of a solution yet, and zero no solution."""
+    matrix = np.diag([0.0, 0.0, 0.0, *np.linspace(-3, 5, N - 3)])
+    b = np.array([1.0, 0, 0, *np.full(N - 3, 0.03)])
+    residual = b - matrix @ solve(matrix, b, 0.3)
+    assert np.linalg.norm(matrix @ residual) <= 1.01e-2 * 5 * np.linalg.norm(residual)
+
+
 @pytest.mark.parametrize("tolerance", [0.3, 1e-2, 1e-4])
 def test_it_ends_at_the_tolerance_asked_for(x64, tolerance):
     spectrum, b = jnp.linspace(1, 100, 80), np.random.default_rng(0).normal(size=80)

@@ -1,5 +1,7 @@
 """descend against scipy's minimisers; escape; follow against analyze."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,50 @@ def test_rosenbrock_s_minimum_is_scipy_s(start):
     np.testing.assert_allclose(got.params, 1, atol=1e-9)
     assert got.gradient_norm <= 4e-11
     assert len(got.path["loss"]) < 60
+
+
+@pytest.mark.parametrize("size", [2, 20])
+def test_trust_region_newton_is_scipy_s(size):
+    """The same steps, and no more products than scipy takes."""
+    start = np.array([-1.2, 1.0]) if size == 2 else np.random.default_rng(0).normal(size=size)
+    products = 0
+
+    def product(x, p):
+        nonlocal products
+        products += 1
+        return scipy.optimize.rosen_hess_prod(x, p)
+
+    want = scipy.optimize.minimize(
+        scipy.optimize.rosen, start, jac=scipy.optimize.rosen_der, hessp=product,
+        method="trust-ncg", options={"gtol": 3e-11},
+    )  # fmt: skip
+    loss = lambda w: (100 * (w[1:] - w[:-1] ** 2) ** 2 + (1 - w[:-1]) ** 2).sum()  # noqa: E731
+    got = landscape.descend(loss, start, "trust_region", float64=True)
+    np.testing.assert_allclose(got.params, want.x, atol=1e-9)
+    assert got.gradient_norm <= 4e-11
+    steps = len(got.path["loss"]) - 1
+    assert steps == pytest.approx(want.nit, rel=0.05)
+    assert steps <= got.products < products
+    if size == 2:
+        assert (np.diff(got.path["loss"]) <= 0).all()
+        single = landscape.descend(loss, np.float32(start), "trust_region")
+        np.testing.assert_allclose(single.params, 1, atol=1e-4)
+
+
+def test_trust_region_newton_follows_negative_curvature():
+    """One step from (0, y) on x² − y² + y⁴/4: to the boundary, which is at distance 1."""
+    loss = lambda w: w[0] ** 2 - w[1] ** 2 + w[1] ** 4 / 4  # noqa: E731
+    start = np.array([0.0, 1e-7])
+    got = landscape.descend(loss, start, "trust_region", max_steps=1, float64=True)
+    np.testing.assert_allclose(got.params, [0, 1 + 1e-7], rtol=1e-12)
+    assert got.products == 1
+    end = landscape.descend(loss, start, "trust_region", float64=True)
+    np.testing.assert_allclose(end.params, [0, 2**0.5], atol=1e-10)
+    # a quadratic whose minimum is within the region: conjugate gradients solve it
+    got = landscape.descend(
+        lambda w: 2 * w[0] ** 2 + w[1] ** 2 + w[0], np.zeros(2), "trust_region", float64=True
+    )
+    np.testing.assert_allclose(got.params, [-0.25, 0], atol=1e-12)
 
 
 def test_the_path_of_a_descent():
@@ -66,6 +112,41 @@ def test_escape_tries_both_senses(sense):
     assert out.loss == pytest.approx(6 * (1 / 4 - 1 / 6 - 1 / 4))
     assert np.sign(out.distance) == -sense
     np.testing.assert_array_equal(out.direction, direction)
+
+
+def spread(w, weights):
+    """A saddle at 0 whose lowest curvature is −0.3, along the axis of the least weight."""
+    return 0.5 * (weights * w**2).sum() + 0.25 * (w**4).sum()
+
+
+@pytest.mark.parametrize("float64", [False, True])
+def test_an_escape_by_products_alone(float64):
+    """Of 3,000 parameters, in closed form: 300 negative curvatures, the lowest −0.3."""
+    weights = np.linspace(-0.3, 5, 3000)
+    weights[1:300] = -0.01
+    with jax.enable_x64(float64):
+        loss = Partial(spread, weights=jnp.array(weights))
+    out = landscape.escape(loss, np.zeros(3000, np.float32), float64=float64, max_steps=0)
+    curvature = (weights * out.direction**2).sum()
+    assert out.direction.dtype == (np.float64 if float64 else np.float32)
+    assert curvature == pytest.approx(-0.3, rel=0.01)
+    assert abs(out.direction[0]) > 0.99
+    assert out.loss == pytest.approx(-(0.3**2) / 4, rel=0.1)  # of −0.15t² + t⁴/4
+    bowl = Partial(spread, weights=jnp.array(np.abs(weights), jnp.float32))
+    with pytest.raises(landscape.NoDescentError, match="a direction of descent, got none: lowest"):
+        landscape.escape(bowl, np.zeros(3000, np.float32))
+
+
+def test_the_direction_by_products_is_that_of_the_dense_analysis(monkeypatch):
+    x, y = classifier_data(np.random.default_rng(0), 40, 4, 3)
+    loss = Partial(tanh_classifier, x=jnp.float32(x), y=jnp.array(y), l2=0.01)
+    params = tanh_classifier_params(np.random.default_rng(1), 4, 5, 3)
+    params = jax.tree.map(np.float32, params)
+    point = landscape.analyze(loss, params)
+    monkeypatch.setattr(sys.modules["jaxml.landscape.escape"], "_DENSE", 0)
+    out = landscape.escape(loss, params, max_steps=0)
+    inner = jax.tree.map(lambda a, b: (a * b).sum(), point.descent, out.direction)
+    assert abs(sum(jax.tree.leaves(inner))) > 0.999
 
 
 def test_one_sense_alone_leads_down_a_cubic():

@@ -267,3 +267,20 @@ def test_lines_of_lanes(tmp_path):
     log = metrics_log(tmp_path / "log")
     fit_many(COUNTER, None, sampling.full(), keys=keys, steps=2, chunk=2, hooks=[log])
     assert log_of(tmp_path / "log") == [{"step": 2, "train": {"loss": [0.75] * 3}}]
+
+
+def test_a_hook_may_put_another_state_in_the_run_s_place():
+    def back_to_zero(chunk):
+        if chunk.step == 4:
+            params = jax.tree.map(jnp.zeros_like, chunk.state.params)
+            return chunk._replace(state=chunk.state.replace(params=params))
+        return None
+
+    before, after = snapshots(), snapshots()
+    run = count([before, back_to_zero, after, lambda chunk: chunk.step == 8])
+    assert before.params["b"][:, 0].tolist() == [2, 4, 2, 4]
+    assert after.params["b"][:, 0].tolist() == [2, 0, 2, 4]
+    assert (int(run.state.step), float(run.state.params["b"][0])) == (8, 4)
+    assert len(run.history["loss"]) == 8
+    # the state in which the run ends, too
+    assert not count([back_to_zero], steps=4).state.params["b"].any()
