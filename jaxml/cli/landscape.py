@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.table import Table
 
 from jaxml import landscape, report, sealed, staircase, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.cli import runs
+from jaxml.cli import inspection, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.files import write_atomically
+from jaxml.landscape.dense import available_memory
 from jaxml.report import tables
 
 _SAVED = "staircase.npz"
+# parameters up to which a user's point is analysed exactly, and critical points sought around it
+_EXACT = 3000
 
 
 def add(command: AddCommand) -> None:
@@ -35,8 +39,9 @@ def add(command: AddCommand) -> None:
     sub.add_argument(
         "target",
         nargs="?",
-        metavar="FILE.py:FUNCTION",
-        help="a function of no arguments that returns (loss, params); without it, the staircase",
+        metavar="TARGET",
+        help="a function of no arguments that returns (loss, params), or the folder of a training "
+        "run; without it, the staircase",
     )
     sub.add_argument("--data", help="data set of the staircase, or a .npz file (digits)")
     sub.add_argument("--hidden", help="hidden widths of the staircase, first:last (3:8)")
@@ -45,23 +50,55 @@ def add(command: AddCommand) -> None:
     sub.add_argument("--steps", type=int, help="training steps at each width (1000)")
     sub.add_argument("--searches", type=int, help="searches (32, or 16 of your own)")
     sub.add_argument("--radius", type=float, help="of the searches around your own point (0.3)")
+    inspection.add_arguments(sub)
     sub.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     sub.add_argument("--out", help="a new folder for the report (runs/landscape-N)")
-    runs.add_resume(sub, "width")
+    runs.add_resume(sub, "width or part")
 
 
 def _landscape(options: argparse.Namespace) -> int:
     asked = runs.asked(options, "landscape")
     settings = asked.settings
-    own = ("radius",)
     walking = ("data", "hidden", "l2", "seeds", "steps")
-    for name in walking if settings.target else own:
-        require(
-            getattr(settings, name) is None,
-            f"--{name} only {'without' if settings.target else 'with'} FILE.py:FUNCTION",
-            getattr(settings, name),
-        )
-    return _explore(asked) if settings.target else _walk(asked)
+    for name in walking if settings.target else ("radius", *inspection.ASKING):
+        given = getattr(settings, name)
+        known = "without" if settings.target else "with"
+        require(given in (None, False), f"--{name} only {known} a target", given)
+    if settings.target is None:
+        return _walk(asked)
+    searching = ("searches", "radius")
+    of_run = inspection.is_run(settings.target)
+    looking = of_run or any(getattr(settings, n) not in (None, False) for n in inspection.ASKING)
+    for name in searching if looking else ():
+        given = getattr(settings, name)
+        require(given is None, f"--{name} where critical points are sought, of a small net", given)
+    require_sound_backend()
+    if of_run:
+        return _inspect(asked, inspection.of_run(settings))
+    loss, params = _own_problem(settings.target)
+    settings.target = str(Path(settings.target).absolute())  # good from any folder
+    if looking or not _fits(params, inspection.memory_bytes(settings.memory)):
+        require(settings.checkpoints is None, "--checkpoints of a run", settings.checkpoints)
+        about = {"target": settings.target}
+        return _inspect(asked, inspection.Point(loss, params, [], about))
+    return _explore(asked, loss, params)
+
+
+def _fits(params: Any, memory: int | None) -> bool:
+    """Whether the exact analysis of a user's point takes neither much memory nor much time."""
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    bound = available_memory() // 2 if memory is None else memory
+    return size <= _EXACT and 6 * 8 * size**2 <= bound
+
+
+def _inspect(asked: runs.Asked, point: inspection.Point) -> int:
+    with runs.opened(asked) as folder:
+        result, whole = inspection.look(asked, point, folder)
+        if not whole:
+            out.print(f"stopped; what is done is in {folder / 'report.html'}")
+        code = _write(result, folder, point.about, point.params, "inspection.json")
+        out.print(f"at most {inspection.peak_memory():.2f} GiB")
+        return code if whole else 130
 
 
 def _walk(asked: runs.Asked) -> int:
@@ -115,12 +152,9 @@ def _walk(asked: runs.Asked) -> int:
         return _write(result, folder, {"data": dataset.meta["name"]}, points)
 
 
-def _explore(asked: runs.Asked) -> int:
+def _explore(asked: runs.Asked, loss: Any, params: Any) -> int:
     settings = asked.settings
-    require(asked.start is None, "--from for a staircase, which has checkpoints", asked.start)
-    require_sound_backend()
-    loss, params = _own_problem(settings.target)
-    settings.target = str(Path(settings.target).absolute())  # good from any folder
+    require(asked.start is None, "--from for a staircase or an inspection", asked.start)
     given = {name: getattr(settings, name) for name in ("searches", "radius")}
     with runs.opened(asked) as folder:
         with out.status("analysing the point, searching around it"):
@@ -152,12 +186,18 @@ def _print_endings(title: str, found: Sequence[landscape.Found]) -> None:
     out.print(f"{len(found)} {title}: " + ", ".join(f"{row[1]} {row[0]}" for row in rows))
 
 
-def _write(result: Any, folder: Path, about: dict[str, Any], points: Any) -> int:
+def _write(
+    result: Any,
+    folder: Path,
+    about: dict[str, Any],
+    points: Any,
+    name: str = "critical_points.json",
+) -> int:
     digest = runs.arrays_sha256(points)
     body = {"command": "landscape", **about, "points_sha256": digest, **report.record(result)}
-    write_atomically(folder / "critical_points.json", json.dumps(body, indent=1))
+    write_atomically(folder / name, json.dumps(body, indent=1))
     page = report.write(result, folder / "report.html")
-    out.print(f"{page}\n{folder / 'critical_points.json'}\nsha256 {digest}")
+    out.print(f"{page}\n{folder / name}\nsha256 {digest}")
     return 0
 
 

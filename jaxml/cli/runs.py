@@ -97,17 +97,28 @@ def asked(options: argparse.Namespace, command: str) -> Asked:
     names = ", ".join(given)
     require(not given, "nothing beside --resume DIR: a run goes on as it was begun", names)
     folder = Path(options.resume)
+    config = config_of(folder, command)
+    arguments = config["arguments"]
+    unknown = [name for name in arguments if name not in known]
+    require(not unknown, f"arguments of jaxml {command} in {folder / _CONFIG}", ", ".join(unknown))
+    return Asked(command, argparse.Namespace(**known | arguments), folder, config, options.start)
+
+
+def config_of(folder: Path, command: str) -> dict[str, Any]:
+    """What a run's `config.json` holds, `"arguments"` among it.
+
+    Raises:
+        ValueError: if the folder holds no run of that command.
+    """
     path = folder / _CONFIG
     require(path.is_file(), f"the folder of a run, with its {_CONFIG}", str(folder))
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        was, arguments = config["command"], dict(config["arguments"])
+        was, _ = config["command"], dict(config["arguments"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"expected {path} as it was written, got a damaged one") from error
     require(was == command, f"a run of jaxml {command}", f"{folder}, one of jaxml {was}")
-    unknown = [name for name in arguments if name not in known]
-    require(not unknown, f"arguments of jaxml {command} in {path}", ", ".join(unknown))
-    return Asked(command, argparse.Namespace(**known | arguments), folder, config, options.start)
+    return config
 
 
 @contextlib.contextmanager

@@ -44,13 +44,14 @@ def add(command: AddCommand) -> None:
     sub.add_argument(
         "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
     )
+    sub.add_argument("--keep", type=int, default=3, help="checkpoints that stay (3)")
     add_mesh(sub)
     sub.add_argument("--out", help="a new folder for the run (runs/train-N)")
     runs.add_resume(sub, "step")
     add_distributed(sub)
 
 
-class _Problem(NamedTuple):
+class Problem(NamedTuple):
     """What the arguments ask for."""
 
     splits: dict[str, dict[str, np.ndarray]]
@@ -71,8 +72,8 @@ def _train(given: argparse.Namespace) -> int:
     _check(options)
     dataset = load_dataset(options.data)
     options.data = data_argument(options.data)
-    problem = _problem(options, dataset)
-    steps = problem.steps
+    asked_for = problem(options, dataset)
+    steps = asked_for.steps
     if options.checkpoint_every is None:
         options.checkpoint_every = -(-steps // 20)
     every = options.checkpoint_every
@@ -83,11 +84,11 @@ def _train(given: argparse.Namespace) -> int:
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this chunk of steps; once more stops at once") as stop,
     ):
-        out.print(nn.summary(problem.model))
+        out.print(nn.summary(asked_for.model))
         state: Any = None
         done = 0
         if asked.checkpoints is not None:
-            like = problem.algorithm.init(key)
+            like = asked_for.algorithm.init(key)
             state = training.restore(asked.checkpoints, like, step=asked.start)
             done = int(state.step)
             if jax.process_index() == 0:
@@ -96,13 +97,13 @@ def _train(given: argparse.Namespace) -> int:
             out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
         if done < steps:
             state = training.fit(
-                problem.algorithm,
-                problem.splits["train"],
-                problem.sample,
+                asked_for.algorithm,
+                asked_for.splits["train"],
+                asked_for.sample,
                 key=key,
                 steps=steps - done,
                 chunk=every,
-                hooks=[training.progress(), *_records(folder, problem), stop],
+                hooks=[training.progress(), *_records(folder, asked_for, options.keep), stop],
                 state=state,
                 mesh=mesh,
             ).state
@@ -111,8 +112,8 @@ def _train(given: argparse.Namespace) -> int:
             assert stop.received is not None
             return runs.stopped(asked, folder, stop.received, f"step {done} of {steps}")
         results = {
-            name: training.evaluate(problem.model, state, split, problem.measures)
-            for name, split in problem.splits.items()
+            name: training.evaluate(asked_for.model, state, split, asked_for.measures)
+            for name, split in asked_for.splits.items()
         }
         digest = runs.arrays_sha256(state.params)
         body = {
@@ -141,12 +142,22 @@ def _check(options: argparse.Namespace) -> None:
         require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", repr(value))
     rate = options.learning_rate
     require(0 < rate < float("inf"), "a learning rate above 0", rate)
+    require(options.keep >= 1, "checkpoints to keep, at least 1", options.keep)
     for name in ("steps", "epochs"):
         count = getattr(options, name)
         require(count is None or count >= 1, f"{name} of at least 1", count)
 
 
-def _problem(options: argparse.Namespace, dataset: data.Dataset) -> _Problem:
+def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
+    """The network, its training and its data.
+
+    Args:
+        options: the command's arguments, now or of an earlier run.
+        dataset: the data set that `--data` names.
+
+    Raises:
+        ValueError: where they do not go together.
+    """
     require("y" in dataset.train, "a data set with targets", f"{options.data} without")
     task = dataset.meta["task"]
     require(task in ("classification", "regression"), "classification or regression data", task)
@@ -169,22 +180,22 @@ def _problem(options: argparse.Namespace, dataset: data.Dataset) -> _Problem:
     schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
     optimizer = getattr(optimizers, options.optimizer)(schedule)
     algorithm = training.supervised(model, measures["loss"], optimizer, l2=options.l2)
-    return _Problem(splits, model, algorithm, sample, steps, measures)
+    return Problem(splits, model, algorithm, sample, steps, measures)
 
 
-def _records(folder: Path, problem: _Problem) -> list[training.Hook]:
+def _records(folder: Path, problem: Problem, keep: int) -> list[training.Hook]:
     """The hooks that write `metrics.jsonl` and, after its line, the checkpoint."""
     log, where = folder / "metrics.jsonl", runs.checkpoints(folder)
     split = problem.splits.get("validation")
     if split is None:
-        return [training.metrics_log(log), training.checkpoint(where)]
+        return [training.metrics_log(log), training.checkpoint(where, keep=keep)]
     validation = training.evaluation(
         lambda state: training.evaluate(problem.model, state, split, problem.measures)
     )
     return [
         validation,
         training.metrics_log(log, validation=validation),
-        training.checkpoint(where, watched=validation),
+        training.checkpoint(where, keep=keep, watched=validation),
     ]
 
 

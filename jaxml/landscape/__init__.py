@@ -24,6 +24,7 @@ from jaxml.landscape.functions import (
 )
 from jaxml.landscape.gauss_newton import fisher, gauss_newton
 from jaxml.landscape.index import Interval, SpectrumCounts, count_eigenvalues
+from jaxml.landscape.inspection import Inspection, LayerEnds, Step, inspect, inspect_series
 from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
@@ -46,12 +47,15 @@ __all__ = [
     "Exploration",
     "Followed",
     "Found",
+    "Inspection",
     "Interval",
+    "LayerEnds",
     "NoDescentError",
     "Rise",
     "Search",
     "Sharpness",
     "SpectrumCounts",
+    "Step",
     "Surface",
     "SymmetricOperator",
     "Trajectory",
@@ -74,6 +78,8 @@ __all__ = [
     "gauss_newton",
     "hessian",
     "hessian_block",
+    "inspect",
+    "inspect_series",
     "layer_names",
     "leaving_saddles",
     "log_determinant",

@@ -97,8 +97,8 @@ def require_matrix(
     needed = copies * size**2 * np.dtype(dtype).itemsize + beside
     require(
         needed <= bound,
-        f"at most {_gib(bound)} of memory for the dense matrix",
-        f"{size:,} parameters ({dtype}), which need {_gib(needed)}; instead, use "
+        f"at most {gib(bound)} of memory for the dense matrix",
+        f"{size:,} parameters ({dtype}), which need {gib(needed)}; instead, use "
         "`landscape.eigenpairs` for the eigenvalues at either end and `landscape.spectral_density` "
         "for all of them, which need no matrix, analyse fewer parameters, or raise `memory`",
     )
@@ -228,7 +228,8 @@ def available_memory() -> int:
     return psutil.virtual_memory().available
 
 
-def _gib(count: float) -> str:
+def gib(count: float) -> str:
+    """A number of bytes for people."""
     return f"{count / 2**30:,.2f} GiB" if count >= 2**30 / 100 else f"{count / 2**20:,.2f} MiB"
 
 

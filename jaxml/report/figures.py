@@ -12,7 +12,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-from jaxml.landscape import Analysis, Connection, Exploration, Surface, Trajectory
+from jaxml.landscape import Analysis, Connection, Exploration, Step, Surface, Trajectory
 from jaxml.landscape.density import Curve, Density
 from jaxml.staircase import Staircase
 
@@ -464,4 +464,27 @@ def edge_of_stability(history: dict[str, list]) -> Figure:
     ax.set(xlabel="step", ylabel="largest eigenvalue")
     ax.set_ylim(bottom=min(0.0, *history["sharpness"]))
     ax.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def series(steps: Sequence[Step]) -> Figure:
+    """The eigenvalues at both ends, and the loss, along a training."""
+    figure, (ends, loss) = _axes(columns=2)
+    at = [step.step for step in steps]
+    values = np.array([step.ends.values for step in steps])
+    for k, column in enumerate(values.T):
+        top = k == values.shape[1] - 1
+        ends.plot(
+            at, column, "o-", ms=3, lw=1.2 if top else 0.8, color=_SADDLE if column[-1] < 0 else _PATH,
+            alpha=1 if top else 0.6,
+        )  # fmt: skip
+    ends.axhline(0, color="#444444", lw=0.8)
+    _signed_log(ends, max(1e-3 * float(abs(values).max()), 1e-12))
+    ends.set(xlabel="step", ylabel="eigenvalue")
+    loss.plot(at, [step.loss for step in steps], "o-", ms=3, color=_PATH, label="loss")
+    loss.plot(
+        at, [step.gradient_norm for step in steps], "o-", ms=3, color=_FLAT, label="gradient norm"
+    )
+    loss.set(xlabel="step", yscale="log")
+    loss.legend(frameon=False, fontsize=9)
     return figure

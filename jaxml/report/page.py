@@ -12,14 +12,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxml.files import write_atomically
-from jaxml.landscape import Analysis, Exploration
+from jaxml.landscape import Analysis, Exploration, Inspection
 from jaxml.report import figures
 from jaxml.report.records import provenance
 from jaxml.report.tables import (
+    ENDS_COLUMNS,
+    LAYER_COLUMNS,
     STAIRCASE_COLUMNS,
     analysis_rows,
     ending_rows,
+    ends_rows,
     exploration_rows,
+    layer_row,
+    sharpness_rows,
     staircase_row,
 )
 from jaxml.staircase import Staircase
@@ -45,11 +50,12 @@ footer { margin-top: 3rem; color: #666; font-size: .85rem; }
 """
 
 
-def write(result: Analysis | Exploration | Staircase, path: str | Path) -> Path:
+def write(result: Analysis | Exploration | Inspection | Staircase, path: str | Path) -> Path:
     """Write a result as one HTML page.
 
     Args:
-        result: from `landscape.analyze`, `landscape.explore` or `staircase.walk`.
+        result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect` or
+            `staircase.walk`.
         path: where to, such as `report.html`; replaced if it is there.
 
     Returns:
@@ -62,6 +68,8 @@ def write(result: Analysis | Exploration | Staircase, path: str | Path) -> Path:
         title, parts = _staircase(result)
     elif isinstance(result, Exploration):
         title, parts = _exploration(result)
+    elif isinstance(result, Inspection):
+        title, parts = "One point of a loss surface", _inspection(result)
     elif isinstance(result, Analysis):
         title, parts = "One point of a loss surface", _point(result)
     else:
@@ -168,6 +176,66 @@ def _exploration(result: Exploration) -> tuple[str, list[str]]:
     if result.distinct:
         parts += [_image(figures.neighbourhood(result)), _table(columns, rows)]
     return "A point and its neighbourhood", parts
+
+
+def _inspection(result: Inspection) -> list[str]:
+    tiles = {
+        "parameters": f"{result.size:,}",
+        "loss": f"{result.loss:.6g}",
+        "gradient norm": f"{result.gradient_norm:.2g}",
+    }
+    if result.ends is not None:
+        tiles["largest eigenvalue"] = f"{result.ends.values[-1]:.5g}"
+        tiles["lowest found"] = f"{result.ends.values[0]:.3g}"
+    if result.products:
+        tiles["Hessian-vector products"] = f"{sum(result.products.values()):,}"
+    parts = [f"<p>{html.escape(result.plan)}.</p>", _tiles(tiles)]
+    if result.series:
+        text = "Each search begins from the eigenvectors of the checkpoint before."
+        parts.append(_section("Along the training", text, figures.series(result.series)))
+    if result.index is not None:
+        parts.append(f"<h2>Index</h2><p>{html.escape(str(result.index))}.</p>")
+    if result.ends is not None:
+        text = (
+            "Each with how far at most an eigenvalue is from it: the residual ‖Hv − λv‖, computed "
+            "from products, or its square over the gap where that is less."
+        )
+        parts.append(f"<h2>Eigenvalues at both ends</h2><p>{text}</p>")
+        parts.append(_table(ENDS_COLUMNS, ends_rows(result.ends)))
+    if result.density is not None:
+        text = html.escape(str(result.density))
+        parts.append(_section("All eigenvalues", text, figures.density(result.density)))
+    if result.sharpness is not None:
+        parts.append(f"<h2>Sharpness</h2>{_table(['', 'value'], sharpness_rows(result.sharpness))}")
+    if result.layers is not None:
+        text = "Of each layer's own block of the Hessian, the other layers held fixed."
+        parts.append(f"<h2>Layer by layer</h2><p>{text}</p>")
+        parts.append(_table(LAYER_COLUMNS, [layer_row(layer) for layer in result.layers]))
+    if result.surface is not None:
+        parts.append(_plane(result))
+    rows = [
+        (name, f"{seconds:,.1f}", f"{result.products.get(name, 0):,}" or "")
+        for name, seconds in result.seconds.items()
+    ]
+    parts.append(f"<h2>What it took</h2>{_table(['part', 'seconds', 'products'], rows)}")
+    return parts
+
+
+def _plane(result: Inspection) -> str:
+    assert result.surface is not None
+    if result.trajectory is not None:
+        text = f"Is the picture right? {result.trajectory}."
+        picture = figures.trajectory(result.trajectory, result.surface)
+        return _section("The plane of the trajectory", html.escape(text), picture)
+    kinds = {
+        "random": "Two random directions, each filter as long as the network's (Li et al. 2018).",
+        "eigenvectors": "Along the eigenvectors of the two largest |λ|, in units of the "
+        "parameters' length.",
+    }
+    text = kinds[result.surface_kind or "random"]
+    if not result.surface.finished:
+        text += f" {int(result.surface.done.sum()):,} of {result.surface.done.size:,} points done."
+    return _section("The loss on a plane", text, figures.surface(result.surface))
 
 
 def _point(point: Analysis) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from importlib import metadata
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxml.landscape import Analysis, Exploration
+from jaxml.landscape import Analysis, Eigenpairs, Exploration, Inspection
 from jaxml.staircase import Staircase
 
 
@@ -32,14 +33,17 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def record(result: Analysis | Staircase | Exploration) -> dict[str, Any]:
+def record(result: Analysis | Staircase | Exploration | Inspection) -> dict[str, Any]:
     """All figures of a result as plain values that JSON can hold (NaN as `None`).
 
     Args:
-        result: from `landscape.analyze`, `landscape.explore` or `staircase.walk`.
+        result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect` or
+            `staircase.walk`.
     """
     if isinstance(result, Staircase):
         body = _staircase(result)
+    elif isinstance(result, Inspection):
+        body = _inspection(result)
     elif isinstance(result, Exploration):
         body = _exploration(result)
     else:
@@ -106,6 +110,52 @@ def _staircase(result: Staircase) -> dict[str, Any]:
             "eigenvalues": result.spectra.eigenvalues,
         },
     }
+
+
+def _inspection(result: Inspection) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        name: getattr(result, name)
+        for name in ("size", "dtype", "loss", "gradient_norm", "products", "seconds")
+    }
+    body |= {"product_seconds": result.product_seconds, "product_bytes": result.product_bytes}
+    if result.ends is not None:
+        body["ends"] = _ends(result.ends)
+    if result.index is not None:
+        body["index"] = dataclasses.asdict(result.index)
+    if result.sharpness is not None:
+        body["sharpness"] = dataclasses.asdict(result.sharpness)
+    if result.density is not None:
+        body["density"] = dataclasses.asdict(result.density)
+    if result.layers is not None:
+        body["layers"] = [
+            {"name": layer.name, "size": layer.size, **_ends(layer.ends)} for layer in result.layers
+        ]
+    if result.series is not None:
+        body["series"] = [
+            {"step": at.step, "loss": at.loss, "gradient_norm": at.gradient_norm, **_ends(at.ends)}
+            for at in result.series
+        ]
+    if result.surface is not None:
+        body["surface"] = {
+            "kind": result.surface_kind,
+            "coordinates": result.surface.coordinates,
+            "losses": result.surface.losses,
+        }
+    if (seen := result.trajectory) is not None:
+        body["trajectory"] = {
+            name: getattr(seen, name)
+            for name in (
+                *("explained_variance_ratio", "path", "distances", "losses"),
+                "projected_losses",
+            )
+        }
+    return body
+
+
+def _ends(pairs: Eigenpairs) -> dict[str, Any]:
+    """All but the vectors."""
+    names = ("values", "residuals", "bounds", "converged", "products", "norm", "rounding")
+    return {name: getattr(pairs, name) for name in names}
 
 
 def _exploration(result: Exploration) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxml.landscape import Analysis, Exploration, Found
+from jaxml.landscape import Analysis, Eigenpairs, Exploration, Found, LayerEnds, Sharpness
 from jaxml.staircase import Level
 
 STAIRCASE_COLUMNS = (
@@ -110,3 +110,36 @@ def exploration_rows(result: Exploration) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return columns, rows
+
+
+ENDS_COLUMNS = ("eigenvalue", "off by at most", "residual", "")
+
+
+def ends_rows(pairs: Eigenpairs) -> list[tuple[str, ...]]:
+    """One row for each eigenvalue, the largest first."""
+    rows = zip(pairs.values, pairs.bounds, pairs.residuals, pairs.converged, strict=True)
+    return [
+        (f"{value:.6g}", f"{bound:.1e}", f"{residual:.1e}", "" if done else "not converged")
+        for value, bound, residual, done in reversed(list(rows))
+    ]
+
+
+LAYER_COLUMNS = ("layer", "parameters", "largest eigenvalue", "lowest", "")
+
+
+def layer_row(layer: LayerEnds) -> tuple[str, ...]:
+    """The ends of one layer's spectrum."""
+    values, done = layer.ends.values, bool(layer.ends.converged.all())
+    ends = f"{values[-1]:.4g}", f"{values[0]:.3g}"
+    return (layer.name, f"{layer.size:,}", *ends, "" if done else "not converged")
+
+
+def sharpness_rows(found: Sharpness) -> list[tuple[str, str]]:
+    """The measures of sharpness."""
+    return [
+        ("largest eigenvalue", f"{found.largest_eigenvalue:.5g} (residual {found.residual:.0e})"),
+        ("trace", f"{found.trace:.5g} ± {found.trace_error:.1g}"),
+        ("Keskar's φ (box 1e-3)", f"{found.keskar:.4g} %"),
+        ("SAM (radius 0.05)", f"{found.sam.largest:.4g}"),
+        ("adaptive SAM (radius 0.5)", f"{found.adaptive_sam.largest:.4g}"),
+    ]
