@@ -37,7 +37,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
 
     Where λ_max is above the threshold, a step of the optimiser moves away from the minimum of the
     loss's quadratic model. Training over the full batch raises λ_max up to there, and then it
-    hovers just above. For heavy-ball momentum m ← βm + g, θ ← θ − ηm, and for m's look-ahead:
+    hovers around it. For heavy-ball momentum m ← βm + g, θ ← θ − ηm, and for m's look-ahead:
 
     | optimiser | matrix | threshold |
     |---|---|---|
@@ -51,8 +51,8 @@ class edge_of_stability:  # noqa: N801 - used as a function
 
     Each value starts from the eigenvectors found before, and takes a few Hessian-vector products.
     They are counted against the gradients of training, not timed, so that a run is repeatable:
-    a value is taken after a chunk if its products keep the share below `cost`. Then chunks
-    change when values are taken, and nothing else.
+    a value is taken after a chunk if its products keep the share below `cost`. So the chunks decide
+    when values are taken, and a value only within the tolerance.
 
     Args:
         algorithm: what trains: one that descends a loss, such as `supervised`'s, by SGD (with or
@@ -86,8 +86,8 @@ class edge_of_stability:  # noqa: N801 - used as a function
             state is of several lanes, the optimiser is none of these, or η or β is not known.
 
     Reference:
-        Cohen et al. 2021 (arXiv:2103.00065), section 2 and appendix B; Cohen et al. 2022
-        (arXiv:2207.14484), section 2, for Adam.
+        Cohen et al. 2021 (arXiv:2103.00065) for gradient descent and momentum; Cohen et al. 2022
+        (arXiv:2207.14484) for Adam.
 
     Example:
         >>> import jax, optax
