@@ -5,7 +5,7 @@ Time:   about half a minute on 2 CPU cores
 Expect: under the squared error λ_max rises to the edge and hovers around it: over the last half,
         in units of the threshold, 1.01 for gradient descent at a rate of 0.4, 1.04 at 0.8, 0.96
         for heavy ball, 0.99 for Adam's preconditioned Hessian; under cross-entropy at a rate of 1
-        it rises to a quarter of the threshold and falls again
+        it falls from a quarter of the threshold
 """
 
 import sys

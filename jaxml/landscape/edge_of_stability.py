@@ -27,7 +27,8 @@ _FIRST = 12  # what the first value takes, from a random start
 _KEPT = 3  # vectors from one value to the next: the second best may become the best
 # In gradients of the same rows: a product of matrices in a network is three in its gradient, and
 # six in a Hessian-vector product once the gradient is linearised.
-_PRODUCT, _LINEARIZE = 2, 1
+_PRODUCT = 2
+_BESIDE = 3  # the linearisation is one; what a call costs, in a small network, no more than two
 _PLAIN = (optax.EmptyState, optax.ScaleByScheduleState)
 
 
@@ -36,7 +37,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
 
     Where λ_max is above the threshold, a step of the optimiser moves away from the minimum of the
     loss's quadratic model. Training over the full batch raises λ_max up to there, and then it
-    hovers just above. For heavy-ball momentum m ← βm + g, θ ← θ − ηm, and for m's look-ahead:
+    hovers around it. For heavy-ball momentum m ← βm + g, θ ← θ − ηm, and for m's look-ahead:
 
     | optimiser | matrix | threshold |
     |---|---|---|
@@ -50,8 +51,8 @@ class edge_of_stability:  # noqa: N801 - used as a function
 
     Each value starts from the eigenvectors found before, and takes a few Hessian-vector products.
     They are counted against the gradients of training, not timed, so that a run is repeatable:
-    a value is taken after a chunk if its products keep the share below `cost`. Then chunks
-    change when values are taken, and nothing else.
+    a value is taken after a chunk if its products keep the share below `cost`. So the chunks decide
+    when values are taken, and a value only within the tolerance.
 
     Args:
         algorithm: what trains: one that descends a loss, such as `supervised`'s, by SGD (with or
@@ -85,8 +86,8 @@ class edge_of_stability:  # noqa: N801 - used as a function
             state is of several lanes, the optimiser is none of these, or η or β is not known.
 
     Reference:
-        Cohen et al. 2021 (arXiv:2103.00065), section 2 and appendix B; Cohen et al. 2022
-        (arXiv:2207.14484), section 2, for Adam.
+        Cohen et al. 2021 (arXiv:2103.00065) for gradient descent and momentum; Cohen et al. 2022
+        (arXiv:2207.14484) for Adam.
 
     Example:
         >>> import jax, optax
@@ -131,7 +132,8 @@ class edge_of_stability:  # noqa: N801 - used as a function
         size = rows if batch_size is None else require_positive_int("batch_size", batch_size)
         self._whole = lambda state: full_loss(algorithm, state, data, mesh=mesh)
         self._loss: Partial | None = None
-        self._learning_rate: Any = learning_rate
+        fixed = learning_rate is not None and not callable(learning_rate)
+        self._rate: Any = (lambda _: learning_rate) if fixed else learning_rate
         self._momentum: Any = momentum
         self._nesterov = nesterov
         self._b2, self._eps, self._tolerance, self._seed = b2, eps, tolerance, seed
@@ -153,7 +155,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
         require(np.ndim(state.step) == 0, "the state of one run, from fit", "several lanes")
         steps = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
         self._trained += steps * self._step_work
-        left = self._cost * self._trained - self._spent - _LINEARIZE
+        left = self._cost * self._trained - self._spent - _BESIDE
         most = int(min(left / _PRODUCT, _ROOM))
         expected = self.history["products"][-1] + 1 if self.seconds else _FIRST
         if most < min(expected, _ROOM):
@@ -179,7 +181,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
         }
         for name, value in record.items():
             self.history.setdefault(name, []).append(value)
-        self._spent += _LINEARIZE + _PRODUCT * record["products"]
+        self._spent += _BESIDE + _PRODUCT * record["products"]
         self.seconds.append(time.perf_counter() - began)
 
     def _read(self, opt_state: Any, step: int) -> tuple[Any, float]:
@@ -195,18 +197,16 @@ class edge_of_stability:  # noqa: N801 - used as a function
         adam = [state for state in states if isinstance(state, optax.ScaleByAdamState)]
         kept = [state for state in states if isinstance(state, optax.TraceState)]
         require(len(adam + kept) <= 1, "one momentum", f"{len(adam + kept)} in the optimiser")
-        rate = self._learning_rate
-        if rate is None:
-            require("learning_rate" in given, "learning_rate=", "an optimiser that does not tell")
-            rate = given["learning_rate"]
-        rate = float(rate(step) if callable(rate) else rate)
+        told = self._rate is not None or "learning_rate" in given
+        require(told, "learning_rate=", "an optimiser that does not tell")
+        rate = float(given["learning_rate"] if self._rate is None else self._rate(step))
         beta = self._momentum
         if beta is None:
             beta = given.get("b1" if adam else "momentum", 0.9 if adam else None)
         require(beta is not None or not kept, "momentum=, as the optimiser has", "none")
         require(bool(adam + kept) or not beta, "no momentum, as the optimiser", beta)
         require(bool(kept) or not self._nesterov, "nesterov with a momentum", "none, or Adam's")
-        rate, beta = float(rate), float(beta or 0.0)
+        beta = float(beta or 0.0)
         edge = (2 + 2 * beta) / rate if rate > 0 else math.inf
         if self._nesterov:
             edge /= 1 + 2 * beta

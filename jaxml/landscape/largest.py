@@ -69,23 +69,31 @@ def largest(
         images = s["images"].at[k].set(image)
         column = basis @ image
         projected = s["projected"].at[k].set(column).at[:, k].set(column)
-        # rows not in use go below all others
-        below = 1 + 2 * jnp.linalg.norm(projected)
-        values, mixtures = jnp.linalg.eigh(projected - jnp.diag(jnp.where(live, 0, below)))
-        best = mixtures[:, -1]
-        residual = best @ images - values[-1] * (best @ basis)
-        norm = jnp.maximum(values[-1], jnp.linalg.norm(projected))
+
+        def best_pairs():
+            # rows not in use go below all others
+            below = 1 + 2 * jnp.linalg.norm(projected)
+            values, mixtures = jnp.linalg.eigh(projected - jnp.diag(jnp.where(live, 0, below)))
+            mixtures = mixtures[:, -count:].T[::-1]
+            return values[-1], mixtures, mixtures[0] @ images - values[-1] * (mixtures[0] @ basis)
+
+        def none_yet():
+            return s["value"], s["mixtures"], s["residual"]
+
+        last = (k + 1 >= count) | (k + 1 >= most)
+        value, mixtures, residual = jax.lax.cond(last, best_pairs, none_yet)
+        norm = jnp.linalg.norm(projected)
         return {
             "k": k + 1,
             "basis": basis,
             "images": images,
             "projected": projected,
             "live": live,
-            "mixtures": mixtures[:, -count:].T[::-1],
-            "value": values[-1],
+            "mixtures": mixtures,
+            "value": value,
             "residual": residual,
             "size": jnp.linalg.norm(residual),
-            "enough": jnp.maximum(tolerance * abs(values[-1]), 10 * epsilon * norm),
+            "enough": jnp.maximum(tolerance * abs(value), 10 * epsilon * norm),
         }
 
     def going_on(s):

@@ -86,15 +86,16 @@ def sharpness(
 
     The maxima are sought by conditional gradients: to the point of the neighbourhood that the
     gradient prefers, again and again, which never falls where the loss is convex (elsewhere a
-    share of the way is taken). Starts are the point itself, both senses of the top eigenvector
-    and random directions. At a minimum, where the gradient says nothing, SAM is ½ρ²λ_max to
-    second order.
+    share of the way is taken). Starts are the gradient's choice, both senses of the top
+    eigenvector and random directions. At a minimum, where the gradient says nothing, SAM is
+    ½ρ²λ_max to second order.
 
     λ_max, the trace, φ and SAM depend on how a network is parametrised: the weights of a ReLU
     layer times α and those of the next by 1/α give the same network another sharpness. Adaptive
     SAM is free of that.
 
-    To train by SAM, give `optax.contrib.sam` to `training.supervised`.
+    To train by SAM there is `optax.contrib.sam`; between its synchronisations the parameters are
+    the perturbed ones.
 
     Args:
         loss: `params -> scalar`, twice differentiable; see `hessian`.
@@ -112,10 +113,11 @@ def sharpness(
         BackendError: if the backend computes known answers wrong.
 
     Reference:
-        Keskar et al. 2017 (arXiv:1609.04836), equation 3 with A = I; they maximise by ten steps
-        of L-BFGS-B. Foret et al. 2021 (arXiv:2010.01412), equation 2 for the first-order point.
-        Kwon et al. 2021 (arXiv:2102.11600), definition 2 with p = 2 and T_w = diag|w| over all
-        parameters; their code adds 0.01 to |w| and leaves biases unscaled, which is not invariant.
+        Keskar et al. 2017 (arXiv:1609.04836), equations 3 and 4 with A = I; they maximise by ten
+        steps of L-BFGS-B. Foret et al. 2021 (arXiv:2010.01412), equation 2 for the first-order
+        point. Kwon et al. 2021 (arXiv:2102.11600), definition 2 with p = 2 and T_w = diag|w| over
+        all parameters; their code adds 0.01 to |w| and leaves biases unscaled, which is not
+        invariant.
         Hutchinson 1990 for the trace; Journée et al. 2010 (arXiv:0811.4724), section 3, for the
         ascent.
 
@@ -161,20 +163,20 @@ def _largest(operator: SymmetricOperator, key: jax.Array) -> tuple[Array, Array,
     return found.eigenvalue, found.residual, found.vectors[0]
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def _quadratic_forms(product, key, size, like):
+@functools.partial(jax.jit, static_argnames=("size", "dtype"))
+def _quadratic_forms(product, keys, size, dtype):
     def form(key):
-        probe = jax.random.rademacher(key, (size,), like.dtype)
+        probe = jax.random.rademacher(key, (size,), dtype)
         return probe @ product(probe)
 
-    return jax.lax.map(form, jax.random.split(key, _PROBES))
+    return jax.lax.map(form, keys)
 
 
 def _trace(operator: SymmetricOperator, key: jax.Array) -> tuple[float, float]:
-    forms = np.asarray(
-        _quadratic_forms(operator.product, key, operator.size, np.zeros((), operator.dtype))
-    )
-    return float(forms.mean()), float(forms.std(ddof=1) / math.sqrt(len(forms)))
+    keys = jax.random.split(key, _PROBES)
+    forms = _quadratic_forms(operator.product, keys, operator.size, operator.dtype)
+    forms = np.asarray(forms)
+    return float(forms.mean()), float(forms.std(ddof=1) / math.sqrt(_PROBES))
 
 
 @jax.jit
