@@ -4,13 +4,12 @@ Run:    python examples/leaving_saddles.py leaving_saddles.png
 Time:   about a minute on 2 CPU cores
 Expect: SGD stays on the saddle, a minimum with a dead unit, for 10,000 steps; with the hook it
         leaves, as perturbed gradient descent does, for less than two thirds of the loss. On the
-        plateau of an autoencoder saddle-free Newton takes 120 steps to a lower loss than Adam
-        6,000 at the best of three rates. A step costs the work of 47 gradients: by work, and in
-        seconds, the two come out even, and before the end Adam is ahead
+        plateau of an autoencoder saddle-free Newton takes some 80 steps to a loss of 0.0125, Adam
+        at the best of three rates some 2,600, at a 47th of the work each: counted in gradients
+        Adam is ahead, by 1.4. In the end both are at 0.0117, to 3 %
 """
 
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +64,7 @@ for name, optimizer, sample, hooked in (
 pixels = digits["x"].reshape(len(digits["x"]), -1)
 rows = {"x": pixels, "y": pixels}
 autoencoder = nn.mlp([64, 32, 8, 32, 64], activation="tanh")
-DIMENSION = 32
+DIMENSION, TARGET = 32, 0.0125
 races = {}
 for name, optimizer, steps, cost in (
     # a product costs 1.3 gradients, a loss a third; benchmarks/curvature.py measures the first
@@ -77,12 +76,12 @@ for name, optimizer, steps, cost in (
     params = jax.tree.map(lambda leaf: 0.03 * leaf, state.params)
     params["dense_3"]["bias"] = jnp.asarray(pixels.mean(axis=0))
     state = state.replace(params=params)
-    begin = time.perf_counter()
     run = training.fit(algorithm, rows, sampling.full(), key=KEY, steps=steps, state=state)
-    seconds = time.perf_counter() - begin
-    races[name] = (run.history["loss"], cost)
-    print(f"{name}: loss {run.history['loss'][-1]:.5f} after {steps:,} steps, ", end="")
-    print(f"{steps * cost:,.0f} gradients' work, {seconds:.0f} s with compiling")
+    values = run.history["loss"]
+    races[name] = (values, cost)
+    reached = int((values <= TARGET).argmax())  # the loss is that before the step
+    print(f"{name}: loss {TARGET} after {reached:,} steps, {reached * cost:,.0f} gradients' work")
+    print(f"    {values[-1]:.5f} after {steps:,} steps, {steps * cost:,.0f} gradients' work")
 
 if len(sys.argv) > 1:
     figures.leaving_saddles(curves, races).savefig(sys.argv[1], dpi=110)
