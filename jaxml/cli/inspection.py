@@ -53,6 +53,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--surface", metavar="KIND", help="the loss on a plane: random, eigenvectors or trajectory"
     )
     sub.add_argument("--points", type=int, default=25, help="of the plane along a side (25)")
+    sub.add_argument(
+        "--tolerance", type=float, default=1e-5, help="of residuals, relative to ‖H‖ (1e-5)"
+    )
     sub.add_argument("--probes", type=int, default=3, help="of the density (3)")
     sub.add_argument(
         "--checkpoints",
@@ -174,13 +177,22 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
             def on_step(so_far: list[landscape.Step]) -> bool:
                 advance("checkpoints", len(so_far), len(point.series))
                 last = so_far[-1]
-                out.print(f"step {last.step:,}: loss {last.loss:.6g}, {last.ends}")
+                values = last.ends.values
+                out.print(
+                    f"step {last.step:,}: loss {last.loss:.6g}, eigenvalues {values[0]:.4g} to "
+                    f"{values[-1]:.4g}, {last.ends.products} products"
+                )
                 return stop.received is not None
 
             series = landscape.inspect_series(
-                point.series, seed=settings.seed, memory=memory, done=series, on_step=on_step,
+                point.series,
+                tolerance=settings.tolerance,
+                seed=settings.seed,
+                memory=memory,
+                done=series,
+                on_step=on_step,
                 **given,
-            )  # fmt: skip
+            )
 
         def on_part(part: str, so_far: landscape.Inspection) -> bool:
             for line in _lines(part, so_far):
@@ -206,6 +218,7 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
             path=path,
             points=settings.points,
             probes=settings.probes,
+            tolerance=settings.tolerance,
             start=series[-1].ends if series else None,
             seed=settings.seed,
             memory=memory,

@@ -26,6 +26,8 @@ from jaxml.landscape.surfaces import Surface, surface
 from jaxml.landscape.trajectories import Trajectory, trajectory
 from jaxml.types import Params
 
+# up to so many parameters sharpness is sought with all effort
+_SMALL = 100_000
 SURFACES = ("random", "eigenvectors", "trajectory")
 
 
@@ -213,7 +215,10 @@ def inspect(
         return {"index": counts, "products": counts.products}
 
     def measured(_: Inspection) -> dict[str, Any]:
-        return {"sharpness": sharpness(loss, params, seed=seed)}
+        # of a large network the searches would take hundreds of gradients
+        effort = {} if operator.size <= _SMALL else {"probes": 16, "rounds": 4, "random_starts": 0}
+        found = sharpness(loss, params, seed=seed, memory=memory, **effort)
+        return {"sharpness": found}
 
     def distribution(_: Inspection) -> dict[str, Any]:
         found = spectral_density(

@@ -10,19 +10,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.largest import largest
-from jaxml.landscape.operators import SymmetricOperator, flatten, hessian
+from jaxml.landscape.functions import trace
+from jaxml.landscape.lanczos import eigenpairs
+from jaxml.landscape.operators import flatten, hessian
 from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.types import Params
-
-_PROBES = 64
-_ROUNDS = 20
-_RANDOM_STARTS = 3
 
 
 class Rise(NamedTuple):
@@ -80,7 +76,11 @@ def sharpness(
     box: float = 1e-3,
     radius: float = 0.05,
     adaptive_radius: float = 0.5,
+    probes: int = 64,
+    rounds: int = 20,
+    random_starts: int = 3,
     seed: int = 0,
+    memory: int | None = None,
 ) -> Sharpness:
     """Measure how sharp a loss is at a point.
 
@@ -103,7 +103,11 @@ def sharpness(
         box: Keskar's ε.
         radius: SAM's ρ.
         adaptive_radius: adaptive SAM's ρ.
+        probes: products for the trace.
+        rounds: steps of each search at most, each a gradient and a few losses.
+        random_starts: starts of each search beside those; there are three searches.
         seed: of the probes and starts.
+        memory: bytes that the products may take; half of what is free by default.
 
     Returns:
         The measures, see `Sharpness`.
@@ -130,57 +134,32 @@ def sharpness(
     for name, size in {"box": box, "radius": radius, "adaptive_radius": adaptive_radius}.items():
         require(0 < size < math.inf, f"a {name} above 0", size)
     require_sound_backend()
-    operator = hessian(loss, params)
+    operator = hessian(loss, params, memory=memory)
+    top = eigenpairs(operator, top=1, tolerance=1e-4, seed=seed)
+    total = trace(operator, method="hutchinson", max_products=probes, seed=seed)
+    vector = top.vectors[0]
     float64 = needs_float64(params, False)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        key_top, key_trace, key_starts = jax.random.split(jax.random.key(seed), 3)
-        eigenvalue, residual, vector = _largest(operator, key_top)
-        trace, trace_error = _trace(operator, key_trace)
         sizes = (box, radius, adaptive_radius)
-        value, found = jax.device_get(_rises(loss, params, vector, sizes, key_starts))
+        value, found = jax.device_get(
+            _rises(loss, params, vector, sizes, jax.random.key(seed), rounds, random_starts)
+        )
     keskar, sam, adaptive = (Rise(*map(float, rise)) for rise in zip(*found, strict=True))
     return Sharpness(
         loss=float(value),
-        largest_eigenvalue=float(eigenvalue),
-        residual=float(residual),
-        trace=float(trace),
-        trace_error=float(trace_error),
+        largest_eigenvalue=float(top.values[0]),
+        residual=float(top.residuals[0]),
+        trace=float(total.value),
+        trace_error=float(total.standard_error),
         keskar=100 * keskar.largest / (1 + float(value)),
         sam=sam,
         adaptive_sam=adaptive,
     )
 
 
-@jax.jit
-def _top(product, start):
-    room = min(64, start.size)
-    return largest(product, start[None], tolerance=1e-4, most=room, room=room)
-
-
-def _largest(operator: SymmetricOperator, key: jax.Array) -> tuple[Array, Array, Array]:
-    found = _top(operator.product, jax.random.normal(key, (operator.size,), operator.dtype))
-    return found.eigenvalue, found.residual, found.vectors[0]
-
-
-@functools.partial(jax.jit, static_argnames=("size", "dtype"))
-def _quadratic_forms(product, keys, size, dtype):
-    def form(key):
-        probe = jax.random.rademacher(key, (size,), dtype)
-        return probe @ product(probe)
-
-    return jax.lax.map(form, keys)
-
-
-def _trace(operator: SymmetricOperator, key: jax.Array) -> tuple[float, float]:
-    keys = jax.random.split(key, _PROBES)
-    forms = _quadratic_forms(operator.product, keys, operator.size, operator.dtype)
-    forms = np.asarray(forms)
-    return float(forms.mean()), float(forms.std(ddof=1) / math.sqrt(_PROBES))
-
-
-@jax.jit
-def _rises(loss, params, vector, sizes, key):
+@functools.partial(jax.jit, static_argnames=("rounds", "random_starts"))
+def _rises(loss, params, vector, sizes, key, rounds, random_starts):
     f, x = flatten(loss, params)
     value, gradient = jax.value_and_grad(f)(x)
     box, radius, adaptive = sizes
@@ -190,14 +169,14 @@ def _rises(loss, params, vector, sizes, key):
         lambda g: radius * _unit(g),
         lambda g: adaptive * abs(x) * _unit(abs(x) * g),
     )
-    noise = jax.random.normal(key, (_RANDOM_STARTS, x.size), x.dtype)
+    noise = jax.random.normal(key, (random_starts, x.size), x.dtype)
     directions = jnp.concatenate([jnp.stack([gradient, vector, -vector]), noise])
 
     def rises(kind):
         def rise(direction):
             farthest = functools.partial(jax.lax.switch, kind, neighbourhoods)
             start = farthest(direction)
-            return f(x + start) - value, _ascend(f, x, start, farthest) - value
+            return f(x + start) - value, _ascend(f, x, start, farthest, rounds) - value
 
         first, last = jax.lax.map(rise, directions)
         return jnp.maximum(last.max(), 0), first[0]
@@ -210,7 +189,7 @@ def _unit(v: Float[Array, " size"]) -> Float[Array, " size"]:
     return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)
 
 
-def _ascend(f: Callable, x: Array, start: Array, farthest: Callable) -> Array:
+def _ascend(f: Callable, x: Array, start: Array, farthest: Callable, rounds: int) -> Array:
     """The largest value along an ascent by conditional gradients."""
 
     def advance(at, _):
@@ -230,5 +209,5 @@ def _ascend(f: Callable, x: Array, start: Array, farthest: Callable) -> Array:
         rises = there > value
         return (jnp.where(rises, y + share * way, y), jnp.where(rises, there, value)), None
 
-    (_, value), _ = jax.lax.scan(advance, (start, f(x + start)), length=_ROUNDS)
+    (_, value), _ = jax.lax.scan(advance, (start, f(x + start)), length=rounds)
     return value

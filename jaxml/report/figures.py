@@ -474,10 +474,8 @@ def series(steps: Sequence[Step]) -> Figure:
     values = np.array([step.ends.values for step in steps])
     for k, column in enumerate(values.T):
         top = k == values.shape[1] - 1
-        ends.plot(
-            at, column, "o-", ms=3, lw=1.2 if top else 0.8, color=_SADDLE if column[-1] < 0 else _PATH,
-            alpha=1 if top else 0.6,
-        )  # fmt: skip
+        color = _SADDLE if column[-1] < 0 else _PATH
+        ends.plot(at, column, "o-", ms=3, lw=1.2, color=color, alpha=1 if top else 0.5)
     ends.axhline(0, color="#444444", lw=0.8)
     _signed_log(ends, max(1e-3 * float(abs(values).max()), 1e-12))
     ends.set(xlabel="step", ylabel="eigenvalue")

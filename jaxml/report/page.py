@@ -214,7 +214,7 @@ def _inspection(result: Inspection) -> list[str]:
     if result.surface is not None:
         parts.append(_plane(result))
     rows = [
-        (name, f"{seconds:,.1f}", f"{result.products.get(name, 0):,}" or "")
+        (name, f"{seconds:,.1f}", f"{result.products[name]:,}" if name in result.products else "")
         for name, seconds in result.seconds.items()
     ]
     parts.append(f"<h2>What it took</h2>{_table(['part', 'seconds', 'products'], rows)}")
