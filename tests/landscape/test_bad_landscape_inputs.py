@@ -106,10 +106,10 @@ BAD_CALLS = {
     ),
     "analysis memory": (
         lambda: analyze(loss, W, memory=10),
-        r"at most 0\.00 MiB of memory for the dense Hessian, got 2 parameters \(float32\)",
+        r"at most 0\.00 MiB of memory for the dense matrix, got 2 parameters \(float32\)",
     ),
-    "follow memory": (lambda: follow(loss, W[None], memory=10), "for the dense Hessian, got 2"),
-    "escape memory": (lambda: escape(loss, W, memory=10), "for the dense Hessian, got 2"),
+    "follow memory": (lambda: follow(loss, W[None], memory=10), "for the dense matrix, got 2"),
+    "escape memory": (lambda: escape(loss, W, memory=10), "for the dense matrix, got 2"),
     "descent's steps": (lambda: descend(loss, W, max_steps=-1), "max_steps of at least 0, got -1"),
     "descent's tolerance": (
         lambda: descend(loss, W, gradient_tolerance=-1.0),
