@@ -228,7 +228,7 @@ def available_memory() -> int:
     return psutil.virtual_memory().available
 
 
-def gib(count: float) -> str:
+def gib(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / 2**30:,.2f} GiB" if count >= 2**30 / 100 else f"{count / 2**20:,.2f} MiB"
 

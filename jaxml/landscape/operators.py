@@ -51,11 +51,13 @@ class SymmetricOperator:
         with precision(self.dtype == np.float64):
             return self.make_product()
 
-    def matvec(self, vector: Float[Array, " size"]) -> Float[Array, " size"]:
+    def matvec(
+        self, vector: Float[Array | np.ndarray, " size"]
+    ) -> Float[Array | np.ndarray, " size"]:
         """The matrix times a flat vector."""
         return self._hosted(lambda: _apply(self.product, jnp.asarray(vector, self.dtype)))
 
-    def dense(self) -> Float[Array, "size size"]:
+    def dense(self) -> Float[Array | np.ndarray, "size size"]:
         """The matrix.
 
         Raises:
