@@ -10,6 +10,7 @@ from jaxml.landscape.data_loss import data_loss
 from jaxml.landscape.density import Density, spectral_density
 from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.directions import project, random_directions
+from jaxml.landscape.eigenvalues import eigenvalues
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
@@ -57,6 +58,7 @@ __all__ = [
     "diagonal",
     "effective_dimension",
     "eigenpairs",
+    "eigenvalues",
     "escape",
     "explore",
     "find_critical_point",
