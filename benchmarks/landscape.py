@@ -30,9 +30,9 @@ from jax.tree_util import Partial
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from benchmarks import landscape_peers as peers
-from benchmarks.landscape_peers import Counted, Found
+from benchmarks.landscape_peers import Found
 from benchmarks.tables import OURS, Row, compare
-from benchmarks.timing import Contestant, alternate, contestant, timed
+from benchmarks.timing import Contestant, Counted, alternate, contestant, timed
 from jaxml import data, landscape, nn, training
 from jaxml.landscape.problem import precision
 from jaxml.training import losses, optimizers, sampling

@@ -23,6 +23,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from benchmarks import peers
+from benchmarks.timing import Counted
 
 
 class Found(NamedTuple):
@@ -39,19 +40,6 @@ class Found(NamedTuple):
     vectors: np.ndarray = np.zeros((0, 0))
     products: int = 0
     matrix: Any = None
-
-
-class Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, function: Callable) -> None:
-        self._function = function
-        self.calls = 0
-
-    def __call__(self, *args: Any) -> Any:
-        """Call it."""
-        self.calls += 1
-        return self._function(*args)
 
 
 @dataclasses.dataclass(frozen=True)
