@@ -132,7 +132,7 @@ def curvlinops_eigsh(net: Network, tolerance: float, **options: Any) -> Found:
 
 def curvlinops_density(net: Network, steps: int) -> Found:
     """curvlinops: no reorthogonalisation, and products of its own for the ends."""
-    from curvlinops.papyan2020traces import lanczos_approximate_spectrum
+    from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum
 
     operator = _curvlinops(net)
     product = Counted(operator._matmat)
