@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks import curvature, startup, training_speed
+from benchmarks import curvature, landscape, startup, training_speed
 from benchmarks.tables import Row, heading, table
 from benchmarks.timing import spread
 from jaxml import report
@@ -30,10 +31,11 @@ COMPARISONS = {
 
 def main() -> int:
     """Run the benchmarks named, all by default."""
-    names = [*COMPARISONS, "startup"]
+    names = [*COMPARISONS, "landscape", "startup"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant (7)")
+    parser.add_argument("--peers", action="store_true", help="more libraries for the landscape")
     parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="the JSON file")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in names]
@@ -48,13 +50,16 @@ def main() -> int:
     )
     chosen = options.names or names
     rows: list[Row] = []
+    surfaces = functools.partial(landscape.comparisons, others=options.peers)
     for name in chosen:
-        if name in COMPARISONS:
-            for row in COMPARISONS[name](options.rounds):
+        if name != "startup":
+            for row in (COMPARISONS | {"landscape": surfaces})[name](options.rounds):
                 console.print(f"[bold]{heading(row)}[/bold]")
                 console.print(table(row))
                 for peer, why in row.absent.items():
                     console.print(f"  {peer} did not run: {why}", markup=False)
+                for check, met in row.checks.items():
+                    console.print(f"  {check}: {'met' if met else 'NOT met'}", markup=False)
                 rows.append(row)
     starts = []
     if "startup" in chosen:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 
-def mlp(widths: Sequence[int]) -> torch.nn.Module:
+def mlp(
+    widths: Sequence[int], activation: Callable[[], torch.nn.Module] = torch.nn.ReLU
+) -> torch.nn.Module:
     """As `jaxml.nn.mlp(widths)`."""
     layers = []
     for inputs, outputs in itertools.pairwise(widths):
-        layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
+        layers += [torch.nn.Linear(inputs, outputs), activation()]
     return torch.nn.Sequential(torch.nn.Flatten(), *layers[:-1])
 
 

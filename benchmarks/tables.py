@@ -27,6 +27,8 @@ class Row:
             same rounds; empty where no operations were counted.
         absent: peer -> why it did not run.
         expected: the ratio to the first peer that we set out to reach.
+        facts: contestant -> what else is known of it, by name.
+        checks: what else we set out to reach -> whether it was.
     """
 
     title: str
@@ -36,6 +38,8 @@ class Row:
     peak_share: dict[str, float]
     absent: dict[str, str]
     expected: float | None
+    facts: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    checks: dict[str, bool] = dataclasses.field(default_factory=dict)
 
     @property
     def met(self) -> bool | None:
@@ -55,6 +59,8 @@ class Row:
             "absent": self.absent,
             "expected": self.expected,
             "met": self.met,
+            "facts": self.facts,
+            "checks": self.checks,
         }
 
 
@@ -113,7 +119,8 @@ def heading(row: Row) -> str:
 
 def table(row: Row) -> Table:
     """For the terminal."""
-    columns = ("", "a second", "jaxml is", "from", "to", "compile s", "of peak")
+    known = list(dict.fromkeys(key for facts in row.facts.values() for key in facts))
+    columns = ("", "a second", "jaxml is", "from", "to", "compile s", "of peak", *known)
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, justify="right" if column else "left", no_wrap=True)
@@ -125,5 +132,7 @@ def table(row: Row) -> Table:
         cells += [f"{value:.2f}×" for value in span] or ["", "", ""]
         cells += [f"{row.compile_seconds[name]:.1f}"]
         cells += [f"{row.peak_share[name]:.0%}" if name in row.peak_share else ""]
+        facts = row.facts.get(name, {})
+        cells += [f"{facts[key]:.3g}" if key in facts else "" for key in known]
         grid.add_row(f"  {name}", *cells)
     return grid

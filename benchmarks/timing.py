@@ -25,6 +25,19 @@ class Contestant:
     compile_seconds: float
 
 
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        self.calls = 0
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it."""
+        self.calls += 1
+        return self._function(*args)
+
+
 def contestant(run: Callable[[], float]) -> Contestant:
     """Run once to compile, and once more to know what of the first was compilation."""
     start = time.perf_counter()

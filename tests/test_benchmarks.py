@@ -1,13 +1,17 @@
 """The arithmetic of the benchmarks; the figures themselves are no test."""
 
+import dataclasses
 import io
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from rich.console import Console
 
 from benchmarks.tables import compare, heading, table
-from benchmarks.timing import Contestant, alternate, contestant, matmul_peak
+from benchmarks.timing import Contestant, Counted, alternate, contestant, matmul_peak
+from jaxml import landscape
 
 
 def fixed(*seconds):
@@ -65,3 +69,30 @@ def test_compilation_is_what_the_first_run_took_longer():
 def test_the_peak_is_seconds_per_operation():
     per_second = 1 / matmul_peak(256).run()
     assert 1e8 < per_second < 1e16
+
+
+def test_facts_and_checks_are_shown_beside_the_figures():
+    row = compare("work", {"jaxml": fixed(1.0), "peer": fixed(2.0)}, rounds=1)
+    row = dataclasses.replace(row, facts={"jaxml": {"products": 21.0}}, checks={"few": True})
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table(row))
+    assert "products" in console.file.getvalue()
+    assert row.record()["facts"] == {"jaxml": {"products": 21.0}}
+    assert row.record()["checks"] == {"few": True}
+
+
+def test_the_ends_take_no_more_products_than_restarted_lanczos():
+    """Counts, which no other load on the machine changes."""
+    sparse = pytest.importorskip("scipy.sparse.linalg")
+    scales = np.r_[-0.1, np.linspace(-0.05, 0.1, 500), 0.5, 0.7, 0.9, 1.0, 1.6]
+    operator = landscape.symmetric(Partial(jnp.multiply, scales.astype(np.float32)), scales.size)
+    for ends, options in (
+        ({"top": 5}, {"k": 5, "which": "LA", "tol": 1e-2}),
+        ({"top": 0, "lowest": 1}, {"k": 1, "which": "SA", "ncv": 60, "tol": 1e-2}),
+    ):
+        product = Counted(lambda v: (scales * v.ravel()).astype(np.float32))
+        linear = sparse.LinearOperator((scales.size,) * 2, product, dtype=np.float32)
+        sparse.eigsh(linear, **options)
+        found = landscape.eigenpairs(operator, **ends)
+        assert found.converged.all()
+        assert found.products <= product.calls

@@ -11,6 +11,7 @@ from jaxml.landscape.density import Density, spectral_density
 from jaxml.landscape.descent import Descent, descend
 from jaxml.landscape.directions import project, random_directions
 from jaxml.landscape.edge_of_stability import edge_of_stability
+from jaxml.landscape.eigenvalues import eigenvalues
 from jaxml.landscape.escape import Escape, NoDescentError, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
 from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
@@ -68,6 +69,7 @@ __all__ = [
     "edge_of_stability",
     "effective_dimension",
     "eigenpairs",
+    "eigenvalues",
     "escape",
     "explore",
     "find_critical_point",
