@@ -109,6 +109,42 @@ def compute(devices, directory):
     return out
 
 
+def spectra(devices):
+    """Name -> a spectrum, the same on any number of devices and for any batches."""
+    digits = data.load("digits").train
+    rows, _, _ = meshes(devices)
+    model = nn.mlp([64, 8, 10], activation="tanh")
+    loss_of = losses.softmax_cross_entropy
+    algorithm = training.supervised(model, loss_of, optimizers.adam(1e-2), l2=1e-3)
+    state = training.fit(algorithm, digits, sampling.full(), key=KEY(3), steps=20).state
+    out = {}
+    for bits, tolerance in ((32, 1e-5), (64, 1e-8)):
+        with jax.enable_x64(bits == 64):
+            params = jax.tree.map(functools.partial(np.asarray, dtype=f"float{bits}"), state.params)
+            # 1,077 rows: the last batch has 77, of 1,080 on 8 devices 80
+            for batches, size in (("all rows", None), ("ragged", 200)):
+                loss = training.full_loss(algorithm, state, digits, batch_size=size, mesh=rows)
+                hessian = landscape.hessian(loss, params, mesh=rows)
+                operators = {"Hessian": hessian}
+                if bits == 32:  # in float64 their hundreds of equal eigenvalues take too long
+                    operators["Gauss-Newton"] = landscape.gauss_newton(loss, params, mesh=rows)
+                    fisher = landscape.fisher(loss, params, kind="monte carlo", mesh=rows)
+                    operators["Fisher"] = fisher
+                found = {
+                    matrix: landscape.eigenpairs(operator, top=5, lowest=2, tolerance=tolerance)
+                    for matrix, operator in operators.items()
+                }
+                density = landscape.spectral_density(hessian, steps=20, probes=1)
+                figures = {matrix: pairs.values for matrix, pairs in found.items()} | {
+                    "density's nodes": density.nodes[0],
+                    "density's weights": density.weights[0],
+                    "dense": np.linalg.eigvalsh(hessian.dense()),
+                }
+                assert all(pairs.converged.all() for pairs in found.values()), found
+                out |= {f"float{bits} {batches}: {name}": a for name, a in figures.items()}
+    return out
+
+
 def flops(devices):
     """What one device computes in a step of training, a gradient and a Hessian."""
     digits = data.load("digits").train
@@ -167,6 +203,7 @@ def main(out, devices, coordinator=None, processes=1, index=0):
         jax.distributed.initialize(coordinator, int(processes), int(index))
     assert jax.device_count() == int(devices) * int(processes)
     figures = compute(jax.device_count(), os.path.dirname(out)) | flops(jax.device_count())
+    figures |= spectra(jax.device_count())
     if jax.device_count() > 1:
         refusals(jax.device_count())
     np.savez(out, **figures)

@@ -67,6 +67,15 @@ def assert_work_is_divided(got, one, devices):
 
 
 @pytest.mark.slow
+def test_a_ragged_last_batch(one):
+    """One by one, the eigenvalues are off by so much of the largest."""
+    ragged = {name: figures for name, figures in one.items() if "ragged" in name}
+    whole = {name: one[name.replace("ragged", "all rows")] for name in ragged}
+    assert len(ragged) == 10
+    assert_same_figures(ragged, whole)
+
+
+@pytest.mark.slow
 def test_eight_devices(one, tmp_path):
     path = tmp_path / "eight.npz"
     (eight,) = figures([start(path, 8)], [path])
