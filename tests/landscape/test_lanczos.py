@@ -21,15 +21,12 @@ from sklearn.datasets import load_digits
 from jaxml import landscape, nn, training
 from jaxml.landscape import eigenpairs
 from jaxml.landscape.lanczos import begin, extend, project, salt
-from jaxml.landscape.operators import SymmetricOperator
 from jaxml.training import losses, sampling
 
 
 def symmetric(product, *data, size, dtype="float32"):
     """An operator of a plain function `product(*data, vector)`."""
-    product = Partial(product, *data)
-    dense = lambda: np.stack([product(row) for row in np.eye(size, dtype=dtype)])  # noqa: E731
-    return SymmetricOperator(product, product, dense, size, np.dtype(dtype), lambda v: v)
+    return landscape.symmetric(Partial(product, *data), size, dtype)
 
 
 def scaled(values, vector):
