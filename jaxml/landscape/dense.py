@@ -16,7 +16,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
-from jaxml.landscape.layered import Layer, find_layers, layer_blocks, place_blocks
+from jaxml.landscape.layered import (
+    Layer,
+    find_layers,
+    layer_blocks,
+    place_blocks,
+    row_bytes,
+)
 from jaxml.landscape.problem import trace
 from jaxml.objective import examples, over_batches, parts, weights_of
 from jaxml.placement import constrain
@@ -63,18 +69,19 @@ def plan_dense(
     column = 2 * _intermediate_bytes(trace(loss, params).jaxpr.jaxpr)
     bound = available_memory() // 2 if memory is None else memory
     matrix = copies * n * n * itemsize
-    taken, batch_size = parts(loss), None
+    taken, layers, batch_size, beside = parts(loss), (), None, 2 * column
     if taken is not None:
+        layers = find_layers(taken, params) if lanes == 1 else ()
         count = examples(taken.batch)
-        batch_size = taken.rows.batch_size or count
-        column = column // -(-count // batch_size)
-        while matrix + 2 * column > bound and batch_size > 64:
-            batch_size, column = batch_size // 2, column // 2
-        batch_size = None if batch_size >= count else batch_size
-    require_matrix(n, leaves[0].dtype, memory, copies, 2 * column)
-    fits = 1 + (bound - matrix - 2 * column) // column if column else n
+        size = taken.rows.batch_size or count
+        each = row_bytes(layers, itemsize) + beside // count
+        while matrix + size * each > bound and size > 64:
+            size //= 2
+        batch_size, beside = None if size >= count else size, min(size, count) * each
+        column = column * min(size, count) // count
+    require_matrix(n, leaves[0].dtype, memory, copies, beside)
+    fits = 1 + (bound - matrix - beside) // column if column else n
     block = int(min(n, fits, _CPU_BLOCK if jax.default_backend() == "cpu" else n))
-    layers = find_layers(taken, params) if taken is not None and lanes == 1 else ()
     return Dense(layers, block, batch_size)
 
 

@@ -99,8 +99,8 @@ def eigenpairs(
         max_products: at most so many products.
         start: what this returned at a point nearby, which saves products.
         seed: of the random starting vector.
-        memory: bytes for the basis, four arrays of (rows, size) at its largest; half of what
-            is free by default. Up to 96 rows are used (more for many pairs).
+        memory: bytes; half of what is free by default. Half of them are for the basis, four
+            arrays of (rows, size) at its largest. Up to 96 rows are used (more for many pairs).
         on_progress: called with the products done and `max_products` about every fourth product;
             ends the search if it returns True.
 
@@ -173,7 +173,7 @@ def basis_rows(operator: SymmetricOperator, pairs: int, memory: int | None) -> i
     """
     # the basis and its image, and what the next chunk makes of them
     row = 4 * operator.size * operator.dtype.itemsize
-    bound = available_memory() // 2 if memory is None else memory
+    bound = (available_memory() // 2 if memory is None else memory) // 2  # as the product keeps
     least, fits = min(pairs + 4, operator.size), bound // row - 1
     require(
         fits >= least,

@@ -138,6 +138,14 @@ def _coupled(parts: Parts, params: Params, layers: Sequence[Layer]) -> bool:
     return count < 2 or any(change != 0 for change in changes(leaves, parts.state, batch))
 
 
+def row_bytes(layers: Sequence[Layer], itemsize: int) -> int:
+    """What `layer_blocks` keeps alive for each example: the derivatives by one layer's z, twice."""
+    later = [sum(k.inputs + k.outputs for k in layers[i:]) for i in range(len(layers))]
+    return (
+        2 * itemsize * max((k.outputs * n for k, n in zip(layers, later, strict=True)), default=0)
+    )
+
+
 def layer_blocks(
     parts: Parts,
     params: Params,
