@@ -114,7 +114,7 @@ TABLE = {
     ),
     "Hessian beyond memory": (
         lambda: landscape.hessian(bowl, W, memory=10).dense(),
-        "memory.*matvec",
+        "memory.*eigenpairs",
     ),
     "l2 of 0 on the staircase": (lambda: staircase.walk(XOR, [2], l2=0.0), "l2 above 0.*got 0"),
     "widths with a gap": (lambda: staircase.walk(XOR, [2, 4]), "consecutive"),

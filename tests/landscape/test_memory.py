@@ -49,7 +49,7 @@ def test_a_matrix_fits_or_is_refused(tmp_path, what, matrices, hidden):
         needed = matrices * size**2 * 4 / 2**30
         assert ended.startswith("ValueError: expected at most 2.00 GiB of memory for the dense ")
         stated = float(ended.split("which need ")[1].split(" GiB")[0].replace(",", ""))
-        assert needed <= stated <= 1.1 * needed
+        assert needed - 0.005 <= stated <= 1.1 * needed  # it is rounded
         assert "`landscape.eigenpairs`" in ended
 
 
