@@ -34,6 +34,7 @@ EVERYTHING = (
 )
 
 
+@pytest.mark.slow
 def test_a_series_of_a_run_with_every_part(trained, capsys):
     lines = run(EVERYTHING, capsys)
     assert [line.split(":")[0] for line in lines[:4]] == [f"step {10 * k}" for k in (1, 2, 3, 4)]

@@ -63,6 +63,7 @@ def test_no_negative_ones():
     assert counts.positive == (160, 160)
 
 
+@pytest.mark.slow
 def test_many_are_counted_by_random_vectors():
     matrix, operator = random_quadratic(160)
     counts = count_eigenvalues(operator, memory=0, tolerance=0.5, max_products=400)

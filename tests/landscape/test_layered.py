@@ -79,7 +79,9 @@ def test_plain_functions(x64, name):
     assert found == set(names)
 
 
-@pytest.mark.parametrize("options", [{"norm": "batch"}, {"norm": "layer"}])
+@pytest.mark.parametrize(
+    "options", [{"norm": "batch"}, pytest.param({"norm": "layer"}, marks=pytest.mark.slow)]
+)
 def test_our_networks_and_ragged_batches(x64, options):
     model = nn.mlp([5, 4, 4, 3], activation="tanh", **options)
     algorithm = training.supervised(

@@ -45,6 +45,7 @@ def on_the_saddle(optimizer):
 SGD = optimizers.sgd(0.5)
 
 
+@pytest.mark.slow
 def test_sgd_stays_and_the_hook_leaves(rows):
     """The gradient of a dead unit's weights is exactly zero on every minibatch."""
     algorithm, start = on_the_saddle(SGD)

@@ -116,6 +116,7 @@ def test_saddle_free_newton_trains_in_the_loop_and_resumes(digits):
     assert minibatches.history["loss"][-4:].mean() < 0.5 * minibatches.history["loss"][0]
 
 
+@pytest.mark.slow
 def test_lbfgs_in_the_loop_is_optax_s_own(digits):
     """What `supervised` hands an optimiser is what optax asks for."""
     optimizer = optax.lbfgs()
