@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml import data, landscape, nn, training
 from jaxml.landscape import operators
+from jaxml.landscape.dense import Dense
 from jaxml.placement import check_mesh, gather
 from jaxml.training import loop, losses, metrics, optimizers, sampling
 
@@ -162,7 +163,7 @@ def flops(devices):
     narrow = training.supervised(nn.linear(8, 10), losses.softmax_cross_entropy, optimizers.sgd(1))
     state = narrow.init(KEY(0))
     loss = training.full_loss(narrow, state, few, mesh=both)
-    hessian = operators._dense.lower(loss, state.params, 999, both)
+    hessian = operators._dense.lower(loss, state.params, Dense((), 999), both)
     programs = {"step": step, "gradient": gradient, "Hessian": hessian}
     return {
         f"flops: {name}": program.compile().cost_analysis()["flops"]
