@@ -32,7 +32,7 @@ def start(out, *arguments):
 def figures(processes, paths):
     try:
         for process in processes:
-            text, _ = process.communicate(timeout=600)
+            text, _ = process.communicate(timeout=1500)
             assert process.returncode == 0, text
     finally:
         for process in processes:
