@@ -52,8 +52,6 @@ def assert_same_figures(got, one):
         if name.startswith("flops"):
             continue
         tolerance = 1e-10 if name.startswith("float64") else 1e-5
-        if name.startswith("float64") and name.endswith(": Hessian"):
-            tolerance = 1e-7  # both searches end at residuals of 1e-8
         scale = np.abs(expected).max()
         if name.endswith(("ends", "loss")):  # each, not the largest alone
             scale = np.abs(expected)
