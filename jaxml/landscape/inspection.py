@@ -177,7 +177,7 @@ def inspect(
 
     Example:
         >>> found = inspect(lambda w: (w**2).sum() - 2 * w[0] ** 2, jnp.ones(9), top=1)
-        >>> found.ends.values.tolist(), found.gradient_norm
+        >>> found.ends.values.round(3).tolist(), round(found.gradient_norm, 3)
         ([-2.0, 2.0], 6.0)
     """
     if plane is not None:
