@@ -147,16 +147,43 @@ def over_batches(
     batch_size: int,
     mesh: Mesh | None = None,
 ) -> Tree:
-    """Σ total(rows) over consecutive batches of rows, of which the last may be short; traceable.
+    """Σ total(rows) over the batches of `fold_batches`; traceable.
 
     Args:
         total: rows -> a pytree of sums over them.
+        batch: as there.
+        batch_size: as there.
+        mesh: as there.
+    """
+    if examples(batch) <= batch_size:
+        return total(dict(batch))
+    some = {name: leaf[:batch_size] for name, leaf in batch.items()}
+    shapes = jax.eval_shape(total, some)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    add = lambda sums, rows: jax.tree.map(jnp.add, sums, total(rows))  # noqa: E731
+    return fold_batches(add, zeros, batch, batch_size, mesh)
+
+
+def fold_batches(
+    add: Callable[[Tree, dict[str, Any]], Tree],
+    sums: Tree,
+    batch: Mapping[str, Any],
+    batch_size: int,
+    mesh: Mesh | None = None,
+) -> Tree:
+    """Add consecutive batches of rows, of which the last may be short, to sums; traceable.
+
+    Args:
+        add: `(sums, rows) -> sums`.
+        sums: so far.
         batch: all rows.
         batch_size: of a batch.
         mesh: along whose axis `data` the rows of every batch lie.
     """
     count = examples(batch)
     size = min(batch_size, count)
+    if size == count:
+        return add(sums, dict(batch))
     whole = count // size
     # one batch takes rows from every device's share, so that no row moves between them
     shares = 1 if mesh is None else mesh.shape["data"]
@@ -174,16 +201,10 @@ def over_batches(
         taken = jax.tree.map(lambda leaf: take(leaf, first, number), dict(batch))
         return taken if mesh is None or shares == 1 else spread(taken, mesh)
 
-    def add(sums, i):
-        return jax.tree.map(jnp.add, sums, total(rows(i * size, size))), None
-
-    shapes = jax.eval_shape(lambda: total(rows(0, size)))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    sums, _ = jax.lax.scan(add, zeros, jnp.arange(whole))
-    if count % size:
-        rest = total(rows(whole * size, count % size))
-        sums = jax.tree.map(jnp.add, sums, rest)
-    return sums
+    sums, _ = jax.lax.scan(
+        lambda sums, i: (add(sums, rows(i * size, size)), None), sums, jnp.arange(whole)
+    )
+    return add(sums, rows(whole * size, count % size)) if count % size else sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,11 +222,6 @@ class Parts:
     state: Any
     batch: dict[str, Any]
     rows: OverRows
-
-    def batched(self, batch_size: int | None) -> Partial:
-        """The same loss, so many rows at a time."""
-        rows = dataclasses.replace(self.rows, batch_size=batch_size)
-        return Partial(rows, state=self.state, batch=self.batch)
 
 
 def parts(loss: Any) -> Parts | None:

@@ -18,13 +18,13 @@ from jaxtyping import Array, Float
 from jaxml.checks import require
 from jaxml.landscape.layered import (
     Layer,
+    add_layer_blocks,
+    as_the_leaves,
     find_layers,
-    layer_blocks,
-    place_blocks,
     row_bytes,
 )
 from jaxml.landscape.problem import trace
-from jaxml.objective import examples, over_batches, parts, weights_of
+from jaxml.objective import examples, fold_batches, over_batches, parts, weights_of
 from jaxml.placement import constrain
 from jaxml.types import Params
 
@@ -125,13 +125,13 @@ def dense_hessian(
     leaves, structure = jax.tree.flatten(params)
     size, dtype = sum(leaf.size for leaf in leaves), leaves[0].dtype
     offsets = [0, *itertools.accumulate(leaf.size for leaf in leaves)]
-    layered = {i for layer in plan.layers for i, _ in layer.leaves()}
+    layered = sorted({i for layer in plan.layers for i in layer.leaves()})
     groups = _groups([i for i in range(len(leaves)) if i not in layered], leaves)
-    groups += [sorted(layered)] if layered else []
-    taken = parts(loss)
+    alone = len(groups)
+    groups += [layered] if layered else []
 
-    def blocks(f, rows=None, weight=None):
-        """The groups' rows, from the diagonal on, and the layers' blocks, of f."""
+    def strips(f):
+        """The groups' rows, from the diagonal on, of the Hessian of f; but of the layers' none."""
         vectors = [ravel_pytree([leaves[i] for i in group]) for group in groups]
 
         def of_vectors(xs):
@@ -141,35 +141,31 @@ def dense_hessian(
                     filled[i] = leaf
             return f(structure.unflatten(filled))
 
-        last = len(groups) - (1 if layered else 0)
         xs = [x for x, _ in vectors]
-        strips = [_rows(of_vectors, xs, i, plan.block, mesh) for i in range(last)]
-        if not layered:
-            return strips, {}
-        assert taken is not None
-        assert rows is not None
-        return strips, layer_blocks(taken, params, plan.layers, rows, weight)
+        return [_rows(of_vectors, xs, i, plan.block, mesh) for i in range(alone)]
 
-    l2: Any = 0.0
+    matrix = jnp.zeros((size, size), dtype)
+    taken = parts(loss)
     if taken is None:
-        strips, pairs = blocks(loss)
-    else:
-        _, batch = taken.rows.placed(params, taken.state, taken.batch)
-        weight = weights_of(batch, dtype).sum()
-        l2 = taken.objective.l2
+        return _assemble(strips(loss), groups, leaves, offsets, matrix)
+    _, batch = taken.rows.placed(params, taken.state, taken.batch)
+    weight = weights_of(batch, dtype).sum()
+    batch_size = plan.batch_size or examples(batch)
 
-        def of_rows(rows):
-            part = lambda p: taken.objective.total(p, taken.state, rows) / weight  # noqa: E731
-            return blocks(part, rows, weight)
+    def strips_of_rows(rows):
+        return strips(lambda p: taken.objective.total(p, taken.state, rows) / weight)
 
-        if plan.batch_size is None:
-            strips, pairs = of_rows(batch)
-        else:
-            strips, pairs = over_batches(of_rows, batch, plan.batch_size, taken.rows.mesh)
-    matrix = _assemble(strips, groups, leaves, offsets, jnp.zeros((size, size), dtype))
-    matrix = place_blocks(matrix, pairs, plan.layers, offsets)
+    def add_blocks(matrix, rows):
+        return add_layer_blocks(matrix, taken, params, plan.layers, offsets, rows, weight)
+
+    if layered:
+        matrix = fold_batches(add_blocks, matrix, batch, batch_size, taken.rows.mesh)
+        matrix = as_the_leaves(matrix, plan.layers, offsets)
+    if alone:
+        rows = over_batches(strips_of_rows, batch, batch_size, taken.rows.mesh)
+        matrix = _assemble(rows, groups, leaves, offsets, matrix)
     diagonal = jnp.arange(size)
-    return matrix.at[diagonal, diagonal].add(l2)
+    return matrix.at[diagonal, diagonal].add(taken.objective.l2)
 
 
 def _groups(indices: Sequence[int], leaves: Sequence[Any]) -> list[list[int]]:

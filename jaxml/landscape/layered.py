@@ -29,6 +29,8 @@ from jaxml.types import Params
 
 # a block on the diagonal skips, in so many steps, what lies left of it
 _STEPS = 8
+# columns of the products that second terms are formed by
+_WIDE = 256
 _ELEMENTWISE = {
     *("abs", "add", "convert_element_type", "copy", "cos", "div", "erf", "exp", "expm1"),
     *("integer_pow", "log", "log1p", "logistic", "max", "min", "mul", "neg", "pow", "rsqrt"),
@@ -57,11 +59,9 @@ class Layer(NamedTuple):
     outputs: int
     elementwise: frozenset[int]
 
-    def leaves(self) -> list[tuple[int, slice]]:
-        """The leaves, and where they stand among the rows (a, 1)·(W, b)."""
-        end = self.inputs * self.outputs
-        bias = [] if self.bias is None else [(self.bias, slice(end, end + self.outputs))]
-        return [(self.weight, slice(0, end)), *bias]
+    def leaves(self) -> list[int]:
+        """Its leaves."""
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
 
 
 def find_layers(parts: Parts, params: Params) -> tuple[Layer, ...]:
@@ -118,7 +118,7 @@ def _coupled(parts: Parts, params: Params, layers: Sequence[Layer]) -> bool:
     leaves = [random.normal(size=leaf.shape).astype(leaf.dtype) for leaf in leaves]
     count = min(examples(parts.batch), 8)
     batch = {name: array[:count] for name, array in parts.batch.items()}
-    unused = frozenset(range(len(leaves))) - {i for k in layers for i, _ in k.leaves()}
+    unused = frozenset(range(len(leaves))) - {i for k in layers for i in k.leaves()}
 
     @jax.jit
     def changes(leaves, state, batch):
@@ -146,28 +146,31 @@ def row_bytes(layers: Sequence[Layer], itemsize: int) -> int:
     )
 
 
-def layer_blocks(
+def add_layer_blocks(
+    matrix: jax.Array,
     parts: Parts,
     params: Params,
     layers: Sequence[Layer],
+    offsets: Sequence[int],
     rows: dict[str, Any],
     weight: Any,
-) -> dict[tuple[int, int], jax.Array]:
-    """The blocks of the Hessian of Σ value·weights/weight over some rows; traceable.
+) -> jax.Array:
+    """Add the Hessian of Σ value·weights/weight over some rows, between layers; traceable.
+
+    Every strip goes to its place, and transposed to its mirror image, as soon as it is formed: at
+    this speed a pass over the matrix costs as much as a quarter of the products.
 
     Args:
+        matrix: over the flattened parameters, but with every W as (inputs, outputs).
         parts: the loss.
         params: where.
         layers: from `find_layers`.
+        offsets: where each leaf of the parameters begins.
         rows: the examples.
         weight: what the sum is divided by.
-
-    Returns:
-        (i, j), i not after j -> the block of layers i and j, its rows and columns ordered as
-        (W, b) with W as (inputs, outputs).
     """
     leaves, structure = jax.tree.flatten(params)
-    unused = frozenset(range(len(leaves))) - {i for k in layers for i, _ in k.leaves()}
+    unused = frozenset(range(len(leaves))) - {i for k in layers for i in k.leaves()}
     count = examples(rows)
     dtype = leaves[0].dtype
     zeros = [jnp.zeros((count, k.outputs), dtype) for k in layers]
@@ -182,11 +185,6 @@ def layer_blocks(
         return inputs, gradient
 
     inputs, deltas = errors(zeros)
-    with_ones = [
-        a if k.bias is None else jnp.concatenate([a, jnp.ones((count, 1), dtype)], axis=1)
-        for a, k in zip(inputs, layers, strict=True)
-    ]
-    blocks = {}
     for i, layer in enumerate(layers):
 
         def later(shift, i=i):
@@ -209,85 +207,150 @@ def layer_blocks(
                     change = jnp.moveaxis(change, 0, 1)
                 second = (change, deltas[j])
             first = jnp.moveaxis(d_deltas[j - i], 0, 1)
-            blocks[i, j] = _block(with_ones[i], with_ones[j], first, second, i == j)
-    return blocks
+            if i == j:
+                first = first[:, *np.triu_indices(layer.outputs)]
+            pair = _Pair(layer, layers[j], inputs[i], inputs[j], first, second)
+            matrix = _add_pair(matrix, pair, offsets)
+    return matrix
 
 
-def _block(left, right, first, second, diagonal: bool) -> jax.Array:
-    """Σₙ left[p] (first[o,r] right[q] + change[o,q] delta[r]), rows (p,o) and columns (q,r).
+class _Pair(NamedTuple):
+    """Two layers, the first not after the second, and what their block is made of.
 
-    Args:
-        left: shape (n, P).
-        right: shape (n, Q).
-        first: shape (n, O, R).
-        second: `(change, delta)` of shapes (n, O, Q') or, where only q = o matters, (n, O), and
-            (n, R); Q' = Q, or Q − 1 where the last column of `right` is the bias's.
-        diagonal: whether it is symmetric.
-    """
-    count, outer, inner = first.shape
-    products = first.reshape(count, -1)
-
-    def rows(column, begin):
-        some = right[:, begin:]
-        block = ((column[:, None] * some).T @ products).reshape(-1, outer, inner)
-        block = jnp.swapaxes(block, 0, 1)
-        if second is not None:
-            change, delta = second
-            if change.ndim == 2:
-                near = (column[:, None] * change).T @ delta
-                same = jnp.arange(outer)[:, None] == jnp.arange(right.shape[1])
-                block = block + jnp.where(same[..., None], near[:, None, :], 0)
-            else:
-                far = change.reshape(count, -1).T @ (column[:, None] * delta)
-                far = far.reshape(outer, -1, inner)
-                block = block + jnp.pad(far, ((0, 0), (0, right.shape[1] - far.shape[1]), (0, 0)))
-        return block.reshape(outer, -1)
-
-    columns = left.T
-    if not diagonal:
-        block = jax.lax.map(lambda column: rows(column, 0), columns)
-        return block.reshape(-1, right.shape[1] * inner)
-    step = -(-len(columns) // _STEPS)
-    strips = []
-    for begin in range(0, len(columns), step):
-        strip = jax.lax.map(lambda c, b=begin: rows(c, b), columns[begin : begin + step])
-        strip = strip.reshape(-1, strip.shape[-1])
-        strips.append(jnp.pad(strip, ((0, 0), (begin * inner, 0))))
-    upper = jnp.concatenate(strips)
-    place = jnp.arange(len(upper))
-    return jnp.where(place[:, None] <= place, upper, upper.T)
-
-
-def place_blocks(
-    matrix: jax.Array,
-    blocks: dict[tuple[int, int], jax.Array],
-    layers: Sequence[Layer],
-    offsets: Sequence[int],
-) -> jax.Array:
-    """The blocks where they belong in a matrix over the flattened parameters, and mirrored.
-
-    Args:
-        matrix: the matrix so far.
-        blocks: from `layer_blocks`.
-        layers: from `find_layers`.
-        offsets: where each leaf of the parameters begins.
+    Attributes:
+        above: the layer of the rows.
+        beside: the layer of the columns.
+        left: the inputs of the first, shape (n, P).
+        right: the inputs of the second, shape (n, Q).
+        first: how its errors change with the first's z, shape (n, O, R); of a layer with itself,
+            where that is symmetric, the upper triangle, shape (n, O(O+1)/2).
+        second: how its inputs do, and its errors: shapes (n, O, Q) or, where only q = o matters,
+            (n, O), and (n, R).
     """
 
-    def ordered(block, layer, part):
-        """Rows of W as the leaf has them."""
-        if not layer.transposed or part.start:
-            return block
-        apart = block.reshape(layer.inputs, layer.outputs, -1)
-        return jnp.swapaxes(apart, 0, 1).reshape(block.shape)
+    above: Layer
+    beside: Layer
+    left: jax.Array
+    right: jax.Array
+    first: jax.Array
+    second: tuple[jax.Array, jax.Array] | None
 
-    for (i, j), block in blocks.items():
-        for a, some_rows in layers[i].leaves():
-            for b, some_columns in layers[j].leaves():
-                piece = ordered(block[some_rows, some_columns], layers[i], some_rows)
-                piece = ordered(piece.T, layers[j], some_columns)
-                matrix = jax.lax.dynamic_update_slice(matrix, piece.T, (offsets[a], offsets[b]))
-                if i != j:
-                    matrix = jax.lax.dynamic_update_slice(matrix, piece, (offsets[b], offsets[a]))
+
+def _strip(pair: _Pair, column: jax.Array, far: Any, begin: int) -> tuple[jax.Array, jax.Array]:
+    """Σₙ column (first[o,r] right[q] + second), for q from `begin` on and for the bias.
+
+    Args:
+        pair: the layers.
+        column: one of the inputs of the first, or ones for its bias.
+        far: the second term of this column, from `_far`, or `None`.
+        begin: of q.
+
+    Returns:
+        Rows o, columns (q, r); and rows o, columns r.
+    """
+    count, outer = len(pair.left), pair.above.outputs
+    some = jnp.concatenate([pair.right[:, begin:], jnp.ones((count, 1), column.dtype)], axis=1)
+    strip = (column[:, None] * some).T @ pair.first.reshape(count, -1)
+    if pair.first.ndim == 2:
+        rows, columns = np.triu_indices(outer)
+        place = np.zeros((outer, outer), int)
+        place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+        strip = strip[:, place]
+    strip = jnp.swapaxes(strip.reshape(-1, outer, pair.beside.outputs), 0, 1)
+    weights, bias = strip[:, :-1], strip[:, -1]
+    if far is not None:
+        weights = weights + far
+    return weights.reshape(outer, -1), bias
+
+
+def _far(pair: _Pair, columns: jax.Array) -> jax.Array:
+    """The second terms of several columns, of shape (columns, O, Q, R)."""
+    assert pair.second is not None
+    change, delta = pair.second
+    count, outer = change.shape[:2]
+    scaled = (columns.T[:, :, None] * delta[:, None, :]).reshape(count, -1)
+    if change.ndim == 2:
+        near = change.T @ scaled
+        near = jnp.moveaxis(near.reshape(outer, len(columns), -1), 1, 0)[:, :, None]
+        same = jnp.arange(outer)[:, None] == jnp.arange(pair.beside.inputs)
+        return jnp.where(same[..., None], near, 0)
+    far = change.reshape(count, -1).T @ scaled
+    return jnp.moveaxis(far.reshape(outer, -1, len(columns), delta.shape[1]), 2, 0)
+
+
+def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int]) -> jax.Array:
+    """The blocks of two layers, and their mirror images."""
+    inputs, outer, inner = pair.above.inputs, pair.above.outputs, pair.beside.outputs
+    top, left = offsets[pair.above.weight], offsets[pair.beside.weight]
+    top_bias = None if pair.above.bias is None else offsets[pair.above.bias]
+    left_bias = None if pair.beside.bias is None else offsets[pair.beside.bias]
+    diagonal = pair.first.ndim == 2
+    # a product of one column's second terms alone would be a long and thin one
+    together = -(-_WIDE // inner)
+    columns = jnp.pad(pair.left.T, ((0, -inputs % together), (0, 0)))
+
+    def add(matrix, piece, row, column, mirrored=True):
+        if not piece.size:
+            return matrix
+        old = jax.lax.dynamic_slice(matrix, (row, column), piece.shape)
+        matrix = jax.lax.dynamic_update_slice(matrix, old + piece, (row, column))
+        if not mirrored:
+            return matrix
+        old = jax.lax.dynamic_slice(matrix, (column, row), piece.shape[::-1])
+        return jax.lax.dynamic_update_slice(matrix, old + piece.T, (column, row))
+
+    # of a layer with itself, what lies left of the diagonal is skipped in so many steps
+    step = -(-inputs // _STEPS) if diagonal else inputs
+    for begin in range(0, inputs, step):
+        end = min(begin + step, inputs)
+        start = begin if diagonal else 0
+        near = (end - begin) * inner if diagonal else 0
+
+        def rows(p, matrix, far=None, start=start, near=near):
+            column = jax.lax.dynamic_index_in_dim(columns, p, keepdims=False)
+            weights, bias = _strip(pair, column, far, start)
+            row, column = top + p * outer, left + start * inner
+            matrix = add(matrix, weights[:, :near], row, column, mirrored=False)
+            matrix = add(matrix, weights[:, near:], row, column + near)
+            return matrix if left_bias is None else add(matrix, bias, row, left_bias)
+
+        def group(k, matrix, rows=rows):
+            first = k * together
+            some = jax.lax.dynamic_slice_in_dim(columns, first, together)
+            far = _far(pair, some)
+            last = jnp.minimum(first + together, inputs)
+            return jax.lax.fori_loop(first, last, lambda p, m: rows(p, m, far[p - first]), matrix)
+
+        if not diagonal:
+            matrix = jax.lax.fori_loop(0, -(-inputs // together), group, matrix)
+            continue
+        matrix = jax.lax.fori_loop(begin, end, rows, matrix)
+        # symmetric up to rounding; exactly so from here on
+        place = top + begin * outer
+        piece = jax.lax.dynamic_slice(matrix, (place, place), (near, near))
+        matrix = jax.lax.dynamic_update_slice(matrix, (piece + piece.T) / 2, (place, place))
+    if top_bias is None:
+        return matrix
+    ones = jnp.ones_like(columns[:1])
+    if diagonal:
+        _, bias = _strip(pair, ones[0], None, inputs)
+        return add(matrix, bias, top_bias, top_bias, mirrored=False)
+    weights, bias = _strip(pair, ones[0], _far(pair, ones)[0], 0)
+    matrix = add(matrix, weights, top_bias, left)
+    return matrix if left_bias is None else add(matrix, bias, top_bias, left_bias)
+
+
+def as_the_leaves(matrix: jax.Array, layers: Sequence[Layer], offsets: Sequence[int]) -> jax.Array:
+    """The rows and columns of every W as its leaf has them."""
+    for layer in layers:
+        if not layer.transposed:
+            continue
+        begin, size = offsets[layer.weight], layer.inputs * layer.outputs
+        for _ in range(2):
+            slab = jax.lax.dynamic_slice_in_dim(matrix, begin, size)
+            apart = slab.reshape(layer.inputs, layer.outputs, -1)
+            slab = jnp.swapaxes(apart, 0, 1).reshape(slab.shape)
+            matrix = jax.lax.dynamic_update_slice_in_dim(matrix, slab, begin, 0).T
     return matrix
 
 
