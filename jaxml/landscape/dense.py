@@ -156,7 +156,8 @@ def dense_hessian(
         return strips(lambda p: taken.objective.total(p, taken.state, rows) / weight)
 
     def add_blocks(matrix, rows):
-        return add_layer_blocks(matrix, taken, params, plan.layers, offsets, rows, weight)
+        fresh = plan.batch_size is None
+        return add_layer_blocks(matrix, taken, params, plan.layers, offsets, rows, weight, fresh)
 
     if layered:
         matrix = fold_batches(add_blocks, matrix, batch, batch_size, taken.rows.mesh)

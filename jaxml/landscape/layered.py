@@ -154,6 +154,7 @@ def add_layer_blocks(
     offsets: Sequence[int],
     rows: dict[str, Any],
     weight: Any,
+    fresh: bool,
 ) -> jax.Array:
     """Add the Hessian of Σ value·weights/weight over some rows, between layers; traceable.
 
@@ -168,6 +169,7 @@ def add_layer_blocks(
         offsets: where each leaf of the parameters begins.
         rows: the examples.
         weight: what the sum is divided by.
+        fresh: whether the matrix holds nothing there yet, so that it need not be read.
     """
     leaves, structure = jax.tree.flatten(params)
     unused = frozenset(range(len(leaves))) - {i for k in layers for i in k.leaves()}
@@ -210,7 +212,7 @@ def add_layer_blocks(
             if i == j:
                 first = first[:, *np.triu_indices(layer.outputs)]
             pair = _Pair(layer, layers[j], inputs[i], inputs[j], first, second)
-            matrix = _add_pair(matrix, pair, offsets)
+            matrix = _add_pair(matrix, pair, offsets, fresh)
     return matrix
 
 
@@ -278,7 +280,7 @@ def _far(pair: _Pair, columns: jax.Array) -> jax.Array:
     return jnp.moveaxis(far.reshape(outer, -1, len(columns), delta.shape[1]), 2, 0)
 
 
-def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int]) -> jax.Array:
+def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int], fresh: bool) -> jax.Array:
     """The blocks of two layers, and their mirror images."""
     inputs, outer, inner = pair.above.inputs, pair.above.outputs, pair.beside.outputs
     top, left = offsets[pair.above.weight], offsets[pair.beside.weight]
@@ -289,15 +291,13 @@ def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int]) -> jax.Arr
     together = -(-_WIDE // inner)
     columns = jnp.pad(pair.left.T, ((0, -inputs % together), (0, 0)))
 
-    def add(matrix, piece, row, column, mirrored=True):
-        if not piece.size:
-            return matrix
-        old = jax.lax.dynamic_slice(matrix, (row, column), piece.shape)
-        matrix = jax.lax.dynamic_update_slice(matrix, old + piece, (row, column))
-        if not mirrored:
-            return matrix
-        old = jax.lax.dynamic_slice(matrix, (column, row), piece.shape[::-1])
-        return jax.lax.dynamic_update_slice(matrix, old + piece.T, (column, row))
+    def put(matrix, piece, *place):
+        if not fresh:
+            piece = piece + jax.lax.dynamic_slice(matrix, place, piece.shape)
+        return jax.lax.dynamic_update_slice(matrix, piece, place)
+
+    def add(matrix, piece, row, column):
+        return put(put(matrix, piece, row, column), piece.T, column, row) if piece.size else matrix
 
     # of a layer with itself, what lies left of the diagonal is skipped in so many steps
     step = -(-inputs // _STEPS) if diagonal else inputs
@@ -310,7 +310,7 @@ def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int]) -> jax.Arr
             column = jax.lax.dynamic_index_in_dim(columns, p, keepdims=False)
             weights, bias = _strip(pair, column, far, start)
             row, column = top + p * outer, left + start * inner
-            matrix = add(matrix, weights[:, :near], row, column, mirrored=False)
+            matrix = put(matrix, weights[:, :near], row, column)
             matrix = add(matrix, weights[:, near:], row, column + near)
             return matrix if left_bias is None else add(matrix, bias, row, left_bias)
 
@@ -334,7 +334,7 @@ def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int]) -> jax.Arr
     ones = jnp.ones_like(columns[:1])
     if diagonal:
         _, bias = _strip(pair, ones[0], None, inputs)
-        return add(matrix, bias, top_bias, top_bias, mirrored=False)
+        return put(matrix, bias, top_bias, top_bias)
     weights, bias = _strip(pair, ones[0], _far(pair, ones)[0], 0)
     matrix = add(matrix, weights, top_bias, left)
     return matrix if left_bias is None else add(matrix, bias, top_bias, left_bias)
