@@ -298,9 +298,9 @@ def _point(loss: Any, params: Params, operator: SymmetricOperator) -> Inspection
         checked, arrays = check_problem(loss, params, float64=float64)
         value, norm = jax.device_get(_value(checked, arrays))
         vector = jnp.ones(operator.size, operator.dtype)
-        jax.block_until_ready(_apply(operator.product, vector))
+        jax.block_until_ready(operator.matvec(vector))
         began = time.perf_counter()
-        jax.block_until_ready(_apply(operator.product, vector))
+        jax.block_until_ready(operator.matvec(vector))
         seconds = time.perf_counter() - began
     for name, number in {"loss": value, "gradient": norm}.items():
         require(np.isfinite(number), f"a finite {name} at params", number)
@@ -319,11 +319,6 @@ def _value(loss, params):
     f, x = flatten(loss, params)
     value, gradient = jax.value_and_grad(f)(x)
     return value, jnp.linalg.norm(gradient)
-
-
-@jax.jit
-def _apply(product, vector):
-    return product(vector)
 
 
 def inspect_series(
