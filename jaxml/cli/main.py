@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import jaxml
 from jaxml.backend import BackendError
-from jaxml.cli import data, doctor, landscape, listing, train
+from jaxml.cli import data, doctor, landscape, listing, study, train
 from jaxml.cli.console import first_line
 
 
@@ -56,6 +56,6 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    for module in (landscape, train, data, listing, doctor):
+    for module in (landscape, study, train, data, listing, doctor):
         module.add(command)
     return top

@@ -33,13 +33,15 @@ _TRANSFORMS: dict[str, tuple[Callable[[str], float], ...]] = {
 }
 
 
-def add_arguments(sub: argparse.ArgumentParser) -> None:
-    """The options of the networks, all without default, and `--augment`."""
+def add_arguments(sub: argparse.ArgumentParser, *, augmented: bool = True) -> None:
+    """The options of the networks, all without default, and `--augment` where it is taken."""
     sub.add_argument("--hidden", help="widths of hidden dense layers (64; cnn: 128), as 64,32")
     sub.add_argument("--channels", help="of convolutions (cnn: 32,64; resnet: 16,32,64)")
     sub.add_argument("--activation", help="of the hidden layers (relu)")
     sub.add_argument("--norm", help="batch or layer (none; resnet: batch)")
     sub.add_argument("--dropout", type=float, help="probability of a hidden value's loss (0)")
+    if not augmented:
+        return
     sub.add_argument(
         "--augment",
         metavar="NAME:VALUE,…",

@@ -27,7 +27,8 @@ _KIND_COLORS = {
 }
 
 
-def _axes(width: float = 9.0, height: float = 4.2, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def panels(width: float = 9.0, height: float = 4.2, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure and its axes side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
     for ax in axes:
@@ -53,7 +54,7 @@ def _signed_log(ax: Axes, smallest: float, horizontal: bool = False) -> None:
 
 def staircase(result: Staircase) -> Figure:
     """Loss against step for every seed, with its minima and saddles."""
-    figure, (ax,) = _axes()
+    figure, (ax,) = panels()
     seeds = len(result.levels[0].minima)
     colors = colormaps["viridis"](np.linspace(0.05, 0.85, seeds))
 
@@ -96,7 +97,7 @@ def staircase(result: Staircase) -> Figure:
 
 def spectra(result: Staircase) -> Figure:
     """The first seed's Hessian spectrum along its training, both signs on a logarithmic axis."""
-    figure, (ax,) = _axes()
+    figure, (ax,) = panels()
     values = result.spectra.eigenvalues[:, 0]
     steps = result.spectra_steps
     smallest = max(1e-6, float(np.median(np.abs(values))) * 1e-2)
@@ -118,7 +119,7 @@ def spectra(result: Staircase) -> Figure:
 
 def index_against_loss(result: Staircase) -> Figure:
     """The share of negative eigenvalues against the loss, after Dauphin et al. 2014, figure 1."""
-    figure, (ax,) = _axes()
+    figure, (ax,) = panels()
     along = result.spectra
     size = along.eigenvalues.shape[-1]
     ax.plot(
@@ -147,7 +148,7 @@ def saddle_slice(result: Staircase) -> Figure:
     """The surface through a saddle: along the escape, and in the plane of the next minimum."""
     cut = result.slice
     assert cut is not None
-    figure, (line, plane) = _axes(columns=2)
+    figure, (line, plane) = panels(columns=2)
     line.plot(cut.distances, cut.losses, color=_PATH, label="loss")
     centre = cut.losses[cut.distances.size // 2]
     parabola = centre + cut.curvature * cut.distances**2 / 2
@@ -175,7 +176,7 @@ def saddle_slice(result: Staircase) -> Figure:
 
 def prediction(result: Staircase) -> Figure:
     """Predicted against measured lowest eigenvalue and index of every dead-unit saddle."""
-    figure, (eigenvalue, index) = _axes(columns=2)
+    figure, (eigenvalue, index) = panels(columns=2)
     saddles = [(level.width, s) for level in result.levels for s in level.saddles]
     widths = sorted({width for width, _ in saddles})
     colors = dict(
@@ -209,7 +210,7 @@ def prediction(result: Staircase) -> Figure:
 
 def spectrum(point: Analysis) -> Figure:
     """One point's eigenvalues, ascending, with the tolerance band."""
-    figure, (ax,) = _axes(height=3.4)
+    figure, (ax,) = panels(height=3.4)
     values = point.eigenvalues
     sign = np.where(values < -point.tolerance, "n", np.where(values > point.tolerance, "p", "z"))
     for code, color, label in (
@@ -231,7 +232,7 @@ def density(result: Density) -> Figure:
 
     Over λ, with the height of a single eigenvalue; and over the decades of |λ|, both signs.
     """
-    figure, (linear, signed) = _axes(width=11.0, columns=2)
+    figure, (linear, signed) = panels(width=11.0, columns=2)
 
     def band(ax: Axes, x: np.ndarray, curve: Curve, color: str) -> None:
         spread = 2 * np.nan_to_num(curve.standard_error)
@@ -280,7 +281,7 @@ def density(result: Density) -> Figure:
 
 def neighbourhood(result: Exploration) -> Figure:
     """Index against loss of the critical points found, with the ways out of the saddles."""
-    figure, (ax,) = _axes()
+    figure, (ax,) = panels()
     for i, (_, end) in result.escapes.items():
         start = result.distinct[i]
         ax.annotate("", (end.loss, end.index), (start.loss, start.index),
@@ -311,7 +312,7 @@ def leaving_saddles(
         curves: name -> steps and the full losses then, all from one saddle.
         races: name -> the loss before each step, and what a step costs, in gradients.
     """
-    figure, (saddle, by_step, by_work) = _axes(13.0, columns=3)
+    figure, (saddle, by_step, by_work) = panels(13.0, columns=3)
     colors = [_FLAT, _SADDLE, _MINIMUM, _PATH]
     for color, (name, (steps, losses)) in zip(colors, curves.items(), strict=False):
         saddle.plot(steps, losses, color=color, lw=1.6, marker=".", ms=4, label=name)
@@ -345,7 +346,7 @@ def surface(result: Surface, path: np.ndarray | None = None) -> Figure:
     """
     axes, losses = result.coordinates, result.losses
     if losses.ndim == 1:
-        figure, (ax,) = _axes()
+        figure, (ax,) = panels()
         ax.plot(axes[0], losses, ".-", color=_PATH, ms=4)
         ax.axvline(0, color="#444444", lw=0.8)
         ax.set(xlabel="direction 1", ylabel="loss")
@@ -355,7 +356,7 @@ def surface(result: Surface, path: np.ndarray | None = None) -> Figure:
         return figure
     pairs = [(0, 1)] if losses.ndim == 2 else [(0, 1), (0, 2), (1, 2)]
     columns = len(pairs)
-    figure, subplots = _axes(5.6 if columns == 1 else 12.0, 4.4, columns)
+    figure, subplots = panels(5.6 if columns == 1 else 12.0, 4.4, columns)
     norm = _heights(losses)
     middle = [int(np.argmin(abs(axis))) for axis in axes]
     for ax, (i, j) in zip(subplots, pairs, strict=True):
@@ -379,7 +380,7 @@ def trajectory(result: Trajectory, plane: Surface) -> Figure:
         result: with two components or more.
         plane: the loss on that of the first two.
     """
-    figure, (left, right) = _axes(11.0, 4.4, columns=2)
+    figure, (left, right) = panels(11.0, 4.4, columns=2)
     norm = _heights(np.concatenate([plane.losses.ravel(), result.losses]))
     _contours(left, plane.coordinates, plane.losses, norm)
     x, y = result.path[:, :2].T
@@ -407,7 +408,7 @@ def trajectory(result: Trajectory, plane: Surface) -> Figure:
 
 def connection(result: Connection) -> Figure:
     """The loss on the straight line between two points and on the curve, with the barriers."""
-    figure, (ax,) = _axes()
+    figure, (ax,) = panels()
     ways = {"straight line": (result.line, _SADDLE), "curve": (result.curve, _MINIMUM)}
     barriers = (result.line_barrier, result.curve_barrier)
     for (label, (losses, color)), barrier in zip(ways.items(), barriers, strict=True):
@@ -458,7 +459,7 @@ def _loss_scale(figure: Figure, axes: list[Axes], norm: BoundaryNorm) -> None:
 
 def edge_of_stability(history: dict[str, list]) -> Figure:
     """λ_max along a run and the threshold of its optimiser, from the hook's history."""
-    figure, (ax,) = _axes()
+    figure, (ax,) = panels()
     ax.plot(history["step"], history["sharpness"], ".-", color=_PATH, lw=1, label="λ_max")
     ax.plot(history["step"], history["threshold"], "--", color=_SADDLE, lw=1.2, label="threshold")
     ax.set(xlabel="step", ylabel="largest eigenvalue")
@@ -469,7 +470,7 @@ def edge_of_stability(history: dict[str, list]) -> Figure:
 
 def series(steps: Sequence[Step]) -> Figure:
     """The eigenvalues at both ends, and the loss, along a training."""
-    figure, (ends, loss) = _axes(columns=2)
+    figure, (ends, loss) = panels(columns=2)
     at = [step.step for step in steps]
     values = np.array([step.ends.values for step in steps])
     for k, column in enumerate(values.T):

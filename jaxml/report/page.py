@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
 
 from jaxml.files import write_atomically
 from jaxml.landscape import Analysis, Exploration, Inspection
 from jaxml.report import figures
+from jaxml.report.parts import image, section, table, tiles
 from jaxml.report.records import provenance
+from jaxml.report.study_page import batch_size_parts
 from jaxml.report.tables import (
     ENDS_COLUMNS,
     LAYER_COLUMNS,
@@ -28,6 +24,7 @@ from jaxml.report.tables import (
     staircase_row,
 )
 from jaxml.staircase import Staircase
+from jaxml.studies import Findings
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -50,12 +47,14 @@ footer { margin-top: 3rem; color: #666; font-size: .85rem; }
 """
 
 
-def write(result: Analysis | Exploration | Inspection | Staircase, path: str | Path) -> Path:
+def write(
+    result: Analysis | Exploration | Findings | Inspection | Staircase, path: str | Path
+) -> Path:
     """Write a result as one HTML page.
 
     Args:
-        result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect` or
-            `staircase.walk`.
+        result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect`,
+            `staircase.walk` or `studies.findings`.
         path: where to, such as `report.html`; replaced if it is there.
 
     Returns:
@@ -68,6 +67,8 @@ def write(result: Analysis | Exploration | Inspection | Staircase, path: str | P
         title, parts = _staircase(result)
     elif isinstance(result, Exploration):
         title, parts = _exploration(result)
+    elif isinstance(result, Findings):
+        title, parts = "Batch size", batch_size_parts(result)
     elif isinstance(result, Inspection):
         title, parts = "One point of a loss surface", _inspection(result)
     elif isinstance(result, Analysis):
@@ -94,14 +95,14 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
     saddles = [saddle for level in levels for saddle in level.saddles]
     met = sum(s.predicted.index == s.measured.index for s in saddles)
     worst = max(p.gradient_norm for p in [*minima, *(s.measured for s in saddles)])
-    tiles = {
+    numbers = {
         "certified minima": f"{sum(p.certified and p.kind == 'minimum' for p in minima)}",
         "certified saddles": f"{sum(s.measured.certified for s in saddles)}",
         "predicted indices met": f"{met} of {len(saddles)}",
         "largest gradient norm": f"{worst:.0e}",
     }
     if saddles:
-        tiles["largest error of a predicted eigenvalue"] = (
+        numbers["largest error of a predicted eigenvalue"] = (
             f"{max(s.spectrum_error for s in saddles):.0e}"
         )
     parts = [
@@ -111,8 +112,8 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
         f"L2 {config['l2']:g}). At each width the training ends at a minimum. The same network "
         "with a hidden unit more, whose weights are all zero, is an exact critical point of the "
         "wider network: a saddle, left along its lowest eigenvector.</p>",
-        _tiles(tiles),
-        _section(
+        tiles(numbers),
+        section(
             "The staircase",
             "One line per seed. At the end of each width, its minimum (●), the saddle that a dead "
             "unit makes of it (×) at the same loss, and the escape.",
@@ -121,7 +122,7 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
     ]
     if saddles:
         parts += [
-            _section(
+            section(
                 "Predicted and measured",
                 "The closed form gives the saddle's whole spectrum: the eigenvalues of the "
                 "minimum, and λ ± σ(C) for the new unit, C the correlation of inputs and "
@@ -131,7 +132,7 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
         ]
     if result.slice is not None:
         parts.append(
-            _section(
+            section(
                 "Through a saddle",
                 "The first seed's first saddle. Left: the loss along the escape, and what the "
                 "second order promises. Right: the plane that holds the saddle, the end of the "
@@ -140,13 +141,13 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
             )
         )
     parts += [
-        _section(
+        section(
             "Spectra along training",
             f"All {result.spectra.eigenvalues.shape[-1]:,} eigenvalues of the Hessian of the first "
             f"seed's network of width {levels[0].width}, negative ones in red.",
             figures.spectra(result),
         ),
-        _section(
+        section(
             "Index against loss",
             "The critical points of all seeds and widths, the points on the narrowest network's "
             "training path, and what searches from that path found. The higher the loss, the more "
@@ -157,9 +158,9 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
         "along the training of the narrowest network. Most such searches end where the gradient "
         "lies in the kernel of the Hessian: gradient-flat, but no critical point (Frye et al. "
         "2021), whatever the size of the gradient there.</p>",
-        _table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
+        table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
         "<h2>All widths</h2>",
-        _table(STAIRCASE_COLUMNS, [staircase_row(level) for level in levels]),
+        table(STAIRCASE_COLUMNS, [staircase_row(level) for level in levels]),
     ]
     return "The staircase of critical points", parts
 
@@ -171,28 +172,28 @@ def _exploration(result: Exploration) -> tuple[str, list[str]]:
         "<h2>Critical points around it</h2><p>From the point and from random points around it, by "
         "Newton-MR on the gradient norm in float64; saddles are left along their lowest "
         "eigenvector, down to a minimum.</p>",
-        _table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
+        table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
     ]
     if result.distinct:
-        parts += [_image(figures.neighbourhood(result)), _table(columns, rows)]
+        parts += [image(figures.neighbourhood(result)), table(columns, rows)]
     return "A point and its neighbourhood", parts
 
 
 def _inspection(result: Inspection) -> list[str]:
-    tiles = {
+    numbers = {
         "parameters": f"{result.size:,}",
         "loss": f"{result.loss:.6g}",
         "gradient norm": f"{result.gradient_norm:.2g}",
     }
     if result.ends is not None:
-        tiles["largest eigenvalue"] = f"{result.ends.values[-1]:.5g}"
-        tiles["lowest found"] = f"{result.ends.values[0]:.3g}"
+        numbers["largest eigenvalue"] = f"{result.ends.values[-1]:.5g}"
+        numbers["lowest found"] = f"{result.ends.values[0]:.3g}"
     if result.products:
-        tiles["Hessian-vector products"] = f"{sum(result.products.values()):,}"
-    parts = [f"<p>{html.escape(result.plan)}.</p>", _tiles(tiles)]
+        numbers["Hessian-vector products"] = f"{sum(result.products.values()):,}"
+    parts = [f"<p>{html.escape(result.plan)}.</p>", tiles(numbers)]
     if result.series:
         text = "Each search begins from the eigenvectors of the checkpoint before."
-        parts.append(_section("Along the training", text, figures.series(result.series)))
+        parts.append(section("Along the training", text, figures.series(result.series)))
     if result.index is not None:
         parts.append(f"<h2>Index</h2><p>{html.escape(str(result.index))}.</p>")
     if result.ends is not None:
@@ -201,23 +202,23 @@ def _inspection(result: Inspection) -> list[str]:
             "from products, or its square over the gap where that is less."
         )
         parts.append(f"<h2>Eigenvalues at both ends</h2><p>{text}</p>")
-        parts.append(_table(ENDS_COLUMNS, ends_rows(result.ends)))
+        parts.append(table(ENDS_COLUMNS, ends_rows(result.ends)))
     if result.density is not None:
         text = html.escape(str(result.density))
-        parts.append(_section("All eigenvalues", text, figures.density(result.density)))
+        parts.append(section("All eigenvalues", text, figures.density(result.density)))
     if result.sharpness is not None:
-        parts.append(f"<h2>Sharpness</h2>{_table(['', 'value'], sharpness_rows(result.sharpness))}")
+        parts.append(f"<h2>Sharpness</h2>{table(['', 'value'], sharpness_rows(result.sharpness))}")
     if result.layers is not None:
         text = "Of each layer's own block of the Hessian, the other layers held fixed."
         parts.append(f"<h2>Layer by layer</h2><p>{text}</p>")
-        parts.append(_table(LAYER_COLUMNS, [layer_row(layer) for layer in result.layers]))
+        parts.append(table(LAYER_COLUMNS, [layer_row(layer) for layer in result.layers]))
     if result.surface is not None:
         parts.append(_plane(result))
     rows = [
         (name, f"{seconds:,.1f}", f"{result.products[name]:,}" if name in result.products else "")
         for name, seconds in result.seconds.items()
     ]
-    parts.append(f"<h2>What it took</h2>{_table(['part', 'seconds', 'products'], rows)}")
+    parts.append(f"<h2>What it took</h2>{table(['part', 'seconds', 'products'], rows)}")
     return parts
 
 
@@ -226,7 +227,7 @@ def _plane(result: Inspection) -> str:
     if result.trajectory is not None:
         text = f"Is the picture right? {result.trajectory}."
         picture = figures.trajectory(result.trajectory, result.surface)
-        return _section("The plane of the trajectory", html.escape(text), picture)
+        return section("The plane of the trajectory", html.escape(text), picture)
     kinds = {
         "random": "Two random directions, each filter as long as the network's (Li et al. 2018).",
         "eigenvectors": "Along the eigenvectors of the two largest |λ|, in units of the "
@@ -235,11 +236,11 @@ def _plane(result: Inspection) -> str:
     text = kinds[result.surface_kind or "random"]
     if not result.surface.finished:
         text += f" {int(result.surface.done.sum()):,} of {result.surface.done.size:,} points done."
-    return _section("The loss on a plane", text, figures.surface(result.surface))
+    return section("The loss on a plane", text, figures.surface(result.surface))
 
 
 def _point(point: Analysis) -> list[str]:
-    tiles = {
+    numbers = {
         "kind": point.kind,
         "loss": f"{point.loss:.6g}",
         "gradient norm": f"{point.gradient_norm:.1e}",
@@ -247,32 +248,7 @@ def _point(point: Analysis) -> list[str]:
     }
     return [
         f"<p>{html.escape(str(point))}.</p>",
-        _tiles(tiles),
-        _section("The Hessian's spectrum", "", figures.spectrum(point)),
-        _table(["", "value"], analysis_rows(point)),
+        tiles(numbers),
+        section("The Hessian's spectrum", "", figures.spectrum(point)),
+        table(["", "value"], analysis_rows(point)),
     ]
-
-
-def _section(title: str, text: str, figure: Figure) -> str:
-    return f"<h2>{title}</h2><p>{text}</p>{_image(figure, title)}"
-
-
-def _image(figure: Figure, title: str = "") -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160)
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{encoded}">'
-
-
-def _tiles(tiles: dict[str, str]) -> str:
-    cells = "".join(f'<div class="tile"><b>{v}</b><span>{k}</span></div>' for k, v in tiles.items())
-    return f'<div class="tiles">{cells}</div>'
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'

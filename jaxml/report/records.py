@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Inspection
 from jaxml.staircase import Staircase
+from jaxml.studies import Findings
 
 
 def provenance() -> dict[str, Any]:
@@ -33,17 +34,19 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def record(result: Analysis | Staircase | Exploration | Inspection) -> dict[str, Any]:
+def record(result: Analysis | Staircase | Exploration | Findings | Inspection) -> dict[str, Any]:
     """All figures of a result as plain values that JSON can hold (NaN as `None`).
 
     Args:
-        result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect` or
-            `staircase.walk`.
+        result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect`,
+            `staircase.walk` or `studies.findings`.
     """
     if isinstance(result, Staircase):
         body = _staircase(result)
     elif isinstance(result, Inspection):
         body = _inspection(result)
+    elif isinstance(result, Findings):
+        body = _findings(result)
     elif isinstance(result, Exploration):
         body = _exploration(result)
     else:
@@ -69,6 +72,39 @@ def _point(analysis: Analysis, **about: Any) -> dict[str, Any]:
         "descent_found": analysis.descent is not None,
         "eigenvalues": analysis.eigenvalues,
     }
+
+
+def _findings(result: Findings) -> dict[str, Any]:
+    def named(of: dict[tuple[str, float], Any]) -> list[dict[str, Any]]:
+        return [
+            {"optimizer": name, "momentum": momentum, **dataclasses.asdict(found)}
+            for (name, momentum), found in of.items()
+        ]
+
+    noise = {
+        str(size): [{"loss": loss, **dataclasses.asdict(scale)} for loss, scale in points]
+        for size, points in result.noise.items()
+    }
+    body: dict[str, Any] = {
+        "target": None if result.study.target is None else result.study.target._asdict(),
+        "steps": [row._asdict() for row in result.table.rows],
+        "hyperbola": named(result.hyperbola),
+        "overhead": named(result.overhead),
+        "noise_scale": noise,
+        "throughput": [row._asdict() for row in result.throughput],
+    }
+    if result.equal_loss is not None:
+        equal = result.equal_loss
+        body["equal_loss"] = {
+            "loss": equal.loss,
+            "missed": equal.missed,
+            "rank": equal.rank,
+            "p_value": equal.p_value,
+            "minima": [
+                m._asdict() | {"sharpness": dataclasses.asdict(m.sharpness)} for m in equal.minima
+            ],
+        }
+    return body
 
 
 def _staircase(result: Staircase) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Found, LayerEnds, Sharpness
 from jaxml.staircase import Level
+from jaxml.studies import Findings, Steps
 
 STAIRCASE_COLUMNS = (
     "width",
@@ -143,3 +144,48 @@ def sharpness_rows(found: Sharpness) -> list[tuple[str, str]]:
         ("SAM (radius 0.05)", f"{found.sam.largest:.4g}"),
         ("adaptive SAM (radius 0.5)", f"{found.adaptive_sam.largest:.4g}"),
     ]
+
+
+STEPS_COLUMNS = (
+    "optimiser",
+    "β",
+    "B",
+    "best η",
+    "updates",
+    "interval",
+    "epochs",
+    "hit",
+    "diverged",
+    "notes",
+)
+
+
+def steps_row(row: Steps) -> list[str]:
+    """Steps to target of one batch size."""
+
+    def number(value: float) -> str:
+        return f"{value:,.0f}" if np.isfinite(value) else "∞"
+
+    return [
+        row.optimizer,
+        f"{row.momentum:g}",
+        f"{row.batch_size:,}",
+        f"{row.learning_rate:.3g}" if row.hits else "",
+        number(row.steps),
+        f"{number(row.low)} to {number(row.high)}",
+        f"{row.epochs:.3g}" if np.isfinite(row.epochs) else "",
+        f"{row.hits:.0%}",
+        f"{row.diverged:.0%}",
+        "; ".join(row.flags),
+    ]
+
+
+def critical_rows(result: Findings) -> list[list[str]]:
+    """The critical batch sizes of every optimiser: name, definition, value."""
+    rows = []
+    for (optimizer, momentum), fit in result.hyperbola.items():
+        name = f"{optimizer}, β = {momentum:g}" if momentum else optimizer
+        rows.append([name, "hyperbola", str(fit)])
+        overhead = result.overhead[optimizer, momentum]
+        rows.append([name, "20 % overhead", str(overhead)])
+    return rows

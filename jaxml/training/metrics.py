@@ -20,6 +20,16 @@ def accuracy(outputs: Float[Array, " batch classes"], batch: Batch) -> Float[Arr
     return top_k_accuracy(outputs, batch, k=1)
 
 
+def error(outputs: Float[Array, " batch classes"], batch: Batch) -> Float[Array, " batch"]:
+    """0 where the largest output is the label's, else 1.
+
+    Example:
+        >>> error(jnp.array([[2.0, 1.0], [2.0, 1.0]]), {"y": jnp.array([0, 1])}).tolist()
+        [0.0, 1.0]
+    """
+    return 1 - accuracy(outputs, batch)
+
+
 def top_k_accuracy(
     outputs: Float[Array, " batch classes"], batch: Batch, k: int = 5
 ) -> Float[Array, " batch"]:

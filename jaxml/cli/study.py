@@ -1,0 +1,217 @@
+"""`jaxml study`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxml import data, report, sealed, studies, training
+from jaxml.checks import require
+from jaxml.cli import networks, runs
+from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
+from jaxml.files import write_atomically
+from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
+from jaxml.structured import from_npz, to_npz
+from jaxml.training import losses, metrics
+
+_SAVED = "study.npz"
+_TYPES = (studies.Study, studies.Lanes, studies.Target)
+
+
+def add(command: AddCommand) -> None:
+    """The command and its arguments."""
+    sub = command("study", _study, "Train many configurations side by side and compare them.")
+    sub.add_argument("kind", nargs="?", metavar="KIND", help="batch-size")
+    sub.add_argument("--data", default="digits", help=f"{', '.join(data.names())} (digits)")
+    sub.add_argument("--model", default="mlp", help=f"{', '.join(networks.MODELS)} (mlp)")
+    networks.add_arguments(sub, augmented=False)
+    sub.add_argument("--batch-sizes", default="8,16,32,64,128,256,512,1024", help="B")
+    sub.add_argument("--rates", help="η: LOW:HIGH:COUNT, or a list (0.005:2:9)")
+    sub.add_argument("--optimizers", default="momentum", help="names (momentum)")
+    sub.add_argument("--momenta", default="0,0.9", help="β, or Adam's β₁ (0,0.9)")
+    sub.add_argument("--schedules", default="constant", help=", ".join(studies.SCHEDULES))
+    sub.add_argument("--seeds", type=int, default=3, help="how many (3)")
+    sub.add_argument("--target", type=float, help="error on the validation set (0.06)")
+    sub.add_argument("--epochs", type=float, help="budget of a lane (40)")
+    sub.add_argument("--steps", type=int, help="budget of a lane in updates (none)")
+    sub.add_argument("--plateau", type=float, help="end lanes that wait so long for a better one")
+    sub.add_argument("--l2", type=float, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
+    sub.add_argument("--train-loss", type=float, help="also: sharpness at this training loss")
+    sub.add_argument("--out", help="a new folder (runs/study-N)")
+    runs.add_resume(sub, "chunk")
+
+
+def _numbers(text: str, name: str, kind: Callable[[str], Any] = float) -> list[Any]:
+    """`8,16,32`, or `LOW:HIGH:COUNT` spread evenly in the logarithm."""
+    try:
+        if ":" in text:
+            low, high, count = text.split(":")
+            found = np.geomspace(float(low), float(high), int(count))
+            return [float(f"{value:.4g}") for value in found]
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"expected {name} as 8,16 or LOW:HIGH:COUNT, got {text!r}") from error
+
+
+def _study(given: argparse.Namespace) -> int:
+    asked = runs.asked(given, "study")
+    options = asked.settings
+    require(options.kind == "batch-size", "a study among batch-size", repr(options.kind))
+    dataset = load_dataset(options.data)
+    options.data = data_argument(options.data)
+    require(dataset.meta["task"] == "classification", "classification data", dataset.meta["task"])
+    splits = networks.split_arrays(options.model, dataset)
+    require("validation" in splits, "data with a validation split", options.data)
+    shape = splits["train"]["x"].shape[1:]
+    model = networks.model(options, shape, dataset.meta["classes"])
+    task = studies.task(
+        model, losses.softmax_cross_entropy, {"error": metrics.error}, l2=options.l2
+    )
+    lanes = studies.grid(
+        _numbers(options.batch_sizes, "--batch-sizes", int),
+        _numbers(options.rates or "0.005:2:9", "--rates"),
+        optimizers=options.optimizers.split(","),
+        momenta=_numbers(options.momenta, "--momenta"),
+        schedules=options.schedules.split(","),
+        seeds=options.seeds,
+    )
+    target = studies.Target(0.06 if options.target is None else options.target)
+    if options.epochs is None and options.steps is None:
+        options.epochs = 40.0
+    held_out = {k: v for k, v in splits.items() if k != "train"}
+    with (
+        runs.opened(asked, dataset) as folder,
+        training.stop_on_signals("finishing this chunk; once more stops at once") as stop,
+    ):
+        done = None
+        if asked.checkpoints is not None:
+            file = sealed.checked(asked.checkpoints, asked.start) / _SAVED
+            done = from_npz(file.read_bytes(), _TYPES)
+            sealed.remove_after(asked.checkpoints, int(file.parent.name))
+        budget = {"epochs": options.epochs, "steps": options.steps}
+        planned = studies.plan(
+            lanes,
+            examples=len(splits["train"]["x"]),
+            size=studies.size_of(task),
+            **budget,
+        )
+        out.print(str(planned), highlight=False)
+        with _bar() as advance:
+
+            def on_chunk(so_far: studies.Study, share: float) -> bool:
+                advance(share, f"{(so_far.exits != '').sum()} of {len(lanes)} lanes ended")
+                _keep(folder, so_far)
+                return stop.received is not None
+
+            study = studies.batch_size(
+                task,
+                splits["train"],
+                lanes,
+                splits=held_out,
+                target=target,
+                plateau=options.plateau,
+                done=done,
+                on_chunk=on_chunk,
+                **budget,
+            )
+        if (study.exits == "").any():
+            assert stop.received is not None
+            left = f"{(study.exits != '').sum()} of {len(lanes)} lanes"
+            return runs.stopped(asked, folder, stop.received, left)
+        speed = studies.throughput(task, splits["train"], sorted(set(lanes.batch_size.tolist())))
+        found = studies.findings(study, throughput=speed)
+        if options.train_loss is not None:
+            found = _with_sharpness(found, task, splits["train"], held_out, options)
+        _write(folder, found, vars(options), str(planned))
+    _say(found)
+    out.print(str(folder / "report.html"))
+    return 0
+
+
+def _with_sharpness(found, task, train, held_out, options) -> studies.Findings:
+    """The best lanes again, to one training loss, and the sharpness there."""
+    lanes = found.study.lanes.take(studies.best_lanes(found.study, found.table))
+    require(len(lanes) > 0, "lanes that hit the target, for --train-loss", "none")
+    with _bar() as advance:
+        equal = studies.at_equal_loss(
+            task,
+            train,
+            lanes,
+            splits=held_out,
+            loss=options.train_loss,
+            epochs=None if options.epochs is None else 4 * options.epochs,
+            steps=options.steps,
+            on_lane=lambda done, of: advance(done / of, "sharpness"),
+        )
+    out.print(str(equal))
+    return dataclasses.replace(found, equal_loss=equal)
+
+
+class _bar:  # noqa: N801 - used as a function
+    """A bar with a share and a text."""
+
+    def __enter__(self) -> Callable[[float, str], None]:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
+        self._bar.start()
+        task = self._bar.add_task("compiling", total=1.0)
+        return lambda share, text: self._bar.update(task, completed=share, description=text)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _keep(folder: Path, study: studies.Study) -> None:
+    number = max(sealed.numbers(runs.checkpoints(folder)), default=0) + 1
+    with sealed.new(runs.checkpoints(folder), number) as checkpoint:
+        write_atomically(checkpoint / _SAVED, to_npz(study))
+    for old in sealed.numbers(runs.checkpoints(folder))[:-2]:
+        sealed.remove(runs.checkpoints(folder), old)
+
+
+def _write(folder: Path, found: studies.Findings, options: dict[str, Any], planned: str) -> None:
+    """The page, the records and what is needed to run it again."""
+    study = found.study
+    write_atomically(folder / "lanes.csv", _csv(study.table()))
+    write_atomically(folder / "records.csv", _csv(study.records))
+    body = {
+        **report.record(found),
+        "arguments": options,
+        "plan": planned,
+        "seconds": study.seconds,
+        "programs": {str(m): widths for m, widths in study.programs.items()},
+    }
+    write_atomically(folder / "study.json", json.dumps(body, indent=1, default=str))
+    report.write(found, folder / "report.html")
+
+
+def _csv(columns: Mapping[str, np.ndarray]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(np.asarray(c).tolist() for c in columns.values()), strict=True))
+    return text.getvalue()
+
+
+def _say(found: studies.Findings) -> None:
+    _print_table(STEPS_COLUMNS, [steps_row(row) for row in found.table.rows])
+    for row in critical_rows(found):
+        out.print("  ".join(cell for cell in row if cell), highlight=False)
+    seconds = found.study.seconds
+    out.print(f"{seconds['compile']:.1f} s compiling, {seconds['run']:.1f} s running")
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        out.print("  ".join(cells).rstrip(), highlight=False)

@@ -1,0 +1,98 @@
+"""Studies: batch size, optimiser, rate and seed side by side in one compiled program."""
+
+from jaxml.studies.batch_size import Study, Target, batch_size
+from jaxml.studies.critical_batch_size import (
+    Branch,
+    CriticalBatchSize,
+    by_branching,
+    by_hyperbola,
+    by_overhead,
+    fit_hyperbola,
+)
+from jaxml.studies.depth import Depth, depths, linear_pieces, tents, width_of
+from jaxml.studies.descents import SURFACES, Descents, descents
+from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
+from jaxml.studies.equal_loss import EqualLoss, Minimum, at_equal_loss
+from jaxml.studies.findings import Findings, best_lanes, findings
+from jaxml.studies.generalization import (
+    BestOfMany,
+    Folds,
+    Frequency,
+    bad_samples,
+    best_of_many,
+    cross_validate,
+    examples_needed,
+    hoeffding_bound,
+)
+from jaxml.studies.lanes import SCHEDULES, Lanes, grid
+from jaxml.studies.noise_scale import (
+    NoiseScale,
+    noise_scale,
+    noise_scale_by_batches,
+    noise_scale_of,
+)
+from jaxml.studies.noisy_quadratic import NoisyQuadratic
+from jaxml.studies.normalization import Smoothness, smoothness
+from jaxml.studies.planning import Plan, plan
+from jaxml.studies.steps import Steps, StepsTable, kaplan_meier, median_time, steps_to_target
+from jaxml.studies.tasks import Task, size_of, task
+from jaxml.studies.throughput import Throughput, throughput
+
+__all__ = [
+    "SCHEDULES",
+    "SURFACES",
+    "BestOfMany",
+    "Branch",
+    "CriticalBatchSize",
+    "Depth",
+    "Descents",
+    "Diagnosis",
+    "EqualLoss",
+    "Findings",
+    "Folds",
+    "Frequency",
+    "Lanes",
+    "Minimum",
+    "NoiseScale",
+    "NoisyQuadratic",
+    "Plan",
+    "Score",
+    "Smoothness",
+    "Steps",
+    "StepsTable",
+    "Study",
+    "Target",
+    "Task",
+    "Throughput",
+    "at_equal_loss",
+    "bad_samples",
+    "batch_size",
+    "best_lanes",
+    "best_of_many",
+    "by_branching",
+    "by_hyperbola",
+    "by_overhead",
+    "cross_validate",
+    "depths",
+    "descents",
+    "diagnose",
+    "examples_needed",
+    "findings",
+    "fit_hyperbola",
+    "grid",
+    "hoeffding_bound",
+    "kaplan_meier",
+    "linear_pieces",
+    "median_time",
+    "noise_scale",
+    "noise_scale_by_batches",
+    "noise_scale_of",
+    "plan",
+    "size_of",
+    "smoothness",
+    "steps_to_target",
+    "task",
+    "tents",
+    "throughput",
+    "width_of",
+]

@@ -1,0 +1,215 @@
+"""Sharpness beside generalisation, where the loss in training is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+from scipy import stats
+
+from jaxml import landscape
+from jaxml.checks import require
+from jaxml.objective import Objective
+from jaxml.studies.batch_size import Study, Target, batch_size
+from jaxml.studies.lanes import Lanes
+from jaxml.studies.tasks import Task
+from jaxml.types import Batch, Params
+
+
+class Minimum(NamedTuple):
+    """Where one lane met the loss.
+
+    Attributes:
+        lane: its number.
+        batch_size: B.
+        seed: of its initialisation and order.
+        updates: that it took.
+        sharpness: on all the data in training.
+        edge: λ_max·η over the optimiser's limit of stability, above 1 beyond it.
+        measured: every `split measure` there.
+    """
+
+    lane: int
+    batch_size: int
+    seed: int
+    updates: int
+    sharpness: landscape.Sharpness
+    edge: float
+    measured: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class EqualLoss:
+    """Sharpness by batch size at one training loss.
+
+    Attributes:
+        loss: that all lanes met first.
+        minima: of the lanes that met it.
+        missed: how many did not.
+        rank: Spearman's correlation of batch size and λ_max.
+        p_value: of no correlation, by permutation within seeds.
+        line: the training loss along the straight line from the smallest batch's minimum to the
+            largest's of the same seed: places t, losses, validation losses; `None` if one missed.
+        study: of the lanes.
+    """
+
+    loss: float
+    minima: list[Minimum]
+    missed: int
+    rank: float
+    p_value: float
+    line: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    study: Study
+
+    def __str__(self) -> str:
+        """For people."""
+        way = "rises" if self.rank > 0 else "falls"
+        sure = "" if self.p_value < 0.05 else ", which chance explains"
+        return (
+            f"at a training loss of {self.loss:g}: λ_max {way} with the batch size, rank "
+            f"correlation {self.rank:.2f} (p = {self.p_value:.2g}{sure}), {len(self.minima)} "
+            f"lanes, {self.missed} missed the loss"
+        )
+
+
+def at_equal_loss(
+    task: Task,
+    data: Batch,
+    lanes: Lanes,
+    *,
+    splits: Mapping[str, Batch],
+    loss: float,
+    points: int = 41,
+    on_lane: Callable[[int, int], bool | None] = lambda done, of: None,  # noqa: ARG005
+    **options: Any,
+) -> EqualLoss:
+    """Train lanes to one training loss on all the data and measure how sharp it is there.
+
+    Args:
+        task: as in `batch_size`; measured as in evaluation.
+        data: what is trained on.
+        lanes: such as the best rate of each batch size, over seeds.
+        splits: name -> what else is measured on.
+        loss: the mean loss over `data` at which a lane is stopped and looked at.
+        points: along the line between two minima.
+        on_lane: called with the numbers of lanes looked at and in all; a true answer ends it.
+        **options: of `batch_size`: epochs, steps and so on.
+
+    Raises:
+        ValueError: as `batch_size`.
+
+    Reference:
+        Keskar et al. 2017 (arXiv:1609.04836), which compares at equal rates and epochs; at equal
+        training loss a difference is not one of how far training has come.
+    """
+    require("train" not in splits, "splits beside `train`, which is the data", list(splits))
+    study = batch_size(
+        task,
+        data,
+        lanes,
+        splits={"train": data, **splits},
+        target=Target(loss, "loss", "train"),
+        keep_params=True,
+        **options,
+    )
+    assert study.params is not None
+    params, state = jax.jit(task.init)(jax.random.key(int(lanes.seed[0])))
+    stateful = bool(jax.tree.leaves(state))
+    require(not stateful, "a network without state such as batch norm's", "one with it")
+    whole = loss_over(task, state, data)
+    hit = np.flatnonzero(study.exits == "target")
+    measured = {name: study.last(name) for name in study.records if " " in name}
+    minima = []
+    for done, lane in enumerate(hit):
+        at = _unravel(params, study.params[lane])
+        found = landscape.sharpness(whole, at, probes=16, random_starts=0, rounds=5)
+        minima.append(
+            Minimum(
+                lane=int(lane),
+                batch_size=int(lanes.batch_size[lane]),
+                seed=int(lanes.seed[lane]),
+                updates=int(study.updates[lane]),
+                sharpness=found,
+                edge=found.largest_eigenvalue * _per_edge(lanes, int(lane)),
+                measured={name: float(values[lane]) for name, values in measured.items()},
+            )
+        )
+        if on_lane(done + 1, len(hit)):
+            break
+    rank, p_value = _rank(minima)
+    other = next(iter(splits), None)
+    line = None
+    if other is not None:
+        line = _line(minima, study, params, whole, loss_over(task, state, splits[other]), points)
+    missed = int((study.exits != "target").sum())
+    return EqualLoss(loss, minima, missed, rank, p_value, line, study)
+
+
+def loss_over(task: Task, model_state: Any, data: Batch) -> Partial:
+    """A task's loss over all of some data as `params -> scalar`, for `jaxml.landscape`."""
+    objective = Objective(
+        lambda params, state, batch: task.measures(params, state, batch)["loss"],
+        lambda values, batch: values,  # noqa: ARG005
+    )
+    return Partial(objective, state=model_state, batch={k: np.asarray(v) for k, v in data.items()})
+
+
+def _unravel(like: Params, flat: np.ndarray) -> Params:
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = np.split(flat, ends)
+    return structure.unflatten([p.reshape(x.shape) for p, x in zip(parts, leaves, strict=True)])
+
+
+def _per_edge(lanes: Lanes, lane: int) -> float:
+    """η over what η·λ_max may be at most; NaN for an optimiser that divides by v."""
+    rate, beta = float(lanes.learning_rate[lane]), float(lanes.momentum[lane])
+    limits = {
+        "sgd": 2.0,
+        "momentum": 2 * (1 + beta),
+        "nesterov": 2 * (1 + beta) / (1 + 2 * beta),
+    }
+    return rate / limits.get(str(lanes.optimizer[lane]), np.nan)
+
+
+def _rank(minima: list[Minimum], draws: int = 2000) -> tuple[float, float]:
+    """Spearman's correlation of B and λ_max, and the share of shuffles that reach it."""
+    sizes = np.array([m.batch_size for m in minima], float)
+    sharp = np.array([m.sharpness.largest_eigenvalue for m in minima])
+    seeds = np.array([m.seed for m in minima])
+    if len(np.unique(sizes)) < 3:
+        return np.nan, np.nan
+    correlation: Any = stats.spearmanr
+    found = float(correlation(sizes, sharp).statistic)
+    random, reached = np.random.default_rng(0), 0
+    for _ in range(draws):
+        shuffled = sharp.copy()
+        for seed in np.unique(seeds):
+            own = np.flatnonzero(seeds == seed)
+            shuffled[own] = sharp[random.permutation(own)]
+        reached += abs(correlation(sizes, shuffled).statistic) >= abs(found) - 1e-12
+    return found, (reached + 1) / (draws + 1)
+
+
+def _line(minima, study, params, train, other, points):
+    """The loss along the line from a small batch's minimum to a large one's."""
+    by_seed: dict[int, list[Minimum]] = {}
+    for minimum in minima:
+        by_seed.setdefault(minimum.seed, []).append(minimum)
+    for own in by_seed.values():
+        low, high = min(own, key=lambda m: m.batch_size), max(own, key=lambda m: m.batch_size)
+        if low.batch_size == high.batch_size:
+            continue
+        start, end = study.params[low.lane], study.params[high.lane]
+        t = np.linspace(-0.5, 1.5, points)
+        direction = jax.tree.map(lambda leaf: leaf[None], _unravel(params, end - start))
+        at = _unravel(params, start)
+        along = [
+            landscape.surface(loss, at, direction, coordinates=t).losses for loss in (train, other)
+        ]
+        return t, along[0], along[1]
+    return None

@@ -1,0 +1,190 @@
+"""What a study will take, before it starts: buckets of lanes, updates, products, bytes, seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml.checks import require
+from jaxml.studies.lanes import Lanes
+
+# reading and writing parameters, slots and sums at every tick costs about so many examples
+TICK = 16
+# and compiling a bucket's program about so many floating-point operations
+COMPILE = 1.5e11
+_BUCKETS = 4
+_CANDIDATES = 16
+_SECONDS_TO_COMPILE = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Lanes that share their microbatches.
+
+    Attributes:
+        microbatch: m, examples of a tick.
+        lanes: their numbers in the study.
+        ticks: of each lane, k = B/m of them for every update.
+    """
+
+    microbatch: int
+    lanes: np.ndarray
+    ticks: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a study will run.
+
+    Attributes:
+        buckets: in the order in which they run.
+        updates: of each lane at most.
+        size: parameters of one lane.
+        examples: N.
+        flops: of all gradients at most, 6 for each parameter and example.
+        bytes: of the largest bucket's lanes: parameters, slots and sums.
+        waste: the share of the gradients that serves no lane: that of lanes which ended before
+            others of their bucket, if no lane ends early.
+        seconds: that it may take, very roughly, compilation included.
+    """
+
+    buckets: list[Bucket]
+    updates: np.ndarray
+    size: int
+    examples: int
+    flops: float
+    bytes: int
+    waste: float
+    seconds: float
+
+    def __str__(self) -> str:
+        """What one wants to know before it starts."""
+        lanes = len(self.updates)
+        buckets = ", ".join(f"{len(b.lanes)} of m={b.microbatch}" for b in self.buckets)
+        ticks = ", ".join(f"{b.ticks.max():,}" for b in self.buckets)
+        return (
+            f"{lanes} lanes of {self.size:,} parameters on {self.examples:,} examples; "
+            f"{len(self.buckets)} compiled programs: {buckets}; at most {ticks} ticks, "
+            f"{self.flops:.1e} FLOPs ({self.waste:.0%} for lanes that have ended), "
+            f"{self.bytes / 2**20:,.0f} MiB for the lanes; about {self.seconds:,.0f} s at most"
+        )
+
+
+def plan(
+    lanes: Lanes,
+    *,
+    examples: int,
+    size: int,
+    epochs: float | None = None,
+    steps: int | None = None,
+    microbatches: Sequence[int] | None = None,
+    itemsize: int = 4,
+) -> Plan:
+    """Put each lane where its examples cost least.
+
+    Args:
+        lanes: the configurations.
+        examples: N.
+        size: parameters of one lane.
+        epochs: a lane's budget, N examples each.
+        steps: a lane's budget in updates; the smaller of the two where both are given.
+        microbatches: the buckets' m; chosen by default, four at most.
+        itemsize: bytes of a parameter.
+
+    Raises:
+        ValueError: if there is no budget, a batch is larger than the data, or no m divides it.
+    """
+    require(epochs is not None or steps is not None, "a budget: epochs or steps", "none")
+    for name, budget in {"epochs": epochs, "steps": steps}.items():
+        require(budget is None or 0 < budget < math.inf, f"{name} above 0", budget)
+    sizes = np.unique(lanes.batch_size)
+    require(sizes[-1] <= examples, f"batch sizes of at most the {examples} examples", sizes[-1])
+    limit = np.full(len(lanes), np.inf)
+    if epochs is not None:
+        limit = np.minimum(limit, np.floor(epochs * examples / lanes.batch_size))
+    if steps is not None:
+        limit = np.minimum(limit, steps)
+    require(limit.min() >= 1, "a budget of at least one update of every lane", f"epochs={epochs}")
+    updates = limit.astype(np.int64)
+    most = {int(b): int(updates[lanes.batch_size == b].max()) for b in sizes}
+    counts = {int(b): int((lanes.batch_size == b).sum()) for b in sizes}
+    if microbatches is None:
+        microbatches = _choose(most, counts, size)
+    chosen = _assign(sizes, sorted(set(microbatches)))
+    buckets = []
+    for m in sorted(set(chosen.values())):
+        own = np.flatnonzero([chosen[int(b)] == m for b in lanes.batch_size])
+        ticks = updates[own] * (lanes.batch_size[own] // m)
+        buckets.append(Bucket(m, own, ticks))
+    for bucket in buckets:
+        seen = int(bucket.ticks.max()) * bucket.microbatch
+        require(seen < 2**31, "fewer than 2³¹ examples seen by a lane", seen)
+    useful = float(sum(b.microbatch * b.ticks.sum() for b in buckets))
+    formed = float(sum(b.microbatch * b.ticks.max() * len(b.lanes) for b in buckets))
+    moved = float(sum(b.ticks.max() * len(b.lanes) for b in buckets)) * TICK
+    seconds = 6 * size * (formed + moved) / _flops_a_second()
+    return Plan(
+        buckets=buckets,
+        updates=updates,
+        size=size,
+        examples=examples,
+        flops=6 * size * formed,
+        bytes=max(5 * len(b.lanes) * size * itemsize for b in buckets),
+        waste=1 - useful / formed,
+        seconds=seconds + _SECONDS_TO_COMPILE * len(buckets),
+    )
+
+
+def _assign(sizes: np.ndarray, microbatches: Sequence[int]) -> dict[int, int]:
+    """Each batch size's m: the largest that divides it."""
+    chosen = {}
+    for b in map(int, sizes):
+        dividing = [m for m in microbatches if b % m == 0]
+        require(dividing, f"a microbatch that divides the batch size {b}", list(microbatches))
+        chosen[b] = max(dividing)
+    return chosen
+
+
+def _choose(updates: dict[int, int], counts: dict[int, int], size: int) -> tuple[int, ...]:
+    """The buckets for which ticks and compilations cost least."""
+    sizes = np.array(sorted(updates))
+    pairs = itertools.combinations_with_replacement(updates, 2)
+    candidates = sorted({math.gcd(*pair) for pair in pairs} | {math.gcd(*updates)})
+    if len(candidates) > _CANDIDATES:  # sizes with hardly a common divisor
+        candidates = sorted({*updates, math.gcd(*updates)})
+
+    def cost(chosen: tuple[int, ...]) -> float:
+        total = COMPILE * len(chosen)
+        for b, m in _assign(sizes, chosen).items():
+            total += counts[b] * updates[b] * (b // m) * (m + TICK) * 6 * size
+        return total
+
+    options = [
+        option
+        for count in range(1, _BUCKETS + 1)
+        for option in itertools.combinations(candidates, count)
+        if all(any(b % m == 0 for m in option) for b in sizes)
+    ]
+    return min(options, key=cost)
+
+
+@functools.cache
+def _flops_a_second() -> float:
+    """Of products of the size that small networks have: measured once, in a few milliseconds."""
+    x, w = jnp.ones((64, 64)), jnp.ones((64, 4096))
+    product = jax.jit(lambda x, w: (x @ w).sum())
+    product(x, w).block_until_ready()
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        product(x, w).block_until_ready()
+        times.append(time.perf_counter() - began)
+    return 2 * 64 * 64 * 4096 / sorted(times)[2] / 3  # of which networks reach about a third

@@ -1,0 +1,244 @@
+"""Steps to target, with the statistics that a claim about them needs.
+
+A lane that misses its target has taken infinitely many steps if it diverged, and more than its
+budget otherwise; the mean over those that hit would say nothing. Rates are chosen on some seeds and
+judged on others, and intervals choose them again in every resample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxml.checks import require, require_positive_int
+from jaxml.studies.batch_size import Study
+
+# what makes configurations of one group differ
+_TUNED = ("learning_rate", "momentum", "schedule", "warmup")
+
+
+class Steps(NamedTuple):
+    """Steps to target of one batch size and optimiser, at its best configuration.
+
+    Attributes:
+        batch_size: B.
+        optimizer: its name.
+        learning_rate: chosen on all seeds; NaN if none hit.
+        momentum: likewise.
+        schedule: likewise.
+        steps: the median over seeds, each judged at what the other seeds chose; infinite if more
+            than half miss.
+        low: of the bootstrap interval; NaN with one seed.
+        high: likewise; infinite where it reaches the misses.
+        epochs: `steps` in epochs.
+        hits: the share of seeds that hit at the chosen configuration.
+        diverged: the share of all lanes of this group whose measures became infinite or NaN.
+        interior: whether the chosen rate has a smaller and a larger one beside it in the grid.
+        flags: what stands against reading this as the best there is.
+    """
+
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    schedule: str
+    steps: float
+    low: float
+    high: float
+    epochs: float
+    hits: float
+    diverged: float
+    interior: bool
+    flags: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepsTable:
+    """Steps to target by batch size and optimiser.
+
+    Attributes:
+        rows: ascending in batch size, by optimiser (and momentum where `by_momentum`).
+        resamples: of each row, the bootstrap's medians, shape (rows, resamples): chosen on the
+            seeds drawn, which are the same in all rows, and judged on those left out; NaN where
+            none is.
+    """
+
+    rows: list[Steps]
+    resamples: np.ndarray
+
+    def of(self, optimizer: str, momentum: float | None = None) -> StepsTable:
+        """The rows of one optimiser, at one momentum if given."""
+        own = [
+            i
+            for i, row in enumerate(self.rows)
+            if row.optimizer == optimizer and momentum in (None, row.momentum)
+        ]
+        return StepsTable([self.rows[i] for i in own], self.resamples[own])
+
+
+def steps_to_target(
+    study: Study,
+    *,
+    by_momentum: bool = False,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> StepsTable:
+    """Steps to target of each batch size and optimiser, its rate chosen anew for each.
+
+    Args:
+        study: one with a target.
+        by_momentum: a row for each momentum rather than the best.
+        resamples: of the bootstrap over seeds.
+        confidence: of its percentile interval.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: if the study has no target or is not done.
+
+    Reference:
+        Shallue et al. 2018 (arXiv:1811.03600), section 4, for the protocol; Choi et al. 2019
+        (arXiv:1910.05446) for a miss as ∞; Efron 1979 for the bootstrap.
+    """
+    require(study.target is not None, "a study with a target", "none")
+    require((study.exits != "").all(), "a study that is done", f"{(study.exits == '').sum()} lanes")
+    require_positive_int("resamples", resamples)
+    lanes, random = study.lanes, np.random.default_rng(seed)
+    seeds = np.unique(lanes.seed)
+    draws = random.integers(0, len(seeds), (resamples, len(seeds)))
+    groups = ["batch_size", "optimizer"] + (["momentum"] if by_momentum else [])
+    keys = list(zip(*(getattr(lanes, name).tolist() for name in groups), strict=True))
+    rows, replicates = [], []
+    for key in sorted(set(keys), key=lambda key: (key[1:], key[0])):
+        own = np.flatnonzero([k == key for k in keys])
+        row, medians = _group(study, own, seeds, draws, confidence)
+        rows.append(row)
+        replicates.append(medians)
+    return StepsTable(rows, np.array(replicates))
+
+
+def _group(study, own, seeds, draws, confidence) -> tuple[Steps, np.ndarray]:
+    lanes = study.lanes
+    names = [tuple(getattr(lanes, name)[i] for name in _TUNED) for i in own]
+    configurations = sorted(set(names))
+    # steps and whether they are known, of shape (configurations, seeds)
+    steps = np.full((len(configurations), len(seeds)), np.inf)
+    known = np.ones(steps.shape, bool)
+    there = np.zeros(steps.shape, bool)
+    for i, name in zip(own, names, strict=True):
+        at = configurations.index(name), int(np.searchsorted(seeds, lanes.seed[i]))
+        there[at] = True
+        if study.exits[i] == "target":
+            steps[at] = study.updates[i]
+        elif study.exits[i] != "not finite":  # it might have hit later
+            steps[at], known[at] = study.updates[i], False
+    require(there.all(), "every configuration with every seed", f"{(~there).sum()} missing")
+    medians = _medians(steps, known)
+    best = int(np.argmin(medians))
+    # each seed at what the others chose
+    judged = np.full(len(seeds), best)
+    if len(seeds) > 1:
+        others = [np.arange(len(seeds)) != s for s in range(len(seeds))]
+        judged = np.array([np.argmin(_medians(steps[:, o], known[:, o])) for o in others])
+    at = (judged, np.arange(len(seeds)))
+    replicates = _resampled(steps, known, draws)
+    low, high = _percentiles(replicates, confidence)
+    middle = median_time(steps[at], known[at])
+    hits = float((known[best] & np.isfinite(steps[best])).mean())
+    rates = sorted({name[0] for name in configurations})
+    rate, momentum, schedule, _ = configurations[best]
+    place = rates.index(rate)
+    interior = 0 < place < len(rates) - 1
+    flags = []
+    if hits == 0:
+        rate, interior = math.nan, False
+    elif not interior and len(rates) > 1:
+        flags.append("rate at the edge of its grid")
+    elif len(rates) == 1:
+        flags.append("one rate")
+    if hits < 0.5:
+        flags.append("no seed hit" if hits == 0 else "fewer than half hit")
+    if len(seeds) == 1:
+        flags.append("one seed: chosen and judged on it")
+    size = int(lanes.batch_size[own[0]])
+    row = Steps(
+        batch_size=size,
+        optimizer=str(lanes.optimizer[own[0]]),
+        learning_rate=float(rate),
+        momentum=float(momentum),
+        schedule=str(schedule),
+        steps=middle,
+        low=low,
+        high=high,
+        epochs=middle * size / study.examples,
+        hits=hits,
+        diverged=float((study.exits[own] == "not finite").mean()),
+        interior=interior,
+        flags=tuple(flags),
+    )
+    return row, replicates
+
+
+def _medians(steps: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The median of each configuration over its seeds."""
+    return np.array([median_time(s, k) for s, k in zip(steps, known, strict=True)])
+
+
+def _resampled(steps, known, draws) -> np.ndarray:
+    """Choose on a resample of the seeds, judge on those that are not in it."""
+    unique, inverse = np.unique(np.sort(draws, axis=1), axis=0, return_inverse=True)
+    found = []
+    for draw in unique:
+        out = np.setdiff1d(np.arange(steps.shape[1]), draw)
+        best = int(np.argmin(_medians(steps[:, draw], known[:, draw])))
+        found.append(median_time(steps[best, out], known[best, out]) if len(out) else math.nan)
+    return np.array(found)[inverse.ravel()]
+
+
+def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    ordered = np.sort(values[~np.isnan(values)])
+    if not len(ordered):
+        return math.nan, math.nan
+    tail = (1 - confidence) / 2 * (len(ordered) - 1)
+    return float(ordered[math.floor(tail)]), float(ordered[math.ceil(len(ordered) - 1 - tail)])
+
+
+def kaplan_meier(times: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The share that has not hit yet, where some were stopped before they could.
+
+    Args:
+        times: of the hit, or of the end of observation; shape (n,).
+        known: whether it is a hit; an infinite time never comes.
+
+    Returns:
+        Times of hits, ascending, and the share that survives each.
+
+    Reference:
+        Kaplan and Meier 1958, "Nonparametric estimation from incomplete observations".
+
+    Example:
+        >>> kaplan_meier(np.array([1, 2, 3, 4]), np.array([True, False, True, False]))
+        (array([1, 3]), array([0.75 , 0.375]))
+    """
+    hits = np.unique(times[known & np.isfinite(times)])
+    at_risk = (times[None] >= hits[:, None]).sum(1)
+    died = ((times[None] == hits[:, None]) & known).sum(1)
+    return hits, np.cumprod(1 - died / np.maximum(at_risk, 1))
+
+
+def median_time(times: np.ndarray, known: np.ndarray) -> float:
+    """The time by which half have hit, by `kaplan_meier`; infinite if that is never seen.
+
+    With an even number the later of the two in the middle counts only if the share falls below
+    one half at the earlier one: their mean is taken where it is exactly one half.
+    """
+    hits, survive = kaplan_meier(np.asarray(times, float), np.asarray(known, bool))
+    below = np.flatnonzero(survive < 0.5 - 1e-9)
+    half = np.flatnonzero(abs(survive - 0.5) <= 1e-9)
+    if len(half):
+        later = hits[half[0] + 1] if half[0] + 1 < len(hits) else np.inf
+        return float((hits[half[0]] + later) / 2)
+    return float(hits[below[0]]) if len(below) else math.inf

@@ -1,0 +1,73 @@
+"""What a study trains: three pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxml.checks import require
+from jaxml.objective import Objective
+from jaxml.types import DataLoss, Model
+
+
+class Task(NamedTuple):
+    """A loss over data, from whichever library, and what is measured beside it.
+
+    Attributes:
+        init: `(key) -> (params, model_state)`; the state is `None` or `{}` where there is none.
+        loss: `(params, model_state, batch, key) -> (values, model_state)`, the network as in
+            training, one value an example.
+        measures: `(params, model_state, batch) -> {name: values}`, the network as in evaluation,
+            one value an example; `"loss"` is among them.
+    """
+
+    init: Callable[[jax.Array], tuple[Any, Any]]
+    loss: Callable[..., tuple[jax.Array, Any]]
+    measures: Callable[..., dict[str, jax.Array]]
+
+
+def task(
+    model: Model, loss: DataLoss, measures: Mapping[str, DataLoss] | None = None, *, l2: float = 0.0
+) -> Task:
+    """A network's task.
+
+    Args:
+        model: the network; it is given `batch["x"]`.
+        loss: one value an example, see `jaxml.training.losses`.
+        measures: name -> function like the loss, such as `{"error": metrics.error}`.
+        l2: λ in (λ/2)‖θ‖², part of the loss as trained and as measured.
+
+    Raises:
+        ValueError: if an argument is not of its kind.
+
+    Example:
+        >>> from jaxml import nn
+        >>> from jaxml.training import losses
+        >>> params, _ = task(nn.linear(3, 1), losses.mse).init(jax.random.key(0))
+        >>> params["dense_0"]["kernel"].shape
+        (3, 1)
+    """
+    require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
+    require(callable(loss), "a loss, (outputs, batch) -> values", repr(loss))
+    require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
+    functions = {"loss": loss, **(measures or {})}
+    penalized = Objective(model.apply, loss, l2).penalized
+
+    def training(params, model_state, batch, key):
+        outputs, model_state = model.apply(params, model_state, batch["x"], train=True, key=key)
+        return penalized(loss(outputs, batch), params), model_state
+
+    def measured(params, model_state, batch):
+        outputs, _ = model.apply(params, model_state, batch["x"])
+        values = {name: function(outputs, batch) for name, function in functions.items()}
+        return values | {"loss": penalized(values["loss"], params)}
+
+    return Task(model.init, training, measured)
+
+
+def size_of(task: Task) -> int:
+    """How many parameters a task has; nothing is computed."""
+    params, _ = jax.eval_shape(task.init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,148 @@
+"""Steps to target and critical batch sizes: planted truths come back, bad data give flags."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from jaxml import studies
+
+
+def planted(steps, rates=(0.1, 0.2, 0.4), best=1, seeds=4, noise=0.05, miss=(), seed=0):
+    """A study whose steps are made up: {B: steps at the best rate}."""
+    random = np.random.default_rng(seed)
+    lanes = studies.grid(list(steps), list(rates), seeds=seeds)
+    count = len(lanes)
+    exits, updates = np.full(count, "target", dtype="U10"), np.zeros(count, int)
+    for i in range(count):
+        b, rate = int(lanes.batch_size[i]), lanes.learning_rate[i]
+        off = abs(rates.index(rate) - best)
+        found = steps[b] * 2.0**off * math.exp(noise * random.normal())
+        updates[i] = max(1, round(min(found, 1e6)))
+        if b in miss or not math.isfinite(found):
+            exits[i] = "budget"
+    return studies.Study(
+        lanes=lanes,
+        target=studies.Target(0.1),
+        microbatch=np.ones(count, int),
+        budget=updates,
+        exits=exits,
+        updates=updates,
+        records={},
+        params=None,
+        examples=1000,
+        size=10,
+        seconds={},
+        programs={},
+    )
+
+
+SIZES = (8, 32, 128, 512, 2048)
+
+
+def hyperbola(least, critical):
+    return {b: least * (1 + critical / b) for b in SIZES}
+
+
+def test_the_table_finds_rates_and_steps():
+    table = studies.steps_to_target(planted(hyperbola(50, 200)))
+    assert [row.batch_size for row in table.rows] == list(SIZES)
+    for row in table.rows:
+        assert row.learning_rate == 0.2
+        assert row.interior
+        assert row.flags == ()
+        assert row.low <= row.steps <= row.high
+        assert row.steps == pytest.approx(50 * (1 + 200 / row.batch_size), rel=0.15)
+        assert row.epochs == row.steps * row.batch_size / 1000
+    fit = studies.by_hyperbola(table.of("momentum"))
+    assert fit.identified
+    assert fit.interval[0] < 200 < fit.interval[1]
+    overhead = studies.by_overhead(table.of("momentum"))
+    assert overhead.value == pytest.approx(0.2 * 200, rel=0.6)  # five sizes, interpolated
+
+
+def test_the_fit_covers_what_was_planted():
+    """95 % intervals of made-up steps hold S_min and B_crit about so often."""
+    random = np.random.default_rng(0)
+    b = 2.0 ** np.arange(2, 14)
+    inside = []
+    for _ in range(400):
+        steps = 120 * (1 + 300 / b) * np.exp(0.1 * random.normal(size=len(b)))
+        fit = studies.fit_hyperbola(b, steps)
+        low, high = fit.interval
+        least_low, least_high = fit.least_steps_interval
+        inside.append((low < 300 < high, least_low < 120 < least_high))
+    critical, least = np.mean(inside, axis=0)
+    assert 0.92 <= critical <= 0.98
+    assert least >= 0.92  # both terms of its interval are added, so it is wider than it need be
+
+
+def test_flags_instead_of_numbers():
+    missed = studies.steps_to_target(planted(hyperbola(50, 200), miss=SIZES))
+    assert all(math.isinf(row.steps) and "no seed hit" in row.flags for row in missed.rows)
+    fit = studies.by_hyperbola(missed)
+    assert math.isnan(fit.value)
+    assert not fit.identified
+    assert math.isnan(studies.by_overhead(missed).value)
+
+    one = studies.by_hyperbola(studies.steps_to_target(planted(hyperbola(50, 200), miss=SIZES[1:])))
+    assert not one.identified
+
+    straight = {b: 1e5 / b for b in SIZES}  # perfect scaling throughout: B_crit lies beyond
+    fit = studies.by_hyperbola(studies.steps_to_target(planted(straight)))
+    assert math.isnan(fit.value)
+    assert not fit.identified
+
+    flat = dict.fromkeys(SIZES, 100.0)
+    fit = studies.by_hyperbola(studies.steps_to_target(planted(flat)))
+    assert not fit.identified
+
+    edge = studies.by_hyperbola(studies.steps_to_target(planted(hyperbola(50, 200), best=2)))
+    assert any("edge" in flag for flag in edge.flags)
+
+
+def test_choosing_and_judging_on_the_same_seed_is_optimistic():
+    """Pure luck: equal configurations. Judged on the seeds that chose, the best looks better."""
+    random = np.random.default_rng(0)
+    held_out, chosen = [], []
+    for s in range(60):
+        study = planted({64: 100.0}, rates=tuple(np.linspace(0.1, 1, 12)), seeds=3, noise=0, seed=s)
+        updates = random.lognormal(np.log(100), 0.5, len(study.lanes)).round().astype(int)
+        study = dataclasses.replace(study, updates=updates)
+        table = studies.steps_to_target(study, resamples=10)
+        held_out.append(table.rows[0].steps)
+        medians = [
+            np.median(updates[study.lanes.learning_rate == r])
+            for r in np.unique(study.lanes.learning_rate)
+        ]
+        chosen.append(min(medians))
+    assert np.median(held_out) == pytest.approx(100, rel=0.12)
+    assert np.median(chosen) < 80
+
+
+def test_kaplan_meier_against_the_textbook():
+    """Freireich's 6-MP group (n = 21): survival at its event times, as in the literature."""
+    times = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
+    censored = {3, 5, 7, 8, 11, 12, 13, 16, 17, 18, 19, 20}
+    known = np.array([i not in censored for i in range(21)])
+    at, share = studies.kaplan_meier(np.array(times), known)
+    assert at.tolist() == [6, 7, 10, 13, 16, 22, 23]
+    np.testing.assert_allclose(share, [0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448], atol=6e-4)
+    assert studies.median_time(np.array(times), known) == 23
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [([3, 1, 2], 2), ([4, 1, 2, 3], 2.5), ([5, np.inf, np.inf], np.inf), ([1, 2, np.inf], 2)],
+)
+def test_without_censoring_it_is_the_median(steps, expected):
+    assert studies.median_time(np.array(steps), np.ones(len(steps), bool)) == expected
+
+
+def test_not_done_is_refused():
+    study = planted(hyperbola(50, 200))
+    with pytest.raises(ValueError, match="a study that is done"):
+        studies.steps_to_target(dataclasses.replace(study, exits=np.full(len(study.exits), "")))
+    with pytest.raises(ValueError, match="a study with a target"):
+        studies.steps_to_target(dataclasses.replace(study, target=None))

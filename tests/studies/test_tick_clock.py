@@ -1,0 +1,217 @@
+"""Lanes against plain loops over optax, and against other arrangements of themselves."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxml import nn, studies
+from jaxml.structured import from_npz, to_npz
+from jaxml.studies.planning import Plan
+from jaxml.studies.two_slots import OPTIMIZERS, two_slots, update
+from jaxml.training import losses, optimizers, sampling
+
+OPTAX = {
+    "sgd": lambda rate, beta: optimizers.sgd(rate),
+    "momentum": optimizers.momentum,
+    "nesterov": optimizers.nesterov,
+    "adagrad": lambda rate, beta: optimizers.adagrad(rate),
+    "rmsprop": lambda rate, beta: optimizers.rmsprop(rate),
+    "adam": optimizers.adam,
+    "adamw": lambda rate, beta: optax.adamw(rate, b1=beta, weight_decay=1e-2),
+    "radam": lambda rate, beta: optax.radam(rate, b1=beta),
+}
+# small enough that a last digit stays one over 200 updates
+RATES = {"sgd": 0.1, "momentum": 0.02, "nesterov": 0.02, "adagrad": 0.02}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_an_update_is_optax_s(name):
+    with jax.enable_x64(True):
+        key = jax.random.key(0)
+        params = {"a": jax.random.normal(key, (5, 3)), "b": jnp.ones(4)}
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        optimizer = OPTAX[name](0.01, 0.8)
+        lane = jax.tree.map(lambda c: c[0], two_slots([name], [0.8]))
+        ours, slots, theirs, state = params, (zeros, zeros), params, optimizer.init(params)
+        for t in range(60):
+            key = jax.random.fold_in(key, t)
+            g = jax.tree.map(lambda p, k=key: jax.random.normal(k, p.shape) * 0.3, params)
+            g["b"] = g["b"] * (t > 3)  # no gradient at first
+            ours, slots = update(lane, 0.01, t, ours, slots, g)
+            change, state = optimizer.update(g, state, theirs)
+            theirs = optax.apply_updates(theirs, change)
+            for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+                np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13)
+
+
+def test_every_optimizer_is_compared():
+    assert set(OPTAX) == set(OPTIMIZERS)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A small net on random data whose number of rows no batch size divides."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(103, 6))
+    y = (x @ random.normal(size=(6, 3))).argmax(1)
+    model = nn.mlp([6, 5, 3], activation="tanh")
+
+    def init(key):
+        params, state = model.init(key)
+        return jax.tree.map(lambda p: p.astype(jnp.result_type(float)), params), state
+
+    task = studies.task(
+        model._replace(init=lambda key, x=None: init(key)), losses.softmax_cross_entropy
+    )
+    return task, {"x": x, "y": y}
+
+
+def plain(task, data, lane, updates):
+    """One lane as a loop: the stream of examples, a mean gradient, an optax optimiser."""
+    size, batch = len(data["x"]), int(lane.batch_size[0])
+    key_init, key_order, _ = jax.random.split(jax.random.key(int(lane.seed[0])), 3)
+    params, state = task.init(key_init)
+    name, rate = str(lane.optimizer[0]), float(lane.learning_rate[0])
+    # optax's own schedules are computed in float32
+    warm = round(float(lane.warmup[0]) * updates)
+    t = np.arange(updates)
+    share = np.clip((t - warm) / (updates - warm), 0, 1)
+    falls = {"constant": 1 + 0 * share, "linear": 1 - share}
+    falls["cosine"] = (1 + np.cos(np.pi * share)) / 2
+    table = rate * np.where(t < warm, t / max(warm, 1), falls[str(lane.schedule[0])])
+    optimizer = OPTAX[name](lambda count: jnp.asarray(table)[count], float(lane.momentum[0]))
+    slots = optimizer.init(params)
+    orders = np.concatenate(
+        [
+            sampling.permute(jax.random.fold_in(key_order, e), jnp.arange(size), size)
+            for e in range(-(-updates * batch // size))
+        ]
+    )
+
+    @jax.jit
+    def step(params, slots, rows):
+        g = jax.grad(lambda p: task.loss(p, state, rows, None)[0].mean())(params)
+        change, slots = optimizer.update(g, slots, params)
+        return optax.apply_updates(params, change), slots
+
+    for t in range(updates):
+        some = orders[t * batch : (t + 1) * batch]
+        params, slots = step(params, slots, {k: v[some] for k, v in data.items()})
+    return jax.flatten_util.ravel_pytree(params)[0]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_lanes_are_plain_loops(small, schedule):
+    """All optimisers at four batch sizes at once, 200 updates, float64."""
+    task, data = small
+    rates = {name: [RATES.get(name, 0.002)] for name in OPTIMIZERS}
+    lanes = studies.grid(
+        [2, 4, 12, 48],
+        rates,
+        optimizers=list(OPTIMIZERS),
+        schedules=[schedule],
+        warmup=0.0 if schedule == "constant" else 0.1,
+        seeds=[3],
+    )
+    with jax.enable_x64(True):
+        study = studies.batch_size(
+            task, data, lanes, splits={"train": data}, steps=200, keep_params=True
+        )
+        assert set(study.exits) == {"budget"}
+        assert (study.updates == 200).all()
+        every = range(len(lanes)) if schedule == "constant" else range(0, len(lanes), 5)
+        for i in every:
+            expected = plain(task, data, lanes.take([i]), 200)
+            np.testing.assert_allclose(study.params[i], expected, rtol=0, atol=1e-10)
+
+
+def test_order_of_lanes_and_buckets_change_nothing(small):
+    task, data = small
+    lanes = studies.grid([4, 12, 48], [0.05, 0.2], optimizers=["momentum", "adam"], seeds=2)
+    order = np.random.default_rng(0).permutation(len(lanes))
+    options = {"splits": {"train": data}, "epochs": 12, "keep_params": True}
+    with jax.enable_x64(True):
+        one = studies.batch_size(task, data, lanes, **options)
+        again = studies.batch_size(task, data, lanes, **options)
+        permuted = studies.batch_size(task, data, lanes.take(order), **options)
+        other = studies.batch_size(task, data, lanes, microbatches=[4], **options)
+    assert len(set(one.microbatch)) >= 1
+    assert set(other.microbatch) == {4}
+    np.testing.assert_array_equal(one.params, again.params)  # the same width, to the bit
+    np.testing.assert_allclose(permuted.params, one.params[order], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(other.params, one.params, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(other.updates, one.updates)
+
+
+def test_going_on_where_it_stopped(small):
+    task, data = small
+    lanes = studies.grid([4, 48], [0.05, 0.5], seeds=2)
+    options = {"splits": {"train": data}, "epochs": 30, "keep_params": True, "microbatches": [4]}
+    whole = studies.batch_size(task, data, lanes, **options)
+    stopped = studies.batch_size(task, data, lanes, on_chunk=lambda *_: True, **options)
+    assert (stopped.exits == "").any()
+    kinds = (studies.Study, studies.Lanes, studies.Target)
+    kept = from_npz(to_npz(stopped), kinds)
+    resumed = studies.batch_size(task, data, lanes, done=kept, **options)
+    np.testing.assert_array_equal(resumed.params, whole.params)
+    for name, column in whole.records.items():
+        np.testing.assert_array_equal(resumed.records[name], column, err_msg=name)
+
+
+def test_exits(small):
+    """A target met, a budget spent, a rate that blows up, and a plateau, each by its own name."""
+    task, data = small
+    target = studies.Target(0.3, "loss", "train")
+    lanes = studies.grid([4], [1e-5, 0.1, 3e38], optimizers=["sgd"], seeds=1)
+    study = studies.batch_size(task, data, lanes, splits={"train": data}, target=target, epochs=40)
+    assert study.exits.tolist() == ["budget", "target", "not finite"]
+    assert study.updates[0] == 40 * 103 // 4
+    hit = study.records["lane"] == 1
+    values = study.records["train loss"][hit]
+    assert values[-1] <= 0.3 < values[:-1].min()
+    assert study.records["updates"][hit][-1] == study.steps[1] == study.updates[1]
+    assert np.isinf(study.steps[[0, 2]]).all()
+    wild = studies.grid([4], [0.1, 1e6], optimizers=["sgd"], seeds=1)  # saturates at once
+    study = studies.batch_size(
+        task, data, wild, splits={"train": data}, target=target, epochs=400, plateau=1.0
+    )
+    assert study.exits.tolist()[1] == "plateau"
+    assert study.updates[1] < 400 * 103 // 4
+
+
+def test_finished_lanes_make_room(small, monkeypatch):
+    """Compaction changes no lane."""
+    task, data = small
+    lanes = studies.grid([4], np.geomspace(1e-4, 1.0, 16), optimizers=["sgd"], seeds=2)
+    options = {
+        "splits": {"train": data},
+        "target": studies.Target(0.6, "loss", "train"),
+        "epochs": 60,
+        "keep_params": True,
+    }
+    wide = studies.batch_size(task, data, lanes, **options)
+    monkeypatch.setattr(sys.modules["jaxml.studies.batch_size"], "COMPILE", 0)
+    narrow = studies.batch_size(task, data, lanes, **options)
+    assert len(wide.programs[4]) == 1
+    assert len(narrow.programs[4]) > 1
+    assert narrow.exits.tolist() == wide.exits.tolist()
+    np.testing.assert_allclose(narrow.params, wide.params, atol=1e-5)
+    np.testing.assert_array_equal(narrow.updates, wide.updates)
+
+
+def test_the_plan_says_what_it_takes():
+    lanes = studies.grid([8, 32, 128, 512], [0.1, 0.2], seeds=2)
+    planned = studies.plan(lanes, examples=1000, size=2410, epochs=10)
+    assert isinstance(planned, Plan)
+    assert sorted(np.concatenate([b.lanes for b in planned.buckets])) == list(range(16))
+    for bucket in planned.buckets:
+        sizes = lanes.batch_size[bucket.lanes]
+        assert (sizes % bucket.microbatch == 0).all()
+        updates = planned.updates[bucket.lanes]
+        np.testing.assert_array_equal(bucket.ticks, updates * sizes // bucket.microbatch)
+    assert planned.waste < 0.06  # no padding: only what a budget's remainder leaves
+    assert "16 lanes of 2,410 parameters" in str(planned)
