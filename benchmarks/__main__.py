@@ -42,7 +42,9 @@ def main() -> int:
     if unknown or options.rounds < 1:
         parser.error(f"expected names among {', '.join(names)} and rounds of at least 1")
 
-    console = Console(highlight=False, soft_wrap=True)
+    # a file has no width of its own, and cells would be cut to 80 columns
+    width = None if sys.stdout.isatty() else 160
+    console = Console(highlight=False, soft_wrap=True, width=width)
     device = jax.devices()[0].device_kind
     console.print(
         f"{device}, {os.cpu_count()} cores, jax {jax.__version__}, torch {torch.__version__} "
