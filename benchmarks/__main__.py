@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks import curvature, landscape, startup, training_speed
+from benchmarks import curvature, landscape, startup, studies, training_speed
 from benchmarks.tables import Row, heading, table
 from benchmarks.timing import spread
 from jaxml import report
@@ -26,6 +26,7 @@ COMPARISONS = {
     "seeds": training_speed.sixteen_seeds,
     "hessian": curvature.exact_hessian,
     "products": curvature.hessian_vector_product,
+    "study": studies.throughput,
 }
 
 

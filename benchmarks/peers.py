@@ -57,11 +57,12 @@ def training(
     batch_size: int,
     steps: int,
     compiled: bool = False,
+    optimizer: Callable[..., torch.optim.Optimizer] = lambda params: torch.optim.Adam(params, 1e-3),
 ) -> Callable[[], float]:
-    """A function that takes `steps` Adam steps over shuffled batches and returns their seconds."""
+    """A function that takes `steps` steps over shuffled batches and returns their seconds."""
     inputs, labels = tensors(x, y)
     model = make().to(device())
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    stepper = optimizer(model.parameters())
 
     def loss(batch: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(model(batch), targets)
@@ -75,9 +76,9 @@ def training(
         for step in range(steps):
             first = (step % per_epoch) * batch_size
             index = order[first : first + batch_size]
-            optimizer.zero_grad(set_to_none=True)
+            stepper.zero_grad(set_to_none=True)
             forward(inputs[index], labels[index]).backward()
-            optimizer.step()
+            stepper.step()
         if inputs.is_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - start
