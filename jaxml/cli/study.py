@@ -25,20 +25,42 @@ from jaxml.training import losses, metrics
 
 _SAVED = "study.npz"
 _TYPES = (studies.Study, studies.Lanes, studies.Target)
+# what stands for each option that is not given
+_KINDS = {
+    "batch-size": {
+        "batch_sizes": "8,16,32,64,128,256,512,1024",
+        "optimizers": "momentum",
+        "momenta": "0,0.9",
+        "schedules": "constant",
+    },
+    "optimizers": {
+        "batch_sizes": "32",
+        "optimizers": ",".join(studies.OPTIMIZERS),
+        "momenta": "0.9",
+        "schedules": "constant,cosine",
+    },
+}
+# by optimiser, as LOW:HIGH:COUNT: those that divide by the gradient's size want smaller ones
+_RATES = dict.fromkeys(studies.OPTIMIZERS, "0.0005:0.5:9") | dict.fromkeys(
+    ("sgd", "momentum", "nesterov"), "0.005:2:9"
+)
 
 
 def add(command: AddCommand) -> None:
     """The command and its arguments."""
     sub = command("study", _study, "Train many configurations side by side and compare them.")
-    sub.add_argument("kind", nargs="?", metavar="KIND", help="batch-size")
+    sub.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(_KINDS))
     sub.add_argument("--data", default="digits", help=f"{', '.join(data.names())} (digits)")
     sub.add_argument("--model", default="mlp", help=f"{', '.join(networks.MODELS)} (mlp)")
     networks.add_arguments(sub, augmented=False)
-    sub.add_argument("--batch-sizes", default="8,16,32,64,128,256,512,1024", help="B")
-    sub.add_argument("--rates", help="η: LOW:HIGH:COUNT, or a list (0.005:2:9)")
-    sub.add_argument("--optimizers", default="momentum", help="names (momentum)")
-    sub.add_argument("--momenta", default="0,0.9", help="β, or Adam's β₁ (0,0.9)")
-    sub.add_argument("--schedules", default="constant", help=", ".join(studies.SCHEDULES))
+    sizes, every = _KINDS["batch-size"]["batch_sizes"], ", ".join(studies.OPTIMIZERS)
+    sub.add_argument("--batch-sizes", help=f"B ({sizes}; optimizers: 32)")
+    sub.add_argument("--rates", help="η: LOW:HIGH:COUNT, or a list (by optimiser)")
+    sub.add_argument("--optimizers", help=f"{every} (momentum; optimizers: all)")
+    sub.add_argument("--momenta", help="β, or Adam's β₁ (0,0.9; optimizers: 0.9)")
+    names = ", ".join(studies.SCHEDULES)
+    sub.add_argument("--schedules", help=f"{names} (constant; optimizers: constant,cosine)")
+    sub.add_argument("--warmup", type=float, default=0.0, help="share of the updates (0)")
     sub.add_argument("--seeds", type=int, default=3, help="how many (3)")
     sub.add_argument("--target", type=float, help="error on the validation set (0.06)")
     sub.add_argument("--epochs", type=float, help="budget of a lane (40)")
@@ -65,7 +87,11 @@ def _numbers(text: str, name: str, kind: Callable[[str], Any] = float) -> list[A
 def _study(given: argparse.Namespace) -> int:
     asked = runs.asked(given, "study")
     options = asked.settings
-    require(options.kind == "batch-size", "a study among batch-size", repr(options.kind))
+    kinds = ", ".join(_KINDS)
+    require(options.kind in _KINDS, f"a study among {kinds}", repr(options.kind))
+    for name, value in _KINDS[options.kind].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     dataset = load_dataset(options.data)
     options.data = data_argument(options.data)
     require(dataset.meta["task"] == "classification", "classification data", dataset.meta["task"])
@@ -76,12 +102,15 @@ def _study(given: argparse.Namespace) -> int:
     task = studies.task(
         model, losses.softmax_cross_entropy, {"error": metrics.error}, l2=options.l2
     )
+    names = options.optimizers.split(",")
+    rates = {name: options.rates or _RATES.get(name, "1") for name in names}
     lanes = studies.grid(
         _numbers(options.batch_sizes, "--batch-sizes", int),
-        _numbers(options.rates or "0.005:2:9", "--rates"),
-        optimizers=options.optimizers.split(","),
+        {name: _numbers(text, "--rates") for name, text in rates.items()},
+        optimizers=names,
         momenta=_numbers(options.momenta, "--momenta"),
         schedules=options.schedules.split(","),
+        warmup=options.warmup,
         seeds=options.seeds,
     )
     target = studies.Target(0.06 if options.target is None else options.target)
@@ -127,8 +156,16 @@ def _study(given: argparse.Namespace) -> int:
             assert stop.received is not None
             left = f"{(study.exits != '').sum()} of {len(lanes)} lanes"
             return runs.stopped(asked, folder, stop.received, left)
-        speed = studies.throughput(task, splits["train"], sorted(set(lanes.batch_size.tolist())))
-        found = studies.findings(study, throughput=speed)
+        sizes = sorted(set(lanes.batch_size.tolist()))
+        if options.kind == "batch-size":
+            speed = studies.throughput(task, splits["train"], sizes)
+            found = studies.findings(study, throughput=speed)
+        else:
+            ways = {
+                name: studies.descents(*where, optimizers=names)
+                for name, where in studies.SURFACES.items()
+            }
+            found = studies.findings(study, descents=ways)
         if options.train_loss is not None:
             found = _with_sharpness(found, task, splits["train"], held_out, options)
         _write(folder, found, vars(options), str(planned))
@@ -204,8 +241,12 @@ def _csv(columns: Mapping[str, np.ndarray]) -> str:
 
 def _say(found: studies.Findings) -> None:
     _print_table(STEPS_COLUMNS, [steps_row(row) for row in found.table.rows])
-    for row in critical_rows(found):
-        out.print("  ".join(cell for cell in row if cell), highlight=False)
+    if len(set(found.study.lanes.batch_size.tolist())) > 1:
+        for row in critical_rows(found):
+            out.print("  ".join(cell for cell in row if cell), highlight=False)
+    for surface, ways in found.descents.items():
+        for name, why in zip(ways.names, ways.why, strict=True):
+            out.print(f"{surface}: {name}: {why}", highlight=False)
     seconds = found.study.seconds
     out.print(f"{seconds['compile']:.1f} s compiling, {seconds['run']:.1f} s running")
 

@@ -10,7 +10,7 @@ from jaxml.landscape import Analysis, Exploration, Inspection
 from jaxml.report import figures
 from jaxml.report.parts import image, section, table, tiles
 from jaxml.report.records import provenance
-from jaxml.report.study_page import batch_size_parts
+from jaxml.report.study_page import study_parts
 from jaxml.report.tables import (
     ENDS_COLUMNS,
     LAYER_COLUMNS,
@@ -68,7 +68,7 @@ def write(
     elif isinstance(result, Exploration):
         title, parts = _exploration(result)
     elif isinstance(result, Findings):
-        title, parts = "Batch size", batch_size_parts(result)
+        title, parts = study_parts(result)
     elif isinstance(result, Inspection):
         title, parts = "One point of a loss surface", _inspection(result)
     elif isinstance(result, Analysis):

@@ -93,6 +93,15 @@ def _findings(result: Findings) -> dict[str, Any]:
         "noise_scale": noise,
         "throughput": [row._asdict() for row in result.throughput],
     }
+    body["descents"] = {
+        surface: [
+            {"optimizer": name, "learning_rate": rate, "reached": reached, "why": why}
+            for name, rate, reached, why in zip(
+                found.names, found.rates, found.reached, found.why, strict=True
+            )
+        ]
+        for surface, found in result.descents.items()
+    }
     if result.equal_loss is not None:
         equal = result.equal_loss
         body["equal_loss"] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from jaxml.report.figures import panels
-from jaxml.studies import EqualLoss, Findings, Study
+from jaxml.studies import SURFACES, Descents, EqualLoss, Findings, Study
 
 _COLORS = ("#5b7db1", "#c2334d", "#1b7f4d", "#d98c1f", "#7a3fa0", "#2a9d9d", "#8a6d3b", "#444444")
 _OUTCOMES = {
@@ -63,6 +65,56 @@ def steps(result: Findings) -> Figure:
     left.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="updates to the target")
     right.set(xscale="log", yscale="log", xlabel="updates", ylabel="examples to the target")
     left.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def ranking(result: Findings) -> Figure:
+    """Updates to the target by optimiser, the fewest on top."""
+    rows = sorted(result.table.rows, key=lambda row: -row.steps)
+    figure, (ax,) = panels(height=0.8 + 0.3 * len(rows))
+    names = [
+        f"{row.optimizer}{f' {row.momentum:g}' if row.momentum else ''}, B = {row.batch_size:,}"
+        for row in rows
+    ]
+    for i, row in enumerate(rows):
+        if np.isfinite(row.steps):
+            high = row.high if np.isfinite(row.high) else row.steps
+            low = row.low if np.isfinite(row.low) else row.steps
+            ax.plot([low, high], [i, i], color=_COLORS[0], lw=1.2)
+            ax.plot(row.steps, i, "o", ms=5, color=_COLORS[0])
+            text = f"  η = {row.learning_rate:.3g}, {row.schedule}"
+            ax.text(max(high, row.steps), i, text, va="center", fontsize=7, color="#555555")
+        else:
+            ax.text(0.02, i, "missed", va="center", fontsize=7, color=_COLORS[1],
+                    transform=ax.get_yaxis_transform())  # fmt: skip
+    ax.set_yticks(range(len(rows)), names, fontsize=8)
+    ax.set(xscale="log", xlabel="updates to the target")
+    ax.margins(x=0.25)
+    return figure
+
+
+def descents(name: str, found: Descents) -> Figure:
+    """The optimisers' ways over a surface, and their losses."""
+    figure, (left, right) = panels(width=10.0, height=4.2, columns=2)
+    surface, _ = SURFACES[name]
+    path = found.path[np.isfinite(found.path).all((1, 2))]
+    low, high = path.min((0, 1)), path.max((0, 1))
+    pad = 0.15 * np.maximum(high - low, 0.2)
+    sides = [np.linspace(low[i] - pad[i], high[i] + pad[i], 120) for i in range(2)]
+    grid = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 2)
+    values = np.asarray(jax.vmap(surface)(jnp.asarray(grid))).reshape(120, 120)
+    levels = np.quantile(values, np.linspace(0, 1, 25))
+    left.contour(*sides, values.T, levels=np.unique(levels), cmap="Greys", linewidths=0.6)
+    for i, (optimizer, color) in enumerate(zip(found.names, _COLORS, strict=False)):
+        label = f"{optimizer}, η = {found.rates[i]:.3g}"
+        left.plot(*found.path[i].T, "-", lw=1.2, color=color, label=label)
+        left.plot(*found.path[i, -1], "o", ms=5, color=color)
+        fall = found.losses[i] - found.losses[np.isfinite(found.losses)].min() + 1e-6
+        right.plot(np.arange(1, len(fall) + 1), fall, lw=1.2, color=color, label=label)
+    left.plot(*found.path[0, 0], "*", ms=10, color="#000000")
+    left.set(xlabel="w₀", ylabel="w₁")
+    right.set(xscale="log", yscale="log", xlabel="update", ylabel="loss above the lowest + 1e-6")
+    right.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The page of a batch-size study."""
+"""The pages of studies."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 from jaxml.studies import Findings
 
 
-def batch_size_parts(result: Findings) -> list[str]:
-    """The body of the page."""
+def study_parts(result: Findings) -> tuple[str, list[str]]:
+    """The title and the body of the page."""
     study = result.study
     hits = (study.exits == "target").sum()
     best = [row for row in result.table.rows if np.isfinite(row.steps)]
@@ -27,17 +27,39 @@ def batch_size_parts(result: Findings) -> list[str]:
             {
                 "lanes that hit the target": f"{hits} of {len(study.lanes)}",
                 "fewest updates": f"{least:,.0f}" if best else "none hit",
-                "batch sizes": f"{study.lanes.batch_size.min():,} to "
-                f"{study.lanes.batch_size.max():,}",
+                "batch sizes": " to ".join(
+                    f"{size:,}"
+                    for size in dict.fromkeys(
+                        (study.lanes.batch_size.min(), study.lanes.batch_size.max())
+                    )
+                ),
                 "diverged": f"{(study.exits == 'not finite').sum()}",
             }
         ),
+    ]
+    judged = (
+        "Medians over seeds, each judged at the rate that the other seeds chose, with bootstrap "
+        "intervals in which the rates are chosen again."
+    )
+    if len(np.unique(study.lanes.batch_size)) > 1:
+        return "Batch size", parts + _by_batch_size(result, judged) + _beside(result)
+    parts += [
+        section("Updates to the target", judged, study_figures.ranking(result)),
+        table(STEPS_COLUMNS, [steps_row(row) for row in result.table.rows]),
+        section("Every lane", "", study_figures.curves(study)),
+    ]
+    return "Optimisers", parts + _beside(result)
+
+
+def _by_batch_size(result: Findings, judged: str) -> list[str]:
+    """What there is to say of several batch sizes."""
+    study = result.study
+    return [
         section(
             "Updates and examples to the target",
-            "Medians over seeds, each judged at the rate that the other seeds chose, with "
-            "bootstrap intervals in which the rates are chosen again. Dashed: as many examples as "
-            "the smallest batch. Dotted: the fit S = S_min(1 + B_crit/B). Rings: the rate lies at "
-            "the edge of its grid, so that a better one may lie beyond.",
+            f"{judged} Dashed: as many examples as the smallest batch. Dotted: the fit "
+            "S = S_min(1 + B_crit/B). Rings: the rate lies at the edge of its grid, so that a "
+            "better one may lie beyond.",
             study_figures.steps(result),
         ),
         table(STEPS_COLUMNS, [steps_row(row) for row in result.table.rows]),
@@ -60,6 +82,11 @@ def batch_size_parts(result: Findings) -> list[str]:
             study_figures.budgets(result),
         ),
     ]
+
+
+def _beside(result: Findings) -> list[str]:
+    """What was looked at beside the steps."""
+    parts = []
     if result.noise:
         parts.append(
             section(
@@ -88,4 +115,17 @@ def batch_size_parts(result: Findings) -> list[str]:
                 study_figures.sharpness(result.equal_loss),
             )
         )
+    for name, found in result.descents.items():
+        rows = [
+            [optimizer, f"{rate:.3g}", why]
+            for optimizer, rate, why in zip(found.names, found.rates, found.why, strict=True)
+        ]
+        parts.append(
+            section(
+                f"On a {name}",
+                "Every optimiser at the rate of its grid that ends lowest, from the star.",
+                study_figures.descents(name, found),
+            )
+        )
+        parts.append(table(["optimiser", "η", "what happens"], rows))
     return parts

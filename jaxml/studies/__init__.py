@@ -37,8 +37,10 @@ from jaxml.studies.planning import Plan, plan
 from jaxml.studies.steps import Steps, StepsTable, kaplan_meier, median_time, steps_to_target
 from jaxml.studies.tasks import Task, size_of, task
 from jaxml.studies.throughput import Throughput, throughput
+from jaxml.studies.two_slots import OPTIMIZERS
 
 __all__ = [
+    "OPTIMIZERS",
     "SCHEDULES",
     "SURFACES",
     "BestOfMany",

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxml.studies.batch_size import Study
 from jaxml.studies.critical_batch_size import CriticalBatchSize, by_hyperbola, by_overhead
+from jaxml.studies.descents import Descents
 from jaxml.studies.equal_loss import EqualLoss
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.noise_scale import NoiseScale, noise_scale_of
@@ -29,6 +30,7 @@ class Findings:
             of its best lanes.
         throughput: seconds of an update by batch size, or none.
         equal_loss: sharpness at one training loss, if looked at.
+        descents: name of a surface -> what the optimisers do there, if looked at.
     """
 
     study: Study
@@ -38,20 +40,21 @@ class Findings:
     noise: dict[int, list[tuple[float, NoiseScale]]]
     throughput: Sequence[Throughput] = ()
     equal_loss: EqualLoss | None = None
+    descents: dict[str, Descents] = dataclasses.field(default_factory=dict)
 
 
 def findings(
     study: Study,
     *,
     throughput: Sequence[Throughput] = (),
-    equal_loss: EqualLoss | None = None,
+    descents: dict[str, Descents] | None = None,
 ) -> Findings:
     """Steps to target, critical batch sizes and noise scales of a study.
 
     Args:
         study: one with a target, done.
         throughput: from `throughput`.
-        equal_loss: from `at_equal_loss`.
+        descents: surface -> from `descents`.
 
     Raises:
         ValueError: as `steps_to_target`.
@@ -66,7 +69,7 @@ def findings(
         overhead={group: by_overhead(rows) for group, rows in own.items()},
         noise=_noise(study, table),
         throughput=throughput,
-        equal_loss=equal_loss,
+        descents=descents or {},
     )
 
 
