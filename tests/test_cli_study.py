@@ -10,22 +10,8 @@ from jaxml import sealed
 from jaxml.cli import main, runs, study
 
 SMALL = [
-    "study",
-    "batch-size",
-    "--batch-sizes",
-    "16,64",
-    "--rates",
-    "0.05,0.2,0.8",
-    "--momenta",
-    "0.9",
-    "--seeds",
-    "2",
-    "--hidden",
-    "8",
-    "--epochs",
-    "6",
-    "--target",
-    "0.2",
+    *("study", "batch-size", "--batch-sizes", "16,64", "--rates", "0.05,0.2,0.8"),
+    *("--momenta", "0.9", "--seeds", "2", "--hidden", "8", "--epochs", "6", "--target", "0.2"),
 ]
 
 
