@@ -67,9 +67,25 @@ def test_optimizers(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("depth --depths 1,2 --parameters 700 --rates 0.1 --seeds 1 --epochs 1", "1 layers of 9"),
+        ("generalization --hidden 4 --rates 0.1,0.3 --epochs 1", "best of 1,000:"),
+        ("normalization --hidden 8,8 --rates 0.1 --epochs 1", "batch norm, η = 0.1"),
+        ("diagnose --hidden 2,2 --rates 0.001 --epochs 1", "model bias: training error"),
+    ],
+)
+def test_one_question(arguments, said, tmp_path, capsys):
+    assert main(["study", *arguments.split(), "--out", str(tmp_path / "run")]) == 0
+    assert said in capsys.readouterr().out
+    assert json.loads((tmp_path / "run/study.json").read_text())["arguments"]["epochs"] == 1
+    assert "<img" in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("study", "a study among batch-size, optimizers, got None"),
+        ("study", "a study among batch-size, optimizers, depth,"),
         ("study depths", "a study among"),
         ("study batch-size --rates fast", "--rates as 8,16 or LOW:HIGH:COUNT"),
         ("study batch-size --batch-sizes 8,5000", "at most the 1077 examples"),

@@ -16,12 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import data, report, sealed, studies, training
 from jaxml.checks import require
-from jaxml.cli import networks, runs
+from jaxml.cli import chapters, networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.files import write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 from jaxml.structured import from_npz, to_npz
-from jaxml.training import losses, metrics
 
 _SAVED = "study.npz"
 _TYPES = (studies.Study, studies.Lanes, studies.Target)
@@ -39,6 +38,16 @@ _KINDS = {
         "momenta": "0.9",
         "schedules": "constant,cosine",
     },
+    "depth": {"rates": "0.01:1:5", "epochs": 40.0},
+    "generalization": {"rates": "0.001:1:7", "epochs": 20.0},
+    "normalization": {"rates": "0.03:10:6", "epochs": 20.0, "hidden": "64,64,64,64"},
+    "diagnose": {"rates": "0.01:1:5", "epochs": 40.0},
+}
+_CHAPTERS = {
+    "depth": chapters.depth,
+    "generalization": chapters.generalization,
+    "normalization": chapters.normalization,
+    "diagnose": chapters.diagnose,
 }
 # by optimiser, as LOW:HIGH:COUNT: those that divide by the gradient's size want smaller ones
 _RATES = dict.fromkeys(studies.OPTIMIZERS, "0.0005:0.5:9") | dict.fromkeys(
@@ -67,6 +76,9 @@ def add(command: AddCommand) -> None:
     sub.add_argument("--steps", type=int, help="budget of a lane in updates (none)")
     sub.add_argument("--plateau", type=float, help="end lanes that wait so long for a better one")
     sub.add_argument("--l2", type=float, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
+    sub.add_argument("--parameters", type=int, default=5000, help="depth: of a network (5000)")
+    sub.add_argument("--depths", default="1,2,4,8", help="depth: hidden layers (1,2,4,8)")
+    sub.add_argument("--acceptable", type=float, default=0.05, help="diagnose: error (0.05)")
     sub.add_argument("--train-loss", type=float, help="also: sharpness at this training loss")
     sub.add_argument("--out", help="a new folder (runs/study-N)")
     runs.add_resume(sub, "chunk")
@@ -97,11 +109,10 @@ def _study(given: argparse.Namespace) -> int:
     require(dataset.meta["task"] == "classification", "classification data", dataset.meta["task"])
     splits = networks.split_arrays(options.model, dataset)
     require("validation" in splits, "data with a validation split", options.data)
+    if options.kind in _CHAPTERS:
+        return _chapter(asked, dataset, splits)
     shape = splits["train"]["x"].shape[1:]
-    model = networks.model(options, shape, dataset.meta["classes"])
-    task = studies.task(
-        model, losses.softmax_cross_entropy, {"error": metrics.error}, l2=options.l2
-    )
+    task = chapters.task_of(networks.model(options, shape, dataset.meta["classes"]), options.l2)
     names = options.optimizers.split(",")
     rates = {name: options.rates or _RATES.get(name, "1") for name in names}
     lanes = studies.grid(
@@ -170,6 +181,23 @@ def _study(given: argparse.Namespace) -> int:
             found = _with_sharpness(found, task, splits["train"], held_out, options)
         _write(folder, found, vars(options), str(planned))
     _say(found)
+    out.print(str(folder / "report.html"))
+    return 0
+
+
+def _chapter(asked: runs.Asked, dataset: data.Dataset, splits: chapters.Splits) -> int:
+    """A study of one question; it is short, and does not go on where it was stopped."""
+    options = asked.settings
+    require(asked.folder is None, "a new study: this kind is begun again", asked.folder)
+    rates = _numbers(options.rates, "--rates")
+    with runs.opened(asked, dataset) as folder:
+        with _bar() as advance:
+            found = _CHAPTERS[options.kind](options, splits, rates, advance)
+        report.write(found, folder / "report.html")
+        body = {**report.record(found), "arguments": vars(options)}
+        write_atomically(folder / "study.json", json.dumps(body, indent=1, default=str))
+    for line in chapters.said(found):
+        out.print(line, highlight=False)
     out.print(str(folder / "report.html"))
     return 0
 

@@ -9,8 +9,8 @@ from jaxml.files import write_atomically
 from jaxml.landscape import Analysis, Exploration, Inspection
 from jaxml.report import figures
 from jaxml.report.parts import image, section, table, tiles
-from jaxml.report.records import provenance
-from jaxml.report.study_page import study_parts
+from jaxml.report.records import Chapter, provenance
+from jaxml.report.study_page import chapter_parts, study_parts
 from jaxml.report.tables import (
     ENDS_COLUMNS,
     LAYER_COLUMNS,
@@ -48,13 +48,13 @@ footer { margin-top: 3rem; color: #666; font-size: .85rem; }
 
 
 def write(
-    result: Analysis | Exploration | Findings | Inspection | Staircase, path: str | Path
+    result: Analysis | Chapter | Exploration | Findings | Inspection | Staircase, path: str | Path
 ) -> Path:
     """Write a result as one HTML page.
 
     Args:
         result: from `landscape.analyze`, `landscape.explore`, `landscape.inspect`,
-            `staircase.walk` or `studies.findings`.
+            `staircase.walk` or `studies`.
         path: where to, such as `report.html`; replaced if it is there.
 
     Returns:
@@ -67,6 +67,8 @@ def write(
         title, parts = _staircase(result)
     elif isinstance(result, Exploration):
         title, parts = _exploration(result)
+    elif isinstance(result, Chapter):
+        title, parts = chapter_parts(result)
     elif isinstance(result, Findings):
         title, parts = study_parts(result)
     elif isinstance(result, Inspection):

@@ -12,7 +12,19 @@ import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Inspection
 from jaxml.staircase import Staircase
-from jaxml.studies import Findings
+from jaxml.studies import (
+    DepthStudy,
+    DiagnosisStudy,
+    Findings,
+    GeneralizationStudy,
+    Lanes,
+    NormalizationStudy,
+    Smoothness,
+    Study,
+)
+
+Chapter = DepthStudy | DiagnosisStudy | GeneralizationStudy | NormalizationStudy
+"""Studies of one question."""
 
 
 def provenance() -> dict[str, Any]:
@@ -34,7 +46,9 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def record(result: Analysis | Staircase | Exploration | Findings | Inspection) -> dict[str, Any]:
+def record(
+    result: Analysis | Chapter | Staircase | Exploration | Findings | Inspection,
+) -> dict[str, Any]:
     """All figures of a result as plain values that JSON can hold (NaN as `None`).
 
     Args:
@@ -47,6 +61,8 @@ def record(result: Analysis | Staircase | Exploration | Findings | Inspection) -
         body = _inspection(result)
     elif isinstance(result, Findings):
         body = _findings(result)
+    elif isinstance(result, Chapter):
+        body = _chapter(result)
     elif isinstance(result, Exploration):
         body = _exploration(result)
     else:
@@ -71,6 +87,26 @@ def _point(analysis: Analysis, **about: Any) -> dict[str, Any]:
         "dtype": str(analysis.dtype),
         "descent_found": analysis.descent is not None,
         "eigenvalues": analysis.eigenvalues,
+    }
+
+
+def _chapter(result: Chapter) -> dict[str, Any]:
+    """All numbers but those of single lanes and parameters."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, Study | Lanes):
+            return None
+        if isinstance(value, Smoothness):
+            arrays = dataclasses.replace(value, params=None, model_state=None)
+            return dataclasses.asdict(arrays)
+        if isinstance(value, dict):
+            return {str(key): without(item) for key, item in value.items()}
+        if hasattr(value, "_asdict"):
+            return without(value._asdict())
+        return [without(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {
+        field.name: without(getattr(result, field.name)) for field in dataclasses.fields(result)
     }
 
 

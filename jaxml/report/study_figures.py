@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from jaxml.report.figures import panels
-from jaxml.studies import SURFACES, Descents, EqualLoss, Findings, Study
+from jaxml.studies import (
+    SURFACES,
+    DepthStudy,
+    Descents,
+    DiagnosisStudy,
+    EqualLoss,
+    Findings,
+    GeneralizationStudy,
+    NormalizationStudy,
+    Study,
+)
 
 _COLORS = ("#5b7db1", "#c2334d", "#1b7f4d", "#d98c1f", "#7a3fa0", "#2a9d9d", "#8a6d3b", "#444444")
 _OUTCOMES = {
@@ -322,4 +332,111 @@ def curves(study: Study) -> Figure:
         ax.plot([], [], color=color, label=f"B = {size:,}")
     ax.set(xscale="log", xlabel="examples", ylabel=name)
     ax.legend(frameon=False, fontsize=8, ncols=2)
+    return figure
+
+
+def depths(found: DepthStudy) -> Figure:
+    """Training loss and validation error by depth, and the pieces that folding makes."""
+    figure, axes = panels(width=10.0, height=3.6, columns=3)
+    layers = [len(d.widths) - 2 for d in found.depths]
+    axes[0].plot(layers, [d.train_loss for d in found.depths], "o-", ms=4, color=_COLORS[0])
+    axes[0].set(title="loss in training", yscale="log", xlabel="hidden layers")
+    errors = [d.validation_error for d in found.depths]
+    axes[1].errorbar(
+        layers, errors, yerr=[d.error for d in found.depths], fmt="o-", ms=4, capsize=2,
+        color=_COLORS[1],
+    )  # fmt: skip
+    axes[1].set(title="validation error", xlabel="hidden layers")
+    ks = np.array(list(found.pieces))
+    axes[2].plot(ks, 2.0**ks, color="#888888", lw=0.8, ls="--", label="2^K")
+    axes[2].plot(ks, list(found.pieces.values()), "o", ms=4, color=_COLORS[2], label="counted")
+    axes[2].plot(ks, 2 * ks + 1, color=_COLORS[3], lw=0.8, ls=":", label="one layer of 2K at most")
+    axes[2].set(yscale="log", title="linear pieces", xlabel="layers of two neurons")
+    axes[2].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def generalization(found: GeneralizationStudy) -> Figure:
+    """Bad samples against the bound, the best of many, and cross-validation against the test."""
+    figure, axes = panels(width=10.0, height=3.6, columns=3)
+    n = np.array(list(found.bad))
+    shares = np.array([f.value for f in found.bad.values()])
+    ends = np.array([f.interval for f in found.bad.values()]).T
+    axes[0].errorbar(
+        n,
+        shares,
+        yerr=np.abs(ends - shares),
+        fmt="o-",
+        ms=4,
+        capsize=2,
+        color=_COLORS[0],
+        label="simulated",
+    )
+    axes[0].plot(
+        n, [f.bound for f in found.bad.values()], color=_COLORS[1], lw=1, label="Hoeffding"
+    )
+    axes[0].axvline(found.needed, color="#888888", lw=0.8, ls="--", label="N for 5 %")
+    axes[0].set(yscale="symlog", title="share of bad samples", xlabel="examples N", ylim=(0, 1.5))
+    axes[0].set_yscale("symlog", linthresh=1e-3)
+    models = [b.models for b in found.best]
+    axes[1].plot(
+        models, [b.public for b in found.best], "o-", ms=4, color=_COLORS[0], label="where chosen"
+    )
+    axes[1].plot(
+        models, [b.private for b in found.best], "o-", ms=4, color=_COLORS[1], label="elsewhere"
+    )
+    axes[1].set(xscale="log", title="error of the best of many", xlabel="models")
+    rates = found.folds.lanes.learning_rate
+    means = found.folds.scores.mean(1)
+    spread = found.folds.scores.std(1, ddof=1) / np.sqrt(found.folds.scores.shape[1])
+    axes[2].errorbar(
+        rates, means, yerr=spread, fmt="o-", ms=4, capsize=2, color=_COLORS[0], label="folds"
+    )
+    axes[2].plot(rates, found.test, "s--", ms=4, color=_COLORS[1], label="test")
+    axes[2].set(xscale="log", yscale="log", title="cross-validation", xlabel="η")
+    for ax in axes:
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def normalization(found: NormalizationStudy) -> Figure:
+    """The loss along the gradient and its smoothness, at the rate that all networks bear best."""
+    names = list(found.ways)
+    worst: dict[float, float] = {}  # of the worst network at each rate
+    for ways in found.ways.values():
+        for rate, seen, _ in ways:
+            end = float(np.mean(seen.loss[-3:]))
+            worst[rate] = max(worst.get(rate, 0.0), end if np.isfinite(end) else np.inf)
+    common = min(worst, key=lambda rate: worst[rate])
+    figure, axes = panels(width=10.0, height=3.8, columns=3)
+    for name, color in zip(names, _COLORS, strict=False):
+        ways = found.ways[name]
+        for rate, seen, _ in ways:
+            if rate != common:
+                continue
+            axes[0].fill_between(seen.updates, seen.lowest, seen.highest, color=color, alpha=0.25)
+            axes[0].plot(seen.updates, seen.loss, color=color, lw=1, label=f"{name}, η = {rate:g}")
+            axes[1].plot(seen.updates, seen.lipschitz, color=color, lw=1, label=name)
+        ends = [np.mean(seen.loss[-3:]) for _, seen, _ in ways]
+        axes[2].plot([rate for rate, _, _ in ways], ends, "o-", ms=4, color=color, label=name)
+    axes[0].set(yscale="log", title="loss along the gradient", xlabel="update")
+    axes[1].set(yscale="log", title="effective smoothness β", xlabel="update")
+    axes[2].set(xscale="log", yscale="log", title="loss at the end", xlabel="η")
+    for ax in axes:
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def diagnosis(found: DiagnosisStudy) -> Figure:
+    """The judged network's errors along its training, and the smaller networks' at the end."""
+    figure, (ax,) = panels(height=3.8)
+    own = found.study.records["lane"] == found.best
+    updates = np.maximum(found.study.records["updates"][own], 1)
+    for name, color in zip(found.scores, _COLORS, strict=False):
+        key = next(k for k in found.study.records if k.startswith(f"{name} ") and "loss" not in k)
+        ax.plot(updates, found.study.records[key][own], color=color, lw=1.2, label=name)
+    for (name, score), color in zip(found.smaller.items(), _COLORS[3:], strict=False):
+        ax.axhline(score.error, color=color, lw=0.8, ls="--", label=f"{name}, in training")
+    ax.set(xscale="log", xlabel="update", ylabel="error")
+    ax.legend(frameon=False, fontsize=8)
     return figure

@@ -8,8 +8,15 @@ import numpy as np
 
 from jaxml.report import study_figures
 from jaxml.report.parts import section, table, tiles
+from jaxml.report.records import Chapter
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
-from jaxml.studies import Findings
+from jaxml.studies import (
+    DepthStudy,
+    DiagnosisStudy,
+    Findings,
+    GeneralizationStudy,
+    NormalizationStudy,
+)
 
 
 def study_parts(result: Findings) -> tuple[str, list[str]]:
@@ -129,3 +136,107 @@ def _beside(result: Findings) -> list[str]:
         )
         parts.append(table(["optimiser", "η", "what happens"], rows))
     return parts
+
+
+def chapter_parts(result: Chapter) -> tuple[str, list[str]]:
+    """The title and the body of a page on one question."""
+    if isinstance(result, DepthStudy):
+        return "Depth", _depth(result)
+    if isinstance(result, GeneralizationStudy):
+        return "Generalisation", _generalization(result)
+    if isinstance(result, NormalizationStudy):
+        return "Normalisation", _normalization(result)
+    return "Diagnosis", _diagnosis(result)
+
+
+def _depth(result: DepthStudy) -> list[str]:
+    sizes = [d.size for d in result.depths]
+    rows = [
+        [
+            str(len(d.widths) - 2), str(d.widths[1]), f"{d.size:,}", f"{d.learning_rate:.3g}",
+            f"{d.train_loss:.4g}", f"{d.validation_error:.2%} ± {d.error:.2%}",
+        ]
+        for d in result.depths
+    ]  # fmt: skip
+    columns = ["hidden layers", "width", "parameters", "η", "loss in training", "validation error"]
+    return [
+        section(
+            "Deep and thin against wide and shallow",
+            f"Networks of {min(sizes):,} to {max(sizes):,} parameters, each at the rate of the "
+            "lowest loss in training. Right: K layers of two neurons fold the interval into 2^K "
+            "linear pieces (Telgarsky 2016); one layer of as many neurons makes 2K + 1 at most.",
+            study_figures.depths(result),
+        ),
+        table(columns, rows),
+    ]
+
+
+def _generalization(result: GeneralizationStudy) -> list[str]:
+    bad = [
+        [
+            f"{n:,}",
+            f"{f.value:.2%}",
+            f"{f.interval[0]:.2%} to {f.interval[1]:.2%}",
+            f"{f.bound:.2%}",
+        ]
+        for n, f in result.bad.items()
+    ]
+    best = [
+        [f"{b.models:,}", f"{b.public:.2%}", f"{b.private:.2%}", f"{b.least:.2%}"]
+        for b in result.best
+    ]
+    folds = result.folds
+    chosen = folds.lanes.learning_rate[folds.best]
+    return [
+        section(
+            "How far a score can be trusted",
+            f"Left: how often some of {result.hypotheses} thresholds is off by more than "
+            f"{result.epsilon:g} on N examples, against 2|H|exp(−2Nε²), which asks for "
+            f"{result.needed:,} examples to be below 5 %. Middle: untrained networks chosen by "
+            f"{result.validation} examples. Right: the mean over folds and the test error; the "
+            f"folds choose η = {chosen:.3g} at {folds.mean:.2%} ± {folds.error:.2%}, whose test "
+            f"error is {result.test[folds.best]:.2%}.",
+            study_figures.generalization(result),
+        ),
+        table(["N", "bad samples", "interval", "Hoeffding"], bad),
+        table(["models", "error where chosen", "elsewhere", "least elsewhere"], best),
+    ]
+
+
+def _normalization(result: NormalizationStudy) -> list[str]:
+    rows = [
+        [
+            name, f"{rate:.3g}", f"{np.mean(seen.loss[-3:]):.4g}",
+            f"{np.median(seen.highest / seen.lowest):.4g}", f"{np.median(seen.lipschitz):.4g}",
+            f"{top:.4g}",
+        ]
+        for name, ways in result.ways.items()
+        for rate, seen, top in ways
+    ]  # fmt: skip
+    columns = ["network", "η", "loss at the end", "highest/lowest", "median β", "λ_max at the end"]
+    return [
+        section(
+            "The surface along the gradient",
+            "Steps of several sizes along the gradient at points of the training, the network as "
+            "in training: the range of the loss, and β, the largest change of the gradient over "
+            "the step (Santurkar 2018). λ_max is that of the loss as in training on all data.",
+            study_figures.normalization(result),
+        ),
+        table(columns, rows),
+    ]
+
+
+def _diagnosis(result: DiagnosisStudy) -> list[str]:
+    found = result.diagnosis
+    rows = [[name, f"{s.error:.2%}", f"{s.examples:,}"] for name, s in result.scores.items()]
+    rows += [
+        [f"{name}, in training", f"{s.error:.2%}", f"{s.examples:,}"]
+        for name, s in result.smaller.items()
+    ]
+    remedies = "".join(f"<li>{html.escape(remedy)}</li>" for remedy in found.remedies)
+    return [
+        tiles({"diagnosis": html.escape(found.fault)}),
+        f"<p>{html.escape('; '.join(found.because))}.</p><ul>{remedies}</ul>",
+        table(["", "error", "examples"], rows),
+        section("Along the training", "", study_figures.diagnosis(result)),
+    ]

@@ -1,6 +1,14 @@
 """Studies: batch size, optimiser, rate and seed side by side in one compiled program."""
 
 from jaxml.studies.batch_size import Study, Target, batch_size
+from jaxml.studies.chapters import (
+    DepthStudy,
+    DiagnosisStudy,
+    GeneralizationStudy,
+    NormalizationStudy,
+    compare_normalization,
+    diagnose_networks,
+)
 from jaxml.studies.critical_batch_size import (
     Branch,
     CriticalBatchSize,
@@ -47,16 +55,20 @@ __all__ = [
     "Branch",
     "CriticalBatchSize",
     "Depth",
+    "DepthStudy",
     "Descents",
     "Diagnosis",
+    "DiagnosisStudy",
     "EqualLoss",
     "Findings",
     "Folds",
     "Frequency",
+    "GeneralizationStudy",
     "Lanes",
     "Minimum",
     "NoiseScale",
     "NoisyQuadratic",
+    "NormalizationStudy",
     "Plan",
     "Score",
     "Smoothness",
@@ -74,10 +86,12 @@ __all__ = [
     "by_branching",
     "by_hyperbola",
     "by_overhead",
+    "compare_normalization",
     "cross_validate",
     "depths",
     "descents",
     "diagnose",
+    "diagnose_networks",
     "examples_needed",
     "findings",
     "fit_hyperbola",

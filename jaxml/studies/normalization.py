@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,8 @@ class Smoothness:
         highest: the greatest.
         change: the largest change of the gradient over the step sizes, ‖∇L(θ − sg) − g‖.
         lipschitz: the largest of ‖∇L(θ − sg) − g‖/(s‖g‖), the effective smoothness β.
+        params: where the training ended.
+        model_state: its state, such as moving averages.
     """
 
     updates: np.ndarray
@@ -38,6 +41,8 @@ class Smoothness:
     highest: np.ndarray
     change: np.ndarray
     lipschitz: np.ndarray
+    params: Any
+    model_state: Any
 
 
 def smoothness(
@@ -78,11 +83,11 @@ def smoothness(
     steps, every = require_positive_int("steps", steps), require_positive_int("every", every)
     require(all(0 < s < np.inf for s in sizes) and len(sizes) > 0, "sizes above 0", sizes)
     updates = np.arange(0, steps, every)
-    seen = _smoothness(
+    seen, end = _smoothness(
         task, data, jax.random.key(seed), jnp.asarray(sizes), learning_rate, batch_size,
         len(updates), every,
     )  # fmt: skip
-    return Smoothness(updates, *map(np.asarray, seen))
+    return Smoothness(updates, *map(np.asarray, seen), *jax.device_get(end))
 
 
 @functools.partial(jax.jit, static_argnames=("task", "batch_size", "looks", "every"))
@@ -124,4 +129,5 @@ def _smoothness(task, data, key, sizes, rate, batch_size, looks, every):
         carry, _ = jax.lax.scan(step, carry, t + jnp.arange(every))
         return carry, (value, losses.min(), losses.max(), changes.max(), ratios.max())
 
-    return jax.lax.scan(look, (x, model_state), jnp.arange(looks))[1]
+    (x, model_state), seen = jax.lax.scan(look, (x, model_state), jnp.arange(looks))
+    return seen, (unravel(x), model_state)

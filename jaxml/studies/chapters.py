@@ -1,0 +1,182 @@
+"""Studies of one question each, as one function from data to what a page shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxml import landscape
+from jaxml.objective import Objective
+from jaxml.studies.batch_size import Study, batch_size
+from jaxml.studies.depth import Depth
+from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
+from jaxml.studies.generalization import BestOfMany, Folds, Frequency
+from jaxml.studies.lanes import Lanes
+from jaxml.studies.normalization import Smoothness, smoothness
+from jaxml.studies.tasks import Task
+from jaxml.types import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthStudy:
+    """Networks of several depths at equal parameters.
+
+    Attributes:
+        depths: from `depths`.
+        pieces: K -> linear pieces of `tents(K)`, as counted.
+    """
+
+    depths: list[Depth]
+    pieces: dict[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneralizationStudy:
+    """How far a score on few examples can be trusted.
+
+    Attributes:
+        hypotheses: |H| of the bad samples.
+        epsilon: ε of the bad samples.
+        bad: N -> how often a sample was bad.
+        needed: N that the bound asks for at δ = 0.05.
+        validation: examples that the best of many was chosen on.
+        best: by number of models.
+        folds: cross-validation of several rates.
+        test: the test error of each of them, trained on all rows.
+    """
+
+    hypotheses: int
+    epsilon: float
+    bad: dict[int, Frequency]
+    needed: int
+    validation: int
+    best: list[BestOfMany]
+    folds: Folds
+    test: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizationStudy:
+    """The same network with and without a normalisation.
+
+    Attributes:
+        ways: name -> (rate, what was seen along the gradient, λ_max at the end).
+    """
+
+    ways: dict[str, list[tuple[float, Smoothness, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagnosisStudy:
+    """A network, smaller ones, and what is wrong with it.
+
+    Attributes:
+        diagnosis: from `diagnose`.
+        scores: split -> error of the network.
+        smaller: name -> training error.
+        study: of the network, with its curves.
+        best: the lane judged: that of the lowest error in training.
+    """
+
+    diagnosis: Diagnosis
+    scores: dict[str, Score]
+    smaller: dict[str, Score]
+    study: Study
+    best: int
+
+
+def compare_normalization(
+    tasks: Mapping[str, Task],
+    data: Batch,
+    rates: Sequence[float],
+    *,
+    on_progress: Callable[[int, int], Any] = lambda done, of: None,  # noqa: ARG005
+    **options: Any,
+) -> NormalizationStudy:
+    """`smoothness` of several tasks at several rates, and the sharpness where they end.
+
+    Args:
+        tasks: name -> task, such as a network with and without batch norm.
+        data: what is trained on.
+        rates: η.
+        on_progress: called with the numbers of trainings done and in all.
+        **options: of `smoothness`.
+    """
+    ways: dict[str, list[tuple[float, Smoothness, float]]] = {}
+    total = len(tasks) * len(rates)
+    for name, task in tasks.items():
+        ways[name] = []
+        for rate in rates:
+            found = smoothness(task, data, learning_rate=float(rate), **options)
+            ways[name].append((float(rate), found, _sharpness(task, data, found)))
+            on_progress(sum(map(len, ways.values())), total)
+    return NormalizationStudy(ways)
+
+
+def _sharpness(task: Task, data: Batch, found: Smoothness) -> float:
+    """λ_max of the loss as in training over all the data, where a training ended."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params)):
+        return float("nan")
+    objective = Objective(_in_training(task), lambda values, batch: values)  # noqa: ARG005
+    batch = {name: np.asarray(array) for name, array in data.items()}
+    loss = jax.tree_util.Partial(objective, state=found.model_state, batch=batch)
+    pairs = landscape.eigenpairs(landscape.hessian(loss, found.params), top=1, tolerance=1e-3)
+    return float(pairs.values[-1])
+
+
+def _in_training(task: Task) -> Callable[..., jax.Array]:
+    key = jax.random.key(0)
+    return lambda params, state, batch: task.loss(params, state, batch, key)[0]
+
+
+def diagnose_networks(
+    task: Task,
+    smaller: Mapping[str, Task],
+    data: Batch,
+    lanes: Lanes,
+    *,
+    splits: Mapping[str, Batch],
+    acceptable: float,
+    measure: str = "error",
+    **options: Any,
+) -> DiagnosisStudy:
+    """Train a network and smaller ones over the same rates, and say what is wrong.
+
+    Args:
+        task: the network's.
+        smaller: name -> that of a network that it contains, such as a shallower one.
+        data: what is trained on.
+        lanes: rates and seeds; every network is judged at its lowest error in training.
+        splits: `validation`, and `test` if there is one.
+        acceptable: the error that one would be content with.
+        measure: the error's name.
+        **options: of `batch_size`.
+    """
+    every = {"train": data, **splits}
+    study = batch_size(task, data, lanes, splits=every, **options)
+    best = _lowest(study, measure)
+    counts = {name: len(next(iter(split.values()))) for name, split in every.items()}
+    scores = {
+        name: Score(float(study.last(f"{name} {measure}")[best]), counts[name]) for name in every
+    }
+    others = {}
+    for name, other in smaller.items():
+        trained = batch_size(other, data, lanes, splits={"train": data}, **options)
+        error = trained.last(f"train {measure}")[_lowest(trained, measure)]
+        others[name] = Score(float(error), counts["train"])
+    found = diagnose(
+        scores["train"],
+        scores["validation"],
+        scores.get("test"),
+        acceptable=acceptable,
+        shallower=list(others.values()),
+    )
+    return DiagnosisStudy(found, scores, others, study, best)
+
+
+def _lowest(study: Study, measure: str) -> int:
+    return int(np.nanargmin(study.last(f"train {measure}")))
