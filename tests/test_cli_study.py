@@ -36,6 +36,7 @@ def test_a_study_and_its_files(tmp_path, capsys):
     assert "Sharpness at equal loss" in (tmp_path / "run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on(tmp_path, monkeypatch, capsys):
     assert main([*SMALL, "--out", str(tmp_path / "whole")]) == 0
     original = study._keep
@@ -66,6 +67,7 @@ def test_optimizers(tmp_path, capsys):
     assert "On a ravine" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

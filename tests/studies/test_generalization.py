@@ -93,6 +93,7 @@ def trained(widths, rows, splits, rate=0.1, epochs=30, **options):
     }
 
 
+@pytest.mark.slow
 def test_planted_faults_are_named(digits):
     """Each fault made on real digits, and none where there is none."""
     full, held = digits.train, {"validation": digits.validation}
@@ -161,6 +162,7 @@ def test_equal_parameters(depth):
     assert abs(size - 5000) <= step
 
 
+@pytest.mark.slow
 def test_deep_against_wide(digits):
     lanes = studies.grid([50], [0.05, 0.2], seeds=2)
     found = studies.depths(

@@ -104,7 +104,7 @@ def plain(task, data, lane, updates):
     return jax.flatten_util.ravel_pytree(params)[0]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", pytest.param("cosine", marks=pytest.mark.slow)])
 def test_lanes_are_plain_loops(small, schedule):
     """All optimisers at four batch sizes at once, 200 updates, float64."""
     task, data = small
