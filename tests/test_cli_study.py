@@ -39,14 +39,14 @@ def test_a_study_and_its_files(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_stopped_study_goes_on(tmp_path, monkeypatch, capsys):
     assert main([*SMALL, "--out", str(tmp_path / "whole")]) == 0
-    original = study._keep
+    original = runs.keep
 
-    def interrupt(folder, so_far):
-        original(folder, so_far)
-        monkeypatch.setattr(study, "_keep", original)
+    def interrupt(*what):
+        original(*what)
+        monkeypatch.setattr(runs, "keep", original)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(study, "_keep", interrupt)
+    monkeypatch.setattr(runs, "keep", interrupt)
     assert main([*SMALL, "--out", str(tmp_path / "cut")]) == 130
     assert sealed.numbers(runs.checkpoints(tmp_path / "cut")) == [1]
     assert "go on with: jaxml study --resume" in capsys.readouterr().out

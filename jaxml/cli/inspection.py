@@ -19,8 +19,6 @@ from jaxml import landscape, sealed, training
 from jaxml.checks import require
 from jaxml.cli import runs, train
 from jaxml.cli.console import load_dataset, out
-from jaxml.files import write_atomically
-from jaxml.structured import from_npz, to_npz
 
 _SAVED = "inspection.npz"
 _TYPES = (
@@ -154,18 +152,7 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
         )
         stack = [problem()[1] for _, problem in point.series]
         path = jax.tree.map(lambda *leaves: np.stack(leaves), *stack)
-    done: landscape.Inspection | None = None
-    if asked.checkpoints is not None:
-        file = sealed.checked(asked.checkpoints, asked.start) / _SAVED
-        done = from_npz(file.read_bytes(), _TYPES)
-        sealed.remove_after(asked.checkpoints, int(file.parent.name))
-
-    def keep(so_far: landscape.Inspection) -> None:
-        number = max(sealed.numbers(runs.checkpoints(folder)), default=0) + 1
-        with sealed.new(runs.checkpoints(folder), number) as checkpoint:
-            write_atomically(checkpoint / _SAVED, to_npz(so_far))
-        for old in sealed.numbers(runs.checkpoints(folder))[:-2]:
-            sealed.remove(runs.checkpoints(folder), old)
+    done: landscape.Inspection | None = runs.kept(asked, _SAVED, _TYPES)
 
     with (
         training.stop_on_signals("finishing this step; once more stops at once") as stop,
@@ -197,7 +184,7 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
         def on_part(part: str, so_far: landscape.Inspection) -> bool:
             for line in _lines(part, so_far):
                 out.print(line)
-            keep(with_series(so_far))
+            runs.keep(folder, _SAVED, with_series(so_far))
             return stop.received is not None
 
         def on_progress(part: str, count: int, of: int) -> bool:

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from jaxml import data, report, sealed
 from jaxml.checks import require
 from jaxml.cli.console import out
 from jaxml.files import new_folder, numbered_folder, write_atomically
+from jaxml.structured import from_npz, to_npz
 
 _CONFIG = "config.json"
 _NOT_SETTINGS = ("command", "debug", "defaults", "distributed", "resume", "start")
@@ -174,6 +175,41 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
         saved = sealed.numbers(checkpoints(folder))
         out.print(f"interrupted; {'go on' if saved else 'begin again'} with: {how}")
         raise
+
+
+def keep(folder: Path, name: str, value: Any) -> None:
+    """Keep what is done of a run, as its latest checkpoint; of the earlier ones one stays.
+
+    Args:
+        folder: the run's.
+        name: of the file.
+        value: for `structured.to_npz`.
+    """
+    where = checkpoints(folder)
+    number = max(sealed.numbers(where), default=0) + 1
+    with sealed.new(where, number) as checkpoint:
+        write_atomically(checkpoint / name, to_npz(value))
+    for old in sealed.numbers(where)[:-2]:
+        sealed.remove(where, old)
+
+
+def kept(asked: Asked, name: str, types: Sequence[type]) -> Any:
+    """What `keep` kept where the run goes on from, or `None`; what was kept after it goes.
+
+    Args:
+        asked: what was asked for.
+        name: of the file.
+        types: that may be in it.
+
+    Raises:
+        DamagedError: if the checkpoint is damaged.
+    """
+    if asked.checkpoints is None:
+        return None
+    file = sealed.checked(asked.checkpoints, asked.start) / name
+    value = from_npz(file.read_bytes(), types)
+    sealed.remove_after(asked.checkpoints, int(file.parent.name))
+    return value
 
 
 def stopped(asked: Asked, folder: Path, received: signal.Signals, where: str) -> int:

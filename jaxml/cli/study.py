@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxml import data, report, sealed, studies, training
+from jaxml import data, report, studies, training
 from jaxml.checks import require
 from jaxml.cli import chapters, networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.files import write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
-from jaxml.structured import from_npz, to_npz
 
 _SAVED = "study.npz"
 _TYPES = (studies.Study, studies.Lanes, studies.Target)
@@ -132,11 +131,7 @@ def _study(given: argparse.Namespace) -> int:
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this chunk; once more stops at once") as stop,
     ):
-        done = None
-        if asked.checkpoints is not None:
-            file = sealed.checked(asked.checkpoints, asked.start) / _SAVED
-            done = from_npz(file.read_bytes(), _TYPES)
-            sealed.remove_after(asked.checkpoints, int(file.parent.name))
+        done = runs.kept(asked, _SAVED, _TYPES)
         budget = {"epochs": options.epochs, "steps": options.steps}
         planned = studies.plan(
             lanes,
@@ -149,7 +144,7 @@ def _study(given: argparse.Namespace) -> int:
 
             def on_chunk(so_far: studies.Study, share: float) -> bool:
                 advance(share, f"{(so_far.exits != '').sum()} of {len(lanes)} lanes ended")
-                _keep(folder, so_far)
+                runs.keep(folder, _SAVED, so_far)
                 return stop.received is not None
 
             study = studies.batch_size(
@@ -233,14 +228,6 @@ class _bar:  # noqa: N801 - used as a function
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-
-
-def _keep(folder: Path, study: studies.Study) -> None:
-    number = max(sealed.numbers(runs.checkpoints(folder)), default=0) + 1
-    with sealed.new(runs.checkpoints(folder), number) as checkpoint:
-        write_atomically(checkpoint / _SAVED, to_npz(study))
-    for old in sealed.numbers(runs.checkpoints(folder))[:-2]:
-        sealed.remove(runs.checkpoints(folder), old)
 
 
 def _write(folder: Path, found: studies.Findings, options: dict[str, Any], planned: str) -> None:

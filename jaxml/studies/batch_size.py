@@ -48,6 +48,10 @@ class Target(NamedTuple):
     split: str = "validation"
     above: bool = False
 
+    def met(self, value: Any) -> Any:
+        """Whether a value is good enough."""
+        return value >= self.value if self.above else value <= self.value
+
     def __str__(self) -> str:
         """For people."""
         return f"{self.split} {self.measure} {'≥' if self.above else '≤'} {self.value:g}"
@@ -204,20 +208,17 @@ def batch_size(
         for a, b in zip(study.lanes.columns().values(), lanes.columns().values(), strict=True)
     )
     require(same and (study.budget == planned.updates).all(), "the study's own arguments", "others")
-    total = sum(
-        float(b.ticks.max()) * len(b.lanes) * (b.microbatch + TICK) for b in planned.buckets
-    )
+    total = sum(b.work for b in planned.buckets)
     past = 0.0
     for bucket in planned.buckets:
-        own = float(bucket.ticks.max()) * len(bucket.lanes) * (bucket.microbatch + TICK)
         if (study.exits[bucket.lanes] != "").all():
-            past += own
+            past += bucket.work
             continue
-        for so_far, share in _run_bucket(work, bucket, study):
+        for so_far, share in _run_bucket(work, bucket, study, pausing=on_chunk is not None):
             study = so_far
-            if on_chunk is not None and on_chunk(study, (past + share * own) / total):
+            if on_chunk is not None and on_chunk(study, (past + share * bucket.work) / total):
                 return study
-        past += own
+        past += bucket.work
     return study
 
 
@@ -271,7 +272,7 @@ def _check(task, data, splits, target, lanes) -> tuple[Any, Any, int, np.dtype]:
                 low, high = (target.value >= 0, target.value < 1)
             expected = "in (0, 1]" if target.above else "in [0, 1)"
             require(low and high, f"a target {expected} for {target.measure}", target.value)
-        met = values.mean() >= target.value if target.above else values.mean() <= target.value
+        met = target.met(values.mean())
         require(not met, "a target that is not met before the first update", target)
     return data, splits, size, np.dtype(dtype)
 
@@ -324,7 +325,7 @@ def _rectangle(rows: Sequence[np.ndarray], width: int, multiple: int) -> np.ndar
 def _pack(work: _Work, index: np.ndarray, bucket: Bucket) -> Pack:
     """The numbers of the lanes in a rectangle; what stands for none has no update to do."""
     lanes = work.lanes.take(index.ravel())
-    coefficients = two_slots([str(name) for name in lanes.optimizer], list(lanes.momentum))
+    coefficients = two_slots(lanes.optimizer, lanes.momentum)
     last = np.where(index < 0, 0, work.plan.updates[index])
     shape = np.array([SCHEDULES.index(str(name)) for name in lanes.schedule])
     seeds = np.array([work.lanes.seed[row[row >= 0][0]] for row in index])
@@ -353,17 +354,17 @@ def _place(tree: Any, mesh: Mesh | None) -> Any:
     return jax.tree.map(lambda a: jax.device_put(a, along if a.ndim > 1 else whole), tree)
 
 
-def _run_bucket(work: _Work, bucket: Bucket, study: Study):
-    """Yield the study after every chunk, and the share of the bucket's ticks that is done."""
+def _run_bucket(work: _Work, bucket: Bucket, study: Study, pausing: bool):
+    """Yield the study after every chunk, and the share of the bucket's ticks that is done.
+
+    Only if it may pause there is the state brought to the host.
+    """
     count, m = work.plan.examples, bucket.microbatch
     devices = 1 if work.mesh is None else work.mesh.shape["lanes"]
     seen = max(count, m, min(_EXAMPLES, int(bucket.ticks.max()) * m))
     capacity = seen // m
-    optimizer = two_slots(
-        [str(name) for name in work.lanes.optimizer[bucket.lanes]],
-        list(work.lanes.momentum[bucket.lanes]),
-    )
-    k = work.lanes.batch_size[bucket.lanes] // m
+    own = work.lanes.take(bucket.lanes)
+    optimizer, k = two_slots(own.optimizer, own.momentum), own.batch_size // m
     target = work.target
     settings = Settings(
         task=work.task,
@@ -426,8 +427,10 @@ def _run_bucket(work: _Work, bucket: Bucket, study: Study):
             state = _place(state, work.mesh)
             pack, compiled = _place(_pack(work, index, bucket), work.mesh), None
         over = (study.exits[bucket.lanes] != "").all()
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-        pending = None if over else {"index": index, "tick": tick, "state": leaves}
+        pending = None
+        if pausing and not over:
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+            pending = {"index": index, "tick": tick, "state": leaves}
         study = dataclasses.replace(study, pending=pending)
         yield study, 1.0 if over else tick / float(bucket.ticks.max())
 
@@ -441,12 +444,10 @@ def _take_in(
     before = np.where(study.updates[index] > 0, study.updates[index], -1)
     counts = np.concatenate([before[None], record["count"]])
     fresh = there & (np.diff(counts, axis=0) != 0)
-    # a lane's last measurement counts also where nothing moved since
     live = np.asarray(state.live)
     ended = (index >= 0) & ~live & there[0]
     exits, params = study.exits.copy(), study.params
     measured = [name for name in record if " " in name]
-    flat = None
     for seed, lane in zip(*np.nonzero(ended), strict=True):
         number = index[seed, lane]
         at = np.flatnonzero(there[:, seed, lane])[-1]
@@ -478,10 +479,8 @@ def _take_in(
 def _why(target: Target | None, values: dict[str, np.ndarray]) -> str:
     if not all(np.isfinite(value) for value in values.values()):
         return "not finite"
-    if target is not None:
-        value = values[f"{target.split} {target.measure}"]
-        if value >= target.value if target.above else value <= target.value:
-            return "target"
+    if target is not None and target.met(values[f"{target.split} {target.measure}"]):
+        return "target"
     return "budget"
 
 

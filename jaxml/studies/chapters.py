@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from jaxml import landscape
-from jaxml.objective import Objective
 from jaxml.studies.batch_size import Study, batch_size
 from jaxml.studies.depth import Depth
 from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
+from jaxml.studies.equal_loss import loss_over
 from jaxml.studies.generalization import BestOfMany, Folds, Frequency
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.normalization import Smoothness, smoothness
@@ -121,16 +121,9 @@ def _sharpness(task: Task, data: Batch, found: Smoothness) -> float:
     """λ_max of the loss as in training over all the data, where a training ended."""
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found.params)):
         return float("nan")
-    objective = Objective(_in_training(task), lambda values, batch: values)  # noqa: ARG005
-    batch = {name: np.asarray(array) for name, array in data.items()}
-    loss = jax.tree_util.Partial(objective, state=found.model_state, batch=batch)
+    loss = loss_over(task, found.model_state, data, train=True)
     pairs = landscape.eigenpairs(landscape.hessian(loss, found.params), top=1, tolerance=1e-3)
     return float(pairs.values[-1])
-
-
-def _in_training(task: Task) -> Callable[..., jax.Array]:
-    key = jax.random.key(0)
-    return lambda params, state, batch: task.loss(params, state, batch, key)[0]
 
 
 def diagnose_networks(

@@ -23,7 +23,7 @@ from jaxml.studies.tasks import Task
 from jaxml.types import Batch, Params
 
 _REFITS = 200
-_TUNED_RULES = {"sqrt": 0.5, "linear": 1.0, "none": 0.0}
+_RULES = {"sqrt": 0.5, "linear": 1.0, "none": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,13 +304,13 @@ def by_branching(
     """
     ascending = len(factors) > 1 and factors[0] == 1 and (np.diff(factors) > 0).all()
     require(ascending, "factors that ascend from 1", list(factors))
-    require(rule in _TUNED_RULES, f"a rule among {', '.join(_TUNED_RULES)}", rule)
+    require(rule in _RULES, f"a rule among {', '.join(_RULES)}", rule)
     count = len(factors) * seeds
     k = np.repeat(np.asarray(factors), seeds)
     lanes = Lanes(
         batch_size=batch * k,
         optimizer=np.full(count, optimizer),
-        learning_rate=learning_rate * k ** _TUNED_RULES[rule],
+        learning_rate=learning_rate * k ** _RULES[rule],
         momentum=np.full(count, momentum),
         schedule=np.full(count, "constant"),
         warmup=np.zeros(count),

@@ -13,11 +13,12 @@ from scipy import stats
 
 from jaxml import landscape
 from jaxml.checks import require
+from jaxml.landscape.problem import unravel_host
 from jaxml.objective import Objective
 from jaxml.studies.batch_size import Study, Target, batch_size
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.tasks import Task
-from jaxml.types import Batch, Params
+from jaxml.types import Batch
 
 
 class Minimum(NamedTuple):
@@ -125,7 +126,7 @@ def at_equal_loss(
     measured = {name: study.last(name) for name in study.records if " " in name}
     minima = []
     for done, lane in enumerate(hit):
-        at = _unravel(params, study.params[lane])
+        at = unravel_host(params, study.params[lane])
         found = landscape.sharpness(whole, at, probes=16, random_starts=0, rounds=5)
         minima.append(
             Minimum(
@@ -149,20 +150,23 @@ def at_equal_loss(
     return EqualLoss(loss, minima, missed, rank, p_value, line, study)
 
 
-def loss_over(task: Task, model_state: Any, data: Batch) -> Partial:
-    """A task's loss over all of some data as `params -> scalar`, for `jaxml.landscape`."""
-    objective = Objective(
-        lambda params, state, batch: task.measures(params, state, batch)["loss"],
-        lambda values, batch: values,  # noqa: ARG005
-    )
+def loss_over(task: Task, model_state: Any, data: Batch, *, train: bool = False) -> Partial:
+    """A task's loss over all of some data as `params -> scalar`, for `jaxml.landscape`.
+
+    Args:
+        task: as in `batch_size`.
+        model_state: the network's.
+        data: a dict of arrays.
+        train: the network as in training, with one key for all draws.
+    """
+
+    def values(params, state, batch):
+        if train:
+            return task.loss(params, state, batch, jax.random.key(0))[0]
+        return task.measures(params, state, batch)["loss"]
+
+    objective = Objective(values, lambda values, batch: values)  # noqa: ARG005
     return Partial(objective, state=model_state, batch={k: np.asarray(v) for k, v in data.items()})
-
-
-def _unravel(like: Params, flat: np.ndarray) -> Params:
-    leaves, structure = jax.tree.flatten(like)
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    parts = np.split(flat, ends)
-    return structure.unflatten([p.reshape(x.shape) for p, x in zip(parts, leaves, strict=True)])
 
 
 def _per_edge(lanes: Lanes, lane: int) -> float:
@@ -206,8 +210,8 @@ def _line(minima, study, params, train, other, points):
             continue
         start, end = study.params[low.lane], study.params[high.lane]
         t = np.linspace(-0.5, 1.5, points)
-        direction = jax.tree.map(lambda leaf: leaf[None], _unravel(params, end - start))
-        at = _unravel(params, start)
+        direction = unravel_host(params, (end - start)[None])
+        at = unravel_host(params, start)
         along = [
             landscape.surface(loss, at, direction, coordinates=t).losses for loss in (train, other)
         ]

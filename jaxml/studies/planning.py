@@ -39,6 +39,16 @@ class Bucket:
     lanes: np.ndarray
     ticks: np.ndarray
 
+    @property
+    def examples(self) -> float:
+        """Whose gradients are formed if no lane ends early."""
+        return float(self.microbatch * self.ticks.max() * len(self.lanes))
+
+    @property
+    def work(self) -> float:
+        """The same, with what every tick costs beside."""
+        return self.examples * (1 + TICK / self.microbatch)
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -128,9 +138,8 @@ def plan(
         seen = int(bucket.ticks.max()) * bucket.microbatch
         require(seen < 2**31, "fewer than 2³¹ examples seen by a lane", seen)
     useful = float(sum(b.microbatch * b.ticks.sum() for b in buckets))
-    formed = float(sum(b.microbatch * b.ticks.max() * len(b.lanes) for b in buckets))
-    moved = float(sum(b.ticks.max() * len(b.lanes) for b in buckets)) * TICK
-    seconds = 6 * size * (formed + moved) / _flops_a_second()
+    formed = sum(b.examples for b in buckets)
+    seconds = 6 * size * sum(b.work for b in buckets) / _flops_a_second()
     return Plan(
         buckets=buckets,
         updates=updates,

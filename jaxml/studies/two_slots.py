@@ -91,7 +91,7 @@ WITHOUT_MOMENTUM = ("sgd", "adagrad", "rmsprop")
 """Those that know none."""
 
 
-def two_slots(names: Sequence[str], momenta: Sequence[float]) -> TwoSlots:
+def two_slots(names: Sequence[str] | np.ndarray, momenta: Sequence[float] | np.ndarray) -> TwoSlots:
     """The coefficients of several optimisers, as arrays.
 
     Args:
