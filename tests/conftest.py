@@ -1,5 +1,8 @@
 """What several tests share."""
 
+from pathlib import Path
+
+import jax
 import matplotlib as mpl
 import pytest
 from sklearn.datasets import load_iris
@@ -7,6 +10,18 @@ from sklearn.datasets import load_iris
 from jaxml import landscape, staircase
 
 mpl.use("agg")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_mappings():
+    """Drops compiled functions before Linux's 65,530 memory mappings a process are used up.
+
+    Each executable keeps several; the compiler is killed by the one too many.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > 30_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
