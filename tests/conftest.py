@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -10,6 +11,18 @@ from sklearn.datasets import load_iris
 from jaxml import landscape, staircase
 
 mpl.use("agg")
+
+
+def pytest_configure(config):
+    """Keeps what XLA compiles from one run of the tests to the next, in pytest's own cache."""
+    folder = str(config.cache.mkdir("jax"))
+    options = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.2,
+    }
+    for name, value in options.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the processes that tests start
 
 
 @pytest.fixture(autouse=True, scope="module")

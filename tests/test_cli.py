@@ -157,6 +157,7 @@ def test_train_other_data_and_models(arguments, tmp_path, monkeypatch, capsys):
     assert [line.split()[0] for line in lines[-4:]] == ["train", "validation", "test", "sha256"]
 
 
+@pytest.mark.slow
 def test_landscape_of_a_small_staircase(iris, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.savez("iris.npz", **iris)

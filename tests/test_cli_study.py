@@ -55,6 +55,7 @@ def test_a_stopped_study_goes_on(tmp_path, monkeypatch, capsys):
         assert rows_of(tmp_path / "cut" / name) == rows_of(tmp_path / "whole" / name)
 
 
+@pytest.mark.slow
 def test_optimizers(tmp_path, capsys):
     arguments = (
         "study optimizers --optimizers sgd,adam --rates 0.01,0.1 --seeds 1 --hidden 8 "

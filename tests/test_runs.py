@@ -53,6 +53,7 @@ def same_records():
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_interrupted_twice_and_gone_on_with(whole, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(training, "progress", interrupting([8], signal.SIGINT))
@@ -221,6 +222,7 @@ def test_a_staircase_goes_on_after_the_last_width(walked, iris, tmp_path, monkey
     assert Path("runs/landscape-1/critical_points.json").read_text() == points
 
 
+@pytest.mark.slow
 def test_an_exploration_begins_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text("def f(): return lambda w: (1 - w[0] * w[1]) ** 2, [0.1, -0.2]\n")

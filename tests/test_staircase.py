@@ -51,6 +51,7 @@ def test_dead_unit_changes_no_output():
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_regression_targets():
     rows = data.linear_teacher(n=60, inputs=3, outputs=2, noise=0.3).everything()
     result = staircase.walk(rows, [1, 2], l2=1e-2, seeds=1, steps=200, searches=1)
@@ -133,6 +134,7 @@ def test_digits_against_the_published_run():
             assert isinstance(saddle.measured, landscape.Analysis)
 
 
+@pytest.mark.slow
 def test_nothing_to_gain(iris, tmp_path):
     """Under a λ above σ₁(C) a dead unit makes a minimum, as predicted, and nothing is escaped."""
     result = staircase.walk(iris, [1, 2], l2=1.0, seeds=1, steps=50, searches=1)

@@ -79,9 +79,8 @@ def test_plain_functions(x64, name):
     assert found == set(names)
 
 
-@pytest.mark.parametrize(
-    "options", [{"norm": "batch"}, pytest.param({"norm": "layer"}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"norm": "batch"}, {"norm": "layer"}])
 def test_our_networks_and_ragged_batches(x64, options):
     model = nn.mlp([5, 4, 4, 3], activation="tanh", **options)
     algorithm = training.supervised(
@@ -113,6 +112,7 @@ def test_weights_stored_the_other_way_round(x64):
     check(landscape.data_loss(predict, losses.softmax_cross_entropy, rows()), arrays, 3)
 
 
+@pytest.mark.slow
 def test_convolutions_keep_their_own_rows(x64):
     model = nn.cnn((6, 6, 1), 3, channels=[2], hidden=[4])
     algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.sgd(0.1))
@@ -130,6 +130,7 @@ def test_examples_that_couple_are_noticed(x64):
     check(landscape.data_loss(predict, losses.softmax_cross_entropy, rows()), params, 0)
 
 
+@pytest.mark.slow
 def test_layers_by_name_and_the_blocks_between_them(x64):
     predict, params, _ = FUNCTIONS["residual"]
     params = jax.tree.map(jnp.asarray, params)

@@ -63,6 +63,7 @@ def test_sgd_stays_and_the_hook_leaves(rows):
         assert out.loss < 0.999 * out.path["loss"][0]
 
 
+@pytest.mark.slow
 def test_perturbed_gradient_descent_leaves_it(rows):
     """From the polished saddle, where plain gradient descent stays."""
     algorithm, start = on_the_saddle(SGD)
@@ -79,6 +80,7 @@ def test_perturbed_gradient_descent_leaves_it(rows):
         assert (loss(run.state.params) < 0.9 * below.loss) != expected
 
 
+@pytest.mark.slow
 def test_a_resumed_run_takes_the_same_escapes(rows, tmp_path):
     algorithm, start = on_the_saddle(SGD)
     objective = lambda state: training.full_loss(algorithm, state, rows)  # noqa: E731

@@ -102,6 +102,7 @@ def test_branching_finds_where_noise_stops_to_matter():
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_lanes_along_devices(task, digits):
     """A mesh of the devices there are changes nothing."""
     lanes = studies.grid([16], [0.05, 0.1], seeds=1)

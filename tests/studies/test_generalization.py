@@ -68,6 +68,7 @@ def classifier(widths, **options):
     return studies.task(model, losses.softmax_cross_entropy, {"error": metrics.error})
 
 
+@pytest.mark.slow
 def test_cross_validation_chooses_a_working_rate(digits):
     some = {k: v[:300] for k, v in digits.train.items()}
     lanes = studies.grid([25], [1e-4, 0.1], seeds=1)
@@ -187,6 +188,7 @@ def test_optimizers_on_the_course_s_surfaces():
         assert studies.SURFACES[name][0] is surface
 
 
+@pytest.mark.slow
 def test_batch_norm_smooths_the_way():
     """Santurkar 2018: at a rate that a deep net bears badly, the gradient changes less with it."""
     some = {k: v[:500] for k, v in data.load("digits").train.items()}

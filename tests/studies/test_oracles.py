@@ -55,6 +55,7 @@ def quadratic_task(h, dtype=jnp.float64):
     )
 
 
+@pytest.mark.slow
 def test_lanes_reach_the_stationary_variance():
     """Monte Carlo: many seeds of a lane, momentum 0 and 0.9, against the closed form."""
     h, c, batch, rate = 0.7, 1.3, 4, 0.4

@@ -107,7 +107,7 @@ def plain(task, data, lane, updates):
 @pytest.mark.parametrize(
     ("schedule", "every"),
     [
-        ("constant", 5),
+        ("constant", 11),
         pytest.param("constant", 1, marks=pytest.mark.slow),
         pytest.param("cosine", 5, marks=pytest.mark.slow),
     ],

@@ -104,6 +104,7 @@ def test_augmented_keeps_the_order_of_batches_and_draws_anew_each_step():
     np.testing.assert_array_equal(none["x"], plain(BATCH, KEY, 3)["x"])
 
 
+@pytest.mark.slow
 def test_training_on_mixed_labels_inside_the_compiled_step():
     sample = augmentation.augmented(
         sampling.epochs(8), augmentation.cutout(2), augmentation.mixup(1.0, 4)

@@ -123,6 +123,7 @@ def test_one_compilation_is_one_trace():
     assert len(traces) == 2
 
 
+@pytest.mark.slow
 @every
 def test_compiled_is_eager(name):
     data, state = jax.tree.map(jnp.asarray, DATA), whole(name).state
@@ -182,6 +183,7 @@ def test_lanes_of_seeds_are_single_runs(name):
         assert_close(lane, (one.state, one.history), 2e-5)
 
 
+@pytest.mark.slow
 def test_lanes_of_hyperparameters_are_single_runs():
     rates = np.float32([0.003, 0.01, 0.1])
     keys = jnp.stack([KEY] * 3)

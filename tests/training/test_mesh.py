@@ -102,6 +102,7 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_a_mesh_of_one_device_changes_nothing_to_the_bit():
     plain, meshed = (
         fit(ALGORITHM, DATA, sampling.epochs(4), key=KEY, steps=6, chunk=3, mesh=mesh)

@@ -100,6 +100,7 @@ def algorithm_with(optimizer):
     return training.supervised(model, losses.softmax_cross_entropy, optimizer, l2=1e-2)
 
 
+@pytest.mark.slow
 def test_saddle_free_newton_trains_in_the_loop_and_resumes(digits):
     """Twenty steps on the whole batch go below two hundred of gradient descent."""
     algorithm = algorithm_with(saddles.saddle_free_newton(16))
@@ -196,6 +197,7 @@ def test_perturbations_are_uniform_in_the_ball():
     np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=4 * 2 * 5**-0.5 / 4000**0.5)
 
 
+@pytest.mark.slow
 def test_perturbed_training_is_saved_and_resumed_to_the_bit(tmp_path, digits):
     algorithm = algorithm_with(saddles.perturbed_gradient_descent(0.1, gradient_threshold=10.0))
     fit = functools.partial(training.fit, algorithm, digits, sampling.epochs(64), key=KEY, chunk=75)
