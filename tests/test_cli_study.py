@@ -73,6 +73,7 @@ def test_optimizers(tmp_path, capsys):
     ("arguments", "said"),
     [
         ("depth --depths 1,2 --parameters 700 --rates 0.1 --seeds 1 --epochs 1", "1 layers of 9"),
+        ("edge --hidden 4 --optimizers sgd,adam --rates 0.1 --steps 20", "squared error, sgd, η"),
         ("generalization --hidden 4 --rates 0.1,0.3 --epochs 1", "best of 1,000:"),
         ("normalization --hidden 8,8 --rates 0.1 --epochs 1", "batch norm, η = 0.1"),
         ("diagnose --hidden 2,2 --rates 0.001 --epochs 1", "model bias: training error"),
@@ -81,7 +82,8 @@ def test_optimizers(tmp_path, capsys):
 def test_one_question(arguments, said, tmp_path, capsys):
     assert main(["study", *arguments.split(), "--out", str(tmp_path / "run")]) == 0
     assert said in capsys.readouterr().out
-    assert json.loads((tmp_path / "run/study.json").read_text())["arguments"]["epochs"] == 1
+    told = json.loads((tmp_path / "run/study.json").read_text())["arguments"]
+    assert told["epochs"] == 1 or told["steps"] == 20
     assert "<img" in (tmp_path / "run/report.html").read_text()
 
 
@@ -95,6 +97,7 @@ def test_one_question(arguments, said, tmp_path, capsys):
         ("study batch-size --optimizers sdg", "optimizer to be one of"),
         ("study batch-size --target 2", "a target in [0, 1)"),
         ("study batch-size --data two_spirals --model cnn", "images for a cnn"),
+        ("study edge --optimizers sgd,adagrad", "optimizers among sgd, momentum, nesterov, adam"),
         ("study batch-size --epochs 0", "epochs above 0"),
         ("study batch-size --seeds 0", "seeds to be a whole number"),
     ],

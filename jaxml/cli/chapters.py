@@ -1,4 +1,4 @@
-"""`jaxml study` of one question of the course: depth, generalisation, normalisation, diagnosis."""
+"""`jaxml study` of one question of the course, such as depth or generalisation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml import nn, studies
 from jaxml.checks import require
 from jaxml.cli import networks
 from jaxml.training import losses, metrics
-from jaxml.types import Model
+from jaxml.types import Batch, Model
 
 Splits = dict[str, dict[str, np.ndarray]]
 Progress = Callable[[float, str], None]
 
 _BATCH = 32
+# at which the digits get to the edge
+_EDGE_RATES = {
+    "sgd": [0.4, 0.8],
+    "momentum": [0.5, 0.8],
+    "nesterov": [0.2, 0.4],
+    "adam": [0.005, 0.01],
+}
 
 
 def task_of(model: Model, l2: float = 0.0) -> studies.Task:
@@ -53,6 +61,56 @@ def depth(options: argparse.Namespace, splits: Splits, rates: list, progress: Pr
 def _pieces(layers: int) -> int:
     model, params = nn.mlp([1, *[2] * layers, 1]), studies.tents(layers)
     return studies.linear_pieces(lambda x: model.apply(params, {}, x[None, None])[0][0, 0])
+
+
+def edge(
+    options: argparse.Namespace, splits: Splits, rates: list | None, progress: Progress
+) -> Any:
+    """Full-batch training with each optimiser, under the squared error and cross-entropy."""
+    rows = splits["train"]
+    # the mean of the inputs alone would make the surface steep
+    rows = rows | {"x": rows["x"] - rows["x"].mean(0)}
+    outputs = int(rows["y"].max()) + 1
+    model = networks.model(options, rows["x"].shape[1:], outputs)
+    names = options.optimizers.split(",")
+    known = set(names) <= set(studies.EDGES)
+    require(known, f"optimizers among {', '.join(studies.EDGES)}", options.optimizers)
+    ways = [
+        (loss, name, rate)
+        for loss in _EDGE_LOSSES
+        for name in names
+        for rate in rates or _EDGE_RATES[name]
+    ]
+    found: dict[str, list[studies.Sharpening]] = {loss: [] for loss in _EDGE_LOSSES}
+    for i, (loss, name, rate) in enumerate(ways):
+        found[loss].append(
+            studies.sharpening(
+                model,
+                _EDGE_LOSSES[loss],
+                rows,
+                optimizer=name,
+                learning_rate=rate,
+                momentum=float(options.momenta),
+                steps=options.steps,
+                every=max(1, options.steps // 100),
+                l2=options.l2,
+                on_chunk=lambda done, of, i=i, name=name, rate=rate: progress(
+                    (i + done / of) / len(ways), f"{name}, η = {rate:g}"
+                ),
+            )
+        )
+    return studies.EdgeStudy(found)
+
+
+def _half_squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
+    kinds = jnp.arange(outputs.shape[-1])
+    return 0.5 * ((outputs - (batch["y"][:, None] == kinds)) ** 2).sum(-1)
+
+
+_EDGE_LOSSES = {
+    "squared error": _half_squared_error,
+    "cross-entropy": losses.softmax_cross_entropy,
+}
 
 
 def generalization(
@@ -167,6 +225,13 @@ def said(found: Any) -> list[str]:
             f"validation error {d.validation_error:.2%} ± {d.error:.2%}"
             for d in found.depths
         ] + [f"pieces of K = 1 to 10 layers of two: {', '.join(map(str, found.pieces.values()))}"]
+    if isinstance(found, studies.EdgeStudy):
+        return [
+            f"{loss}, {run.optimizer}, η = {run.learning_rate:g}: "
+            + ("diverged" if run.diverged else f"λ_max {run.ratio:.3f} of the edge {run.edge:.4g}")
+            for loss, runs in found.ways.items()
+            for run in runs
+        ]
     if isinstance(found, studies.GeneralizationStudy):
         first = [
             f"N = {n}: {f.value:.2%} of the samples bad, Hoeffding {f.bound:.2%}"

@@ -38,12 +38,20 @@ _KINDS = {
         "schedules": "constant,cosine",
     },
     "depth": {"rates": "0.01:1:5", "epochs": 40.0},
+    "edge": {
+        "optimizers": ",".join(studies.EDGES),
+        "momenta": "0.9",
+        "hidden": "32",
+        "activation": "tanh",
+        "steps": 2000,
+    },
     "generalization": {"rates": "0.001:1:7", "epochs": 20.0},
     "normalization": {"rates": "0.03:10:6", "epochs": 20.0, "hidden": "64,64,64,64"},
     "diagnose": {"rates": "0.01:1:5", "epochs": 40.0},
 }
 _CHAPTERS = {
     "depth": chapters.depth,
+    "edge": chapters.edge,
     "generalization": chapters.generalization,
     "normalization": chapters.normalization,
     "diagnose": chapters.diagnose,
@@ -184,7 +192,7 @@ def _chapter(asked: runs.Asked, dataset: data.Dataset, splits: chapters.Splits) 
     """A study of one question; it is short, and does not go on where it was stopped."""
     options = asked.settings
     require(asked.folder is None, "a new study: this kind is begun again", asked.folder)
-    rates = _numbers(options.rates, "--rates")
+    rates = options.rates and _numbers(options.rates, "--rates")
     with runs.opened(asked, dataset) as folder:
         with _bar() as advance:
             found = _CHAPTERS[options.kind](options, splits, rates, advance)

@@ -15,15 +15,17 @@ from jaxml.staircase import Staircase
 from jaxml.studies import (
     DepthStudy,
     DiagnosisStudy,
+    EdgeStudy,
     Findings,
     GeneralizationStudy,
     Lanes,
     NormalizationStudy,
+    Sharpening,
     Smoothness,
     Study,
 )
 
-Chapter = DepthStudy | DiagnosisStudy | GeneralizationStudy | NormalizationStudy
+Chapter = DepthStudy | DiagnosisStudy | EdgeStudy | GeneralizationStudy | NormalizationStudy
 """Studies of one question."""
 
 
@@ -99,6 +101,8 @@ def _chapter(result: Chapter) -> dict[str, Any]:
         if isinstance(value, Smoothness):
             arrays = dataclasses.replace(value, params=None, model_state=None)
             return dataclasses.asdict(arrays)
+        if isinstance(value, Sharpening):
+            return dataclasses.asdict(value) | {"ratio": value.ratio}
         if isinstance(value, dict):
             return {str(key): without(item) for key, item in value.items()}
         if hasattr(value, "_asdict"):

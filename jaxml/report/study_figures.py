@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from jaxml.studies import (
     Findings,
     GeneralizationStudy,
     NormalizationStudy,
+    Sharpening,
     Study,
 )
 
@@ -439,4 +442,18 @@ def diagnosis(found: DiagnosisStudy) -> Figure:
         ax.axhline(score.error, color=color, lw=0.8, ls="--", label=f"{name}, in training")
     ax.set(xscale="log", xlabel="update", ylabel="error")
     ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def edges(runs: list[Sharpening]) -> Figure:
+    """λ_max as a share of the edge along the updates, and the loss."""
+    figure, (left, right) = panels(width=10.0, height=3.6, columns=2)
+    for run, color in zip(runs, itertools.cycle(_COLORS), strict=False):
+        name = f"{run.optimizer}, η = {run.learning_rate:g}"
+        left.plot(run.updates, run.sharpness / run.edge, lw=1, color=color, label=name)
+        right.plot(run.losses, lw=0.8, color=color)
+    left.axhline(1, color="#444444", lw=0.8, ls="--")
+    left.set(title="λ_max / edge", xlabel="update", ylim=(0, 1.5))
+    right.set(title="loss", xlabel="update", yscale="log")
+    left.legend(frameon=False, fontsize=8, ncols=2)
     return figure

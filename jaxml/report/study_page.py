@@ -11,8 +11,10 @@ from jaxml.report.parts import section, table, tiles
 from jaxml.report.records import Chapter
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 from jaxml.studies import (
+    EDGES,
     DepthStudy,
     DiagnosisStudy,
+    EdgeStudy,
     Findings,
     GeneralizationStudy,
     NormalizationStudy,
@@ -142,6 +144,8 @@ def chapter_parts(result: Chapter) -> tuple[str, list[str]]:
     """The title and the body of a page on one question."""
     if isinstance(result, DepthStudy):
         return "Depth", _depth(result)
+    if isinstance(result, EdgeStudy):
+        return "The edge of stability", _edge(result)
     if isinstance(result, GeneralizationStudy):
         return "Generalisation", _generalization(result)
     if isinstance(result, NormalizationStudy):
@@ -166,6 +170,47 @@ def _depth(result: DepthStudy) -> list[str]:
             "lowest loss in training. Right: K layers of two neurons fold the interval into 2^K "
             "linear pieces (Telgarsky 2016); one layer of as many neurons makes 2K + 1 at most.",
             study_figures.depths(result),
+        ),
+        table(columns, rows),
+    ]
+
+
+def _edge(result: EdgeStudy) -> list[str]:
+    rows = [
+        [
+            loss, run.optimizer, f"{run.learning_rate:.3g}", f"{run.edge:.4g}",
+            *(
+                ("", "diverged", "") if run.diverged else
+                (f"{run.sharpness[0]:.4g}", f"{run.ratio:.3f}", f"{run.losses[-1]:.4g}")
+            ),
+        ]
+        for loss, runs in result.ways.items()
+        for run in runs
+    ]  # fmt: skip
+    columns = [
+        "loss",
+        "optimiser",
+        "η",
+        "edge",
+        "λ_max at first",
+        "/edge, last half",
+        "loss at last",
+    ]
+    formulas = ", ".join(f"{name} {edge}" for name, edge in EDGES.items())
+    text = (
+        "λ_max of the loss over all rows, of Adam that of P⁻¹H, as a share of what the optimiser "
+        "can bear (dashed): above it a step moves away from the minimum of the loss's quadratic "
+        f"model. The edge is, by optimiser: {formulas} (Cohen 2021). Inputs are centred."
+    )
+    late = "λ_max falls again as the rows come to be fitted with certainty."
+    return [
+        *(
+            section(
+                f"Training over all rows, {loss}",
+                late if "entropy" in loss else text,
+                study_figures.edges(runs),
+            )
+            for loss, runs in result.ways.items()
         ),
         table(columns, rows),
     ]

@@ -4,6 +4,7 @@ from jaxml.studies.batch_size import Study, Target, batch_size
 from jaxml.studies.chapters import (
     DepthStudy,
     DiagnosisStudy,
+    EdgeStudy,
     GeneralizationStudy,
     NormalizationStudy,
     compare_normalization,
@@ -20,6 +21,7 @@ from jaxml.studies.critical_batch_size import (
 from jaxml.studies.depth import Depth, depths, linear_pieces, tents, width_of
 from jaxml.studies.descents import SURFACES, Descents, descents
 from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
+from jaxml.studies.edges import EDGES, Sharpening, sharpening
 from jaxml.studies.equal_loss import EqualLoss, Minimum, at_equal_loss
 from jaxml.studies.findings import Findings, best_lanes, findings
 from jaxml.studies.generalization import (
@@ -48,6 +50,7 @@ from jaxml.studies.throughput import Throughput, throughput
 from jaxml.studies.two_slots import OPTIMIZERS
 
 __all__ = [
+    "EDGES",
     "OPTIMIZERS",
     "SCHEDULES",
     "SURFACES",
@@ -59,6 +62,7 @@ __all__ = [
     "Descents",
     "Diagnosis",
     "DiagnosisStudy",
+    "EdgeStudy",
     "EqualLoss",
     "Findings",
     "Folds",
@@ -71,6 +75,7 @@ __all__ = [
     "NormalizationStudy",
     "Plan",
     "Score",
+    "Sharpening",
     "Smoothness",
     "Steps",
     "StepsTable",
@@ -104,6 +109,7 @@ __all__ = [
     "noise_scale_by_batches",
     "noise_scale_of",
     "plan",
+    "sharpening",
     "size_of",
     "smoothness",
     "steps_to_target",

@@ -13,6 +13,7 @@ from jaxml import landscape
 from jaxml.studies.batch_size import Study, batch_size
 from jaxml.studies.depth import Depth
 from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
+from jaxml.studies.edges import Sharpening
 from jaxml.studies.equal_loss import loss_over
 from jaxml.studies.generalization import BestOfMany, Folds, Frequency
 from jaxml.studies.lanes import Lanes
@@ -32,6 +33,17 @@ class DepthStudy:
 
     depths: list[Depth]
     pieces: dict[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgeStudy:
+    """Full-batch training against what its optimisers can bear.
+
+    Attributes:
+        ways: name of the loss -> trainings, from `sharpening`.
+    """
+
+    ways: dict[str, list[Sharpening]]
 
 
 @dataclasses.dataclass(frozen=True)
