@@ -206,9 +206,13 @@ def _chapter(asked: runs.Asked, dataset: data.Dataset, splits: chapters.Splits) 
 
 
 def _with_sharpness(found, task, train, held_out, options) -> studies.Findings:
-    """The best lanes again, to one training loss, and the sharpness there."""
+    """The best lanes again: the sharpness at one training loss, noise scales on the way there."""
     lanes = found.study.lanes.take(studies.best_lanes(found.study, found.table))
     require(len(lanes) > 0, "lanes that hit the target, for --train-loss", "none")
+    budget = {
+        "epochs": None if options.epochs is None else 4 * options.epochs,
+        "steps": options.steps,
+    }
     with _bar() as advance:
         equal = studies.at_equal_loss(
             task,
@@ -216,12 +220,23 @@ def _with_sharpness(found, task, train, held_out, options) -> studies.Findings:
             lanes,
             splits=held_out,
             loss=options.train_loss,
-            epochs=None if options.epochs is None else 4 * options.epochs,
-            steps=options.steps,
             on_lane=lambda done, of: advance(done / of, "sharpness"),
+            **budget,
+        )
+        # from near the loss of a guess
+        guess = max(float(np.log(train["y"].max() + 1)), options.train_loss)
+        along = studies.noise_along(
+            task,
+            train,
+            lanes,
+            np.geomspace(guess, options.train_loss, 6)[1:],
+            on_loss=lambda done, of: advance(done / of, "noise scale"),
+            **budget,
         )
     out.print(str(equal))
-    return dataclasses.replace(found, equal_loss=equal)
+    scales = ", ".join(f"{b:.3g} at {loss:.2g}" for loss, b in studies.mean_scales(along))
+    out.print(f"noise scale by training loss: {scales}", highlight=False)
+    return dataclasses.replace(found, equal_loss=equal, noise_along=along)
 
 
 class _bar:  # noqa: N801 - used as a function

@@ -131,6 +131,9 @@ def _findings(result: Findings) -> dict[str, Any]:
         "hyperbola": named(result.hyperbola),
         "overhead": named(result.overhead),
         "noise_scale": noise,
+        "noise_along": [
+            at._asdict() | {"scale": dataclasses.asdict(at.scale)} for at in result.noise_along
+        ],
         "throughput": [row._asdict() for row in result.throughput],
     }
     body["descents"] = {

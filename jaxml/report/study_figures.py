@@ -24,6 +24,7 @@ from jaxml.studies import (
     NormalizationStudy,
     Sharpening,
     Study,
+    mean_scales,
 )
 
 _COLORS = ("#5b7db1", "#c2334d", "#1b7f4d", "#d98c1f", "#7a3fa0", "#2a9d9d", "#8a6d3b", "#444444")
@@ -197,7 +198,12 @@ def outcomes(result: Findings) -> Figure:
 def noise(result: Findings) -> Figure:
     """The noise scale against the loss in training."""
     figure, (ax,) = panels(height=3.8)
-    for (size, points), color in zip(result.noise.items(), _COLORS, strict=False):
+    sizes = sorted({*result.noise, *(at.batch_size for at in result.noise_along)})
+    for size, color in zip(sizes, _COLORS, strict=False):
+        points = result.noise.get(size, [])
+        means = mean_scales(result.noise_along, size)
+        if means:
+            ax.plot(*zip(*means, strict=True), "s-", ms=4, lw=1, color=color)
         told = [(loss, scale) for loss, scale in points if scale.resolved]
         if told:
             x = np.array([loss for loss, _ in told])

@@ -96,13 +96,19 @@ def _by_batch_size(result: Findings, judged: str) -> list[str]:
 def _beside(result: Findings) -> list[str]:
     """What was looked at beside the steps."""
     parts = []
-    if result.noise:
+    if result.noise or result.noise_along:
+        squares = (
+            " Squares: at given losses of all the training data, from the gradients of single "
+            "examples; means over seeds."
+        )
         parts.append(
             section(
                 "The noise scale",
                 "tr Σ/|G|² of the data set along the training of the best lanes, from the "
                 "gradients of microbatches and batches, corrected for sampling without "
-                "replacement. Triangles: |G|² was not told from 0, so this is a lower bound.",
+                "replacement. Triangles: |G|² was not told from 0, so this is a lower bound."
+                + squares
+                * bool(result.noise_along),
                 study_figures.noise(result),
             )
         )

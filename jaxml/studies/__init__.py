@@ -35,6 +35,7 @@ from jaxml.studies.generalization import (
     hoeffding_bound,
 )
 from jaxml.studies.lanes import SCHEDULES, Lanes, grid
+from jaxml.studies.noise_along import NoiseAt, mean_scales, noise_along
 from jaxml.studies.noise_scale import (
     NoiseScale,
     noise_scale,
@@ -70,6 +71,7 @@ __all__ = [
     "GeneralizationStudy",
     "Lanes",
     "Minimum",
+    "NoiseAt",
     "NoiseScale",
     "NoisyQuadratic",
     "NormalizationStudy",
@@ -104,7 +106,9 @@ __all__ = [
     "hoeffding_bound",
     "kaplan_meier",
     "linear_pieces",
+    "mean_scales",
     "median_time",
+    "noise_along",
     "noise_scale",
     "noise_scale_by_batches",
     "noise_scale_of",

@@ -12,6 +12,7 @@ from jaxml.studies.critical_batch_size import CriticalBatchSize, by_hyperbola, b
 from jaxml.studies.descents import Descents
 from jaxml.studies.equal_loss import EqualLoss
 from jaxml.studies.lanes import Lanes
+from jaxml.studies.noise_along import NoiseAt
 from jaxml.studies.noise_scale import NoiseScale, noise_scale_of
 from jaxml.studies.steps import StepsTable, steps_to_target
 from jaxml.studies.throughput import Throughput
@@ -30,6 +31,7 @@ class Findings:
             of its best lanes.
         throughput: seconds of an update by batch size, or none.
         equal_loss: sharpness at one training loss, if looked at.
+        noise_along: noise scales at several training losses, if looked at.
         descents: name of a surface -> what the optimisers do there, if looked at.
     """
 
@@ -40,6 +42,7 @@ class Findings:
     noise: dict[int, list[tuple[float, NoiseScale]]]
     throughput: Sequence[Throughput] = ()
     equal_loss: EqualLoss | None = None
+    noise_along: Sequence[NoiseAt] = ()
     descents: dict[str, Descents] = dataclasses.field(default_factory=dict)
 
 
