@@ -173,7 +173,9 @@ def _study(given: argparse.Namespace) -> int:
         sizes = sorted(set(lanes.batch_size.tolist()))
         if options.kind == "batch-size":
             speed = studies.throughput(task, splits["train"], sizes)
-            found = studies.findings(study, throughput=speed)
+            found = studies.findings(
+                study, throughput=speed, published=studies.PUBLISHED.get(options.data)
+            )
         else:
             ways = {
                 name: studies.descents(*where, optimizers=names)

@@ -135,6 +135,7 @@ def _findings(result: Findings) -> dict[str, Any]:
             at._asdict() | {"scale": dataclasses.asdict(at.scale)} for at in result.noise_along
         ],
         "throughput": [row._asdict() for row in result.throughput],
+        "published": result.published and result.published._asdict(),
     }
     body["descents"] = {
         surface: [

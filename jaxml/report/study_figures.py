@@ -76,6 +76,16 @@ def steps(result: Findings) -> Figure:
         first, most = max(tops, key=lambda top: top[1])
         sizes = np.array(sorted({row.batch_size for row in result.table.rows}), float)
         left.plot(sizes, most * first / sizes, color="#888888", lw=0.8, ls="--", label="1/B")
+    if (other := result.published) is not None:
+        left.plot(
+            other.batch_sizes,
+            other.steps,
+            "x-",
+            ms=4,
+            lw=0.8,
+            color="#888888",
+            label=f"{other.name}: {other.what}",
+        )
     left.set(xscale="log", yscale="log", xlabel="batch size B", ylabel="updates to the target")
     right.set(xscale="log", yscale="log", xlabel="updates", ylabel="examples to the target")
     left.legend(frameon=False, fontsize=8)
@@ -196,39 +206,37 @@ def outcomes(result: Findings) -> Figure:
 
 
 def noise(result: Findings) -> Figure:
-    """The noise scale against the loss in training."""
-    figure, (ax,) = panels(height=3.8)
+    """The noise scale against the loss in training: free within the study, and at given losses."""
+    ways = [name for name in ("noise", "noise_along") if getattr(result, name)]
+    figure, axes = panels(height=3.8, columns=len(ways))
     sizes = sorted({*result.noise, *(at.batch_size for at in result.noise_along)})
-    for size, color in zip(sizes, _COLORS, strict=False):
-        points = result.noise.get(size, [])
-        means = mean_scales(result.noise_along, size)
-        if means:
-            ax.plot(*zip(*means, strict=True), "s-", ms=4, lw=1, color=color)
-        told = [(loss, scale) for loss, scale in points if scale.resolved]
-        if told:
-            x = np.array([loss for loss, _ in told])
-            y = np.array([scale.simple for _, scale in told])
-            ends = np.array([scale.interval for _, scale in told])
-            error = np.abs(ends.T - y)
-            ax.errorbar(
-                x,
-                y,
-                yerr=error,
-                fmt="o-",
-                ms=4,
-                lw=1,
-                capsize=2,
-                color=color,
-                label=f"B = {size:,}",
-            )
-        for loss, scale in points:
-            if not scale.resolved and np.isfinite(scale.interval[0]) and scale.interval[0] > 0:
-                ax.plot(loss, scale.interval[0], "^", ms=6, mfc="none", mec=color)
-    ax.set(xscale="log", yscale="log", xlabel="loss in training", ylabel="B_simple, examples")
-    ax.invert_xaxis()
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=8)
+    colors = dict(zip(sizes, itertools.cycle(_COLORS), strict=False))
+    for name, ax in zip(ways, axes, strict=True):
+        for size, color in colors.items():
+            if name == "noise":
+                _free_noise(ax, result.noise.get(size, []), color)
+            elif means := mean_scales(result.noise_along, size):
+                ax.plot(*zip(*means, strict=True), "s-", ms=4, lw=1, color=color)
+        title = "free, along the training" if name == "noise" else "at given losses"
+        ax.set(xscale="log", yscale="log", xlabel="loss in training", title=title)
+        ax.invert_xaxis()
+    axes[0].set(ylabel="B_simple, examples")
+    for size, color in colors.items():
+        axes[-1].plot([], [], color=color, label=f"B = {size:,}")
+    axes[-1].legend(frameon=False, fontsize=8)
     return figure
+
+
+def _free_noise(ax, points, color) -> None:
+    told = [(loss, scale) for loss, scale in points if scale.resolved]
+    if told:
+        y = np.array([scale.simple for _, scale in told])
+        error = np.abs(np.array([scale.interval for _, scale in told]).T - y)
+        x = [loss for loss, _ in told]
+        ax.errorbar(x, y, yerr=error, fmt="o-", ms=4, lw=1, capsize=2, color=color)
+    for loss, scale in points:
+        if not scale.resolved and np.isfinite(scale.interval[0]) and scale.interval[0] > 0:
+            ax.plot(loss, scale.interval[0], "^", ms=6, mfc="none", mec=color)
 
 
 def budgets(result: Findings) -> Figure:

@@ -97,18 +97,14 @@ def _beside(result: Findings) -> list[str]:
     """What was looked at beside the steps."""
     parts = []
     if result.noise or result.noise_along:
-        squares = (
-            " Squares: at given losses of all the training data, from the gradients of single "
-            "examples; means over seeds."
-        )
         parts.append(
             section(
                 "The noise scale",
-                "tr Σ/|G|² of the data set along the training of the best lanes, from the "
-                "gradients of microbatches and batches, corrected for sampling without "
-                "replacement. Triangles: |G|² was not told from 0, so this is a lower bound."
-                + squares
-                * bool(result.noise_along),
+                "tr Σ/|G|² of the data set in the training of the best lanes, corrected for "
+                "sampling without replacement. Along the training from the gradients of "
+                "microbatches and batches; triangles: |G|² was not told from 0, so this is a "
+                "lower bound. At given losses of all the training data from the gradients of "
+                "single examples; means over seeds.",
                 study_figures.noise(result),
             )
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Found, LayerEnds, Sharpness
 from jaxml.staircase import Level
-from jaxml.studies import Findings, Steps
+from jaxml.studies import Findings, Steps, fit_hyperbola
 
 STAIRCASE_COLUMNS = (
     "width",
@@ -188,4 +188,7 @@ def critical_rows(result: Findings) -> list[list[str]]:
         rows.append([name, "hyperbola", str(fit)])
         overhead = result.overhead[optimizer, momentum]
         rows.append([name, "20 % overhead", str(overhead)])
+    if result.published is not None:
+        fit = fit_hyperbola(result.published.batch_sizes, result.published.steps)
+        rows.append([f"{result.published.name}, {result.published.what}", "hyperbola", str(fit)])
     return rows

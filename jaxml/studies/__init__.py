@@ -45,6 +45,7 @@ from jaxml.studies.noise_scale import (
 from jaxml.studies.noisy_quadratic import NoisyQuadratic
 from jaxml.studies.normalization import Smoothness, smoothness
 from jaxml.studies.planning import Plan, plan
+from jaxml.studies.published import PUBLISHED, Published
 from jaxml.studies.steps import Steps, StepsTable, kaplan_meier, median_time, steps_to_target
 from jaxml.studies.tasks import Task, size_of, task
 from jaxml.studies.throughput import Throughput, throughput
@@ -53,6 +54,7 @@ from jaxml.studies.two_slots import OPTIMIZERS
 __all__ = [
     "EDGES",
     "OPTIMIZERS",
+    "PUBLISHED",
     "SCHEDULES",
     "SURFACES",
     "BestOfMany",
@@ -76,6 +78,7 @@ __all__ = [
     "NoisyQuadratic",
     "NormalizationStudy",
     "Plan",
+    "Published",
     "Score",
     "Sharpening",
     "Smoothness",

@@ -14,6 +14,7 @@ from jaxml.studies.equal_loss import EqualLoss
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.noise_along import NoiseAt
 from jaxml.studies.noise_scale import NoiseScale, noise_scale_of
+from jaxml.studies.published import Published
 from jaxml.studies.steps import StepsTable, steps_to_target
 from jaxml.studies.throughput import Throughput
 
@@ -33,6 +34,7 @@ class Findings:
         equal_loss: sharpness at one training loss, if looked at.
         noise_along: noise scales at several training losses, if looked at.
         descents: name of a surface -> what the optimisers do there, if looked at.
+        published: a curve to stand beside the steps.
     """
 
     study: Study
@@ -44,6 +46,7 @@ class Findings:
     equal_loss: EqualLoss | None = None
     noise_along: Sequence[NoiseAt] = ()
     descents: dict[str, Descents] = dataclasses.field(default_factory=dict)
+    published: Published | None = None
 
 
 def findings(
@@ -51,6 +54,7 @@ def findings(
     *,
     throughput: Sequence[Throughput] = (),
     descents: dict[str, Descents] | None = None,
+    published: Published | None = None,
 ) -> Findings:
     """Steps to target, critical batch sizes and noise scales of a study.
 
@@ -58,6 +62,7 @@ def findings(
         study: one with a target, done.
         throughput: from `throughput`.
         descents: surface -> from `descents`.
+        published: a curve to stand beside the steps, see `PUBLISHED`.
 
     Raises:
         ValueError: as `steps_to_target`.
@@ -73,6 +78,7 @@ def findings(
         noise=_noise(study, table),
         throughput=throughput,
         descents=descents or {},
+        published=published,
     )
 
 

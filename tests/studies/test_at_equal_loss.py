@@ -39,13 +39,15 @@ def test_findings_and_their_page(study, task, digits, tmp_path):
     speed = studies.throughput(task, digits.train, [8, 128], turns=2, seconds=0.01)
     assert [row.batch_size for row in speed] == [8, 128]
     assert all(row.update > 0 for row in speed)
-    found = studies.findings(study, throughput=speed)
+    published = studies.PUBLISHED["mnist"]
+    found = studies.findings(study, throughput=speed, published=published)
     assert set(found.hyperbola) == {("momentum", 0.0), ("momentum", 0.9)}
     assert set(found.noise) == {32, 128}  # at B = 8 a batch is one microbatch
     lanes = study.lanes.take(studies.best_lanes(study, found.table))
     assert len(lanes) == 3 * 2
     page = report.write(found, tmp_path / "report.html").read_text()
     assert "Updates and examples to the target" in page
+    assert "Shallue 2018, a simple CNN" in page
     record = report.record(found)
     assert len(record["steps"]) == 6
     assert record["target"]["value"] == 0.12

@@ -146,3 +146,15 @@ def test_not_done_is_refused():
         studies.steps_to_target(dataclasses.replace(study, exits=np.full(len(study.exits), "")))
     with pytest.raises(ValueError, match="a study with a target"):
         studies.steps_to_target(dataclasses.replace(study, target=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "critical"), [("fashion_mnist", 155, 302), ("mnist", 157, 427)]
+)
+def test_the_fit_of_a_published_curve(name, least, critical):
+    """Against another fit of the same points, by least squares of the logarithm."""
+    curve = studies.PUBLISHED[name]
+    fit = studies.fit_hyperbola(curve.batch_sizes, curve.steps)
+    assert fit.least_steps == pytest.approx(least, rel=0.01)
+    assert fit.value == pytest.approx(critical, rel=0.01)
+    assert fit.interval[0] < critical < fit.interval[1]
