@@ -1,6 +1,5 @@
 """Sharpness where the training loss is the same, throughput, branching, and what is found."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,14 +101,3 @@ def test_branching_finds_where_noise_stops_to_matter():
             problem, jnp.ones(2), None, rows,
             batch=4, factors=[2, 4], optimizer="sgd", learning_rate=0.1,
         )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_lanes_along_devices(task, digits):
-    """A mesh of the devices there are changes nothing."""
-    lanes = studies.grid([16], [0.05, 0.1], seeds=1)
-    options = {"splits": {"train": digits.train}, "epochs": 2, "keep_params": True}
-    mesh = jax.make_mesh((1,), ("lanes",))
-    one = studies.batch_size(task, digits.train, lanes, **options)
-    along = studies.batch_size(task, digits.train, lanes, mesh=mesh, **options)
-    np.testing.assert_allclose(along.params, one.params, atol=1e-6)
