@@ -209,15 +209,19 @@ class Density:
 
     def __str__(self) -> str:
         """Range, shares, and what they rest on."""
+
+        def error(value: float) -> str:
+            return f" ± {value:.1g}" if np.isfinite(value) else ""  # one probe tells none
+
         shares = [
             f"{share.value:.4g}"
             if self.exact
-            else f"{share.value:.3g} ± {share.standard_error:.1g} "
+            else f"{share.value:.3g}{error(share.standard_error)} "
             f"({share.lower:.3g} to {share.upper:.3g} by the quadrature)"
             for share in self.shares()
         ]
         probes, steps = self.nodes.shape
-        source = "exact" if self.exact else f"{probes} probes of {steps} steps"
+        source = "exact" if self.exact else f"{probes} probe{'s'[: probes > 1]} of {steps} steps"
         return (
             f"{self.size:,} eigenvalues from {self.nodes.min():.4g} to {self.nodes.max():.4g} "
             f"({source}, {self.products:,} products); "

@@ -252,7 +252,8 @@ def density(result: Density) -> Figure:
     known = not result.exact and probes > 1  # of one probe there is no standard error
     source = f"exact, {result.size:,} eigenvalues"
     if not result.exact:
-        source = f"{probes} probes of {steps} steps, {'±2' if known else 'no'} standard errors"
+        how = "probes, ±2 standard errors" if known else "probe, no standard errors"
+        source = f"{probes} {how}, {steps} steps"
     linear.set_title(f"{source}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
 
     if np.abs(result.nodes).max() > 0:
