@@ -1,6 +1,5 @@
 """What several tests share."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -14,15 +13,12 @@ mpl.use("agg")
 
 
 def pytest_configure(config):
-    """Keeps what XLA compiles from one run of the tests to the next, in pytest's own cache."""
-    folder = str(config.cache.mkdir("jax"))
-    options = {
-        "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.2,
-    }
-    for name, value in options.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)  # for the processes that tests start
+    """Keeps what XLA compiles from one run of the tests to the next, in pytest's own cache.
+
+    Not for the processes that tests start: a program read back says so on standard error.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(autouse=True, scope="module")
