@@ -35,9 +35,14 @@ def task_of(model: Model, l2: float = 0.0) -> studies.Task:
     return studies.task(model, losses.softmax_cross_entropy, measures, l2=l2)
 
 
+def _ends(rows: dict[str, np.ndarray]) -> tuple[tuple[int, ...], int]:
+    """A network's input shape, and how many classes it tells apart."""
+    return rows["x"].shape[1:], int(rows["y"].max()) + 1
+
+
 def depth(options: argparse.Namespace, splits: Splits, rates: list, progress: Progress) -> Any:
     """Networks of several depths and `--parameters`."""
-    inputs, outputs = splits["train"]["x"].shape[1], int(splits["train"]["y"].max()) + 1
+    shape, outputs = _ends(splits["train"])
     activation = options.activation or "relu"
     layers = [int(part) for part in options.depths.split(",")]
     lanes = studies.grid([_BATCH], rates, seeds=options.seeds)
@@ -48,7 +53,7 @@ def depth(options: argparse.Namespace, splits: Splits, rates: list, progress: Pr
             splits["train"],
             splits["validation"],
             lanes,
-            inputs=inputs,
+            inputs=shape[0],
             outputs=outputs,
             size=options.parameters,
             depth=[count],
@@ -70,8 +75,7 @@ def edge(
     rows = splits["train"]
     # the mean of the inputs alone would make the surface steep
     rows = rows | {"x": rows["x"] - rows["x"].mean(0)}
-    outputs = int(rows["y"].max()) + 1
-    model = networks.model(options, rows["x"].shape[1:], outputs)
+    model = networks.model(options, *_ends(rows))
     names = options.optimizers.split(",")
     known = set(names) <= set(studies.EDGES)
     require(known, f"optimizers among {', '.join(studies.EDGES)}", options.optimizers)
@@ -172,7 +176,7 @@ def normalization(
 ) -> Any:
     """The same network with and without batch norm."""
     rows = splits["train"]
-    shape, outputs = rows["x"].shape[1:], int(rows["y"].max()) + 1
+    shape, outputs = _ends(rows)
     require(options.norm is None, "no --norm: both ways are looked at", options.norm)
     tasks = {}
     for name, norm in {"plain": None, "batch norm": "batch"}.items():
@@ -195,7 +199,7 @@ def diagnose(options: argparse.Namespace, splits: Splits, rates: list, progress:
     """The network, and those with fewer of its hidden layers."""
     require(options.model == "mlp", "an mlp, whose layers can be left out", options.model)
     rows = splits["train"]
-    shape, outputs = rows["x"].shape[1:], int(rows["y"].max()) + 1
+    shape, outputs = _ends(rows)
     hidden = (options.hidden or "64").split(",")
 
     def of(layers: Sequence[str]) -> studies.Task:

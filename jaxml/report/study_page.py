@@ -204,14 +204,10 @@ def _edge(result: EdgeStudy) -> list[str]:
         "can bear (dashed): above it a step moves away from the minimum of the loss's quadratic "
         f"model. The edge is, by optimiser: {formulas} (Cohen 2021). Inputs are centred."
     )
-    late = "λ_max falls again as the rows come to be fitted with certainty."
     return [
+        f"<p>{text}</p>",
         *(
-            section(
-                f"Training over all rows, {loss}",
-                late if "entropy" in loss else text,
-                study_figures.edges(runs),
-            )
+            section(f"Training over all rows, {loss}", "", study_figures.edges(runs))
             for loss, runs in result.ways.items()
         ),
         table(columns, rows),

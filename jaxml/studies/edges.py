@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -67,7 +66,7 @@ def sharpening(
     every: int = 20,
     l2: float = 0.0,
     seed: int = 0,
-    on_chunk: Callable[[int, int], Any] = lambda done, of: None,  # noqa: ARG005
+    on_chunk: Callable[[int, int], bool | None] = lambda done, of: None,  # noqa: ARG005
 ) -> Sharpening:
     """Train over the full batch and follow λ_max against the edge of stability.
 
@@ -82,7 +81,7 @@ def sharpening(
         every: updates between two looks.
         l2: λ in (λ/2)‖θ‖².
         seed: of the initialisation.
-        on_chunk: called with the numbers of updates done and in all.
+        on_chunk: called with the numbers of updates done and in all; a true answer ends it.
 
     Raises:
         ValueError: for another optimiser, bad data or a rate that is not above 0.
@@ -122,7 +121,7 @@ def sharpening(
             key=jax.random.key(seed),
             steps=steps,
             chunk=every,
-            hooks=[follow, lambda chunk: on_chunk(chunk.step, steps) and None],
+            hooks=[follow, lambda chunk: on_chunk(chunk.step, steps)],
         )
         diverged = False
     except training.NonFiniteError as error:

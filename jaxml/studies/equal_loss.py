@@ -17,7 +17,7 @@ from jaxml.landscape.problem import unravel_host
 from jaxml.objective import Objective
 from jaxml.studies.batch_size import Study, Target, batch_size
 from jaxml.studies.lanes import Lanes
-from jaxml.studies.tasks import Task
+from jaxml.studies.tasks import Task, stateless
 from jaxml.types import Batch
 
 
@@ -118,9 +118,7 @@ def at_equal_loss(
         **options,
     )
     assert study.params is not None
-    params, state = jax.jit(task.init)(jax.random.key(int(lanes.seed[0])))
-    stateful = bool(jax.tree.leaves(state))
-    require(not stateful, "a network without state such as batch norm's", "one with it")
+    params, state = stateless(task, int(lanes.seed[0]))
     whole = loss_over(task, state, data)
     hit = np.flatnonzero(study.exits == "target")
     measured = {name: study.last(name) for name in study.records if " " in name}

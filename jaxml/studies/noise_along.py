@@ -14,7 +14,7 @@ from jaxml.objective import examples
 from jaxml.studies.batch_size import Target, batch_size
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.noise_scale import NoiseScale, noise_scale
-from jaxml.studies.tasks import Task
+from jaxml.studies.tasks import Task, stateless
 from jaxml.types import Batch
 
 
@@ -61,14 +61,12 @@ def noise_along(
         ValueError: as `batch_size` and `noise_scale`, or without losses.
     """
     require(len(losses) > 0, "at least one loss", "none")
-    params, state = jax.jit(task.init)(jax.random.key(int(lanes.seed[0])))
-    stateful = bool(jax.tree.leaves(state))
-    require(not stateful, "a network without state such as batch norm's", "one with it")
+    params, state = stateless(task, int(lanes.seed[0]))
 
     def values(params: Any, batch: Mapping[str, Any]) -> jax.Array:
         return task.measures(params, state, batch)["loss"]
 
-    number = examples(data) if examples(data) <= sample else sample
+    number = min(examples(data), sample)
     found = []
     for done, loss in enumerate(losses):
         study = batch_size(

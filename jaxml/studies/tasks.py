@@ -71,3 +71,15 @@ def size_of(task: Task) -> int:
     """How many parameters a task has; nothing is computed."""
     params, _ = jax.eval_shape(task.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def stateless(task: Task, seed: int) -> tuple[Any, Any]:
+    """A seed's first parameters, and the empty state of a task that has none.
+
+    Raises:
+        ValueError: if the network has a state, such as batch norm's averages.
+    """
+    params, state = jax.jit(task.init)(jax.random.key(seed))
+    stateful = bool(jax.tree.leaves(state))
+    require(not stateful, "a network without state such as batch norm's", "one with it")
+    return params, state
