@@ -127,12 +127,15 @@ def require_sound_backend() -> None:
             )
 
 
-def parallel_map(function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+def parallel_map(
+    function: Callable[[_In], _Out], items: Iterable[_In], *, compiled: bool = False
+) -> list[_Out]:
     """The function of each item, in as many threads as there are cores.
 
     For host loops around compiled work on small networks. Most of XLA's CPU programs for them keep
     one core busy, so that threads are faster than one after another; `vmap` is slower than either,
-    because a mapped `while_loop` runs every branch, for as long as its longest lane takes.
+    because a mapped `while_loop` runs every branch, for as long as its longest lane takes. Unless
+    all is `compiled`, the first item goes alone, so that the others find what it compiled.
 
     JAX's context managers hold for the thread that enters them; the precision (`enable_x64`,
     `default_matmul_precision`) and device of the caller are carried over to the others.
@@ -152,7 +155,6 @@ def parallel_map(function: Callable[[_In], _Out], items: Iterable[_In]) -> list[
         ):
             return function(item)
 
-    # the first alone: what it compiles is then there for the others
-    first = as_here(items[0])
+    first = [] if compiled else [as_here(items[0])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [first, *pool.map(as_here, items[1:])]
+        return [*first, *pool.map(as_here, items[len(first) :])]

@@ -1,5 +1,7 @@
 """Known answers: right here, and wrong where the backend is."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -103,6 +105,13 @@ def test_parallel_map_compiles_once_for_all():
     squares = backend.parallel_map(lambda x: float(square(x)), list(jnp.arange(5.0)))
     assert squares == [0, 1, 4, 9, 16]
     assert len(traces) == 1
+
+
+def test_parallel_map_has_nothing_to_wait_for_when_all_is_compiled(monkeypatch):
+    monkeypatch.setattr(backend.os, "cpu_count", lambda: 2)
+    together = threading.Barrier(2)
+    waited = backend.parallel_map(lambda _: together.wait(10), range(2), compiled=True)
+    assert sorted(waited) == [0, 1]
 
 
 def test_parallel_map_computes_in_the_callers_precision():

@@ -207,13 +207,25 @@ class edge_of_stability:  # noqa: N801 - used as a function
         require(bool(adam + kept) or not beta, "no momentum, as the optimiser", beta)
         require(bool(kept) or not self._nesterov, "nesterov with a momentum", "none, or Adam's")
         beta = float(beta or 0.0)
-        edge = (2 + 2 * beta) / rate if rate > 0 else math.inf
-        if self._nesterov:
-            edge /= 1 + 2 * beta
+        edge = most_stable(beta, nesterov=self._nesterov) / rate if rate > 0 else math.inf
         if not adam:
             return None, edge
         b2, eps = given.get("b2", self._b2), given.get("eps", self._eps)
         return (adam[0].nu, adam[0].count, beta, b2, eps), edge / (1 - beta)
+
+
+def most_stable(momentum: float = 0.0, *, nesterov: bool = False) -> float:
+    """The largest η·λ that an optimiser can bear along an eigenvector.
+
+    Args:
+        momentum: β; 0 for plain gradient descent.
+        nesterov: whether it is Nesterov's.
+
+    Example:
+        >>> most_stable(), most_stable(0.5), most_stable(0.5, nesterov=True)
+        (2.0, 3.0, 1.5)
+    """
+    return (2 + 2 * momentum) / (1 + 2 * momentum * nesterov)
 
 
 def _states(opt_state: Any) -> Iterator[Any]:

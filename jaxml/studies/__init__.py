@@ -1,6 +1,6 @@
 """Studies: batch size, optimiser, rate and seed side by side in one compiled program."""
 
-from jaxml.studies.batch_size import Study, Target, batch_size
+from jaxml.studies.batch_size import batch_size
 from jaxml.studies.chapters import (
     DepthStudy,
     DiagnosisStudy,
@@ -47,6 +47,7 @@ from jaxml.studies.normalization import Smoothness, smoothness
 from jaxml.studies.planning import Plan, plan
 from jaxml.studies.published import PUBLISHED, Published
 from jaxml.studies.steps import Steps, StepsTable, kaplan_meier, median_time, steps_to_target
+from jaxml.studies.study import Study, Target
 from jaxml.studies.tasks import Task, size_of, task
 from jaxml.studies.throughput import Throughput, throughput
 from jaxml.studies.two_slots import OPTIMIZERS

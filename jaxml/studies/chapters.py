@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxml import landscape
-from jaxml.studies.batch_size import Study, batch_size
+from jaxml.studies.batch_size import batch_size
 from jaxml.studies.depth import Depth
 from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
 from jaxml.studies.edges import Sharpening
@@ -18,6 +18,7 @@ from jaxml.studies.equal_loss import loss_over
 from jaxml.studies.generalization import BestOfMany, Folds, Frequency
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.normalization import Smoothness, smoothness
+from jaxml.studies.study import Study
 from jaxml.studies.tasks import Task
 from jaxml.types import Batch
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.checks import require, require_positive_int
-from jaxml.studies.batch_size import Study, batch_size
+from jaxml.studies.batch_size import batch_size
 from jaxml.studies.lanes import Lanes
+from jaxml.studies.study import Study
 from jaxml.studies.tasks import Task
 from jaxml.types import Batch
 

@@ -13,10 +13,12 @@ from scipy import stats
 
 from jaxml import landscape
 from jaxml.checks import require
+from jaxml.landscape.edge_of_stability import most_stable
 from jaxml.landscape.problem import unravel_host
 from jaxml.objective import Objective
-from jaxml.studies.batch_size import Study, Target, batch_size
+from jaxml.studies.batch_size import batch_size
 from jaxml.studies.lanes import Lanes
+from jaxml.studies.study import Study, Target
 from jaxml.studies.tasks import Task, stateless
 from jaxml.types import Batch
 
@@ -170,12 +172,9 @@ def loss_over(task: Task, model_state: Any, data: Batch, *, train: bool = False)
 def _per_edge(lanes: Lanes, lane: int) -> float:
     """η over what η·λ_max may be at most; NaN for an optimiser that divides by v."""
     rate, beta = float(lanes.learning_rate[lane]), float(lanes.momentum[lane])
-    limits = {
-        "sgd": 2.0,
-        "momentum": 2 * (1 + beta),
-        "nesterov": 2 * (1 + beta) / (1 + 2 * beta),
-    }
-    return rate / limits.get(str(lanes.optimizer[lane]), np.nan)
+    name = str(lanes.optimizer[lane])
+    known = name in ("sgd", "momentum", "nesterov")
+    return rate / most_stable(beta, nesterov=name == "nesterov") if known else np.nan
 
 
 def _rank(minima: list[Minimum], draws: int = 2000) -> tuple[float, float]:

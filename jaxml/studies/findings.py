@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxml.studies.batch_size import Study
 from jaxml.studies.critical_batch_size import CriticalBatchSize, by_hyperbola, by_overhead
 from jaxml.studies.descents import Descents
 from jaxml.studies.equal_loss import EqualLoss
@@ -16,6 +15,7 @@ from jaxml.studies.noise_along import NoiseAt
 from jaxml.studies.noise_scale import NoiseScale, noise_scale_of
 from jaxml.studies.published import Published
 from jaxml.studies.steps import StepsTable, steps_to_target
+from jaxml.studies.study import Study
 from jaxml.studies.throughput import Throughput
 
 

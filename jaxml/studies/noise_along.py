@@ -11,9 +11,10 @@ import numpy as np
 from jaxml.checks import require
 from jaxml.landscape.problem import unravel_host
 from jaxml.objective import examples
-from jaxml.studies.batch_size import Target, batch_size
+from jaxml.studies.batch_size import batch_size
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.noise_scale import NoiseScale, noise_scale
+from jaxml.studies.study import Target
 from jaxml.studies.tasks import Task, stateless
 from jaxml.types import Batch
 

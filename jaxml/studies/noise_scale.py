@@ -23,7 +23,7 @@ from scipy import stats
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.objective import examples, over_batches, per_example
-from jaxml.studies.batch_size import Study
+from jaxml.studies.study import Study
 from jaxml.training.loop import check_data
 from jaxml.types import Batch, Params
 
@@ -255,8 +255,10 @@ def _ratio(
     """A ratio and Fieller's interval; NaN where the denominator is not above 0 beyond doubt."""
     z = stats.norm.ppf((1 + confidence) / 2)
     (tt, tg), (_, gg) = covariance
-    a, b, c = below**2 - z**2 * gg, below * above - z**2 * tg, above**2 - z**2 * tt
-    root = math.sqrt(max(b * b - a * c, 0.0))
+    a, b = below**2 - z**2 * gg, below * above - z**2 * tg
+    # b² − a(above² − z²·tt), expanded so that nothing is left where nothing varies
+    spread = below**2 * tt + above**2 * gg - 2 * below * above * tg - z**2 * (tt * gg - tg**2)
+    root = z * math.sqrt(max(spread, 0.0))
     if below <= 0 or a <= 0:
         # what can still be said: the ratio is at least that of the extremes
         high = below + z * math.sqrt(max(gg, 0))

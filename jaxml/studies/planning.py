@@ -17,9 +17,9 @@ from jaxml.checks import require
 from jaxml.studies.lanes import Lanes
 
 # reading and writing parameters, slots and sums at every tick costs about so many examples
-TICK = 16
+TICK = 20
 # and compiling a bucket's program about so many floating-point operations
-COMPILE = 1.5e11
+COMPILE = 2.8e11
 _BUCKETS = 4
 _CANDIDATES = 16
 _SECONDS_TO_COMPILE = 4.0
@@ -187,13 +187,14 @@ def _choose(updates: dict[int, int], counts: dict[int, int], size: int) -> tuple
 
 @functools.cache
 def _flops_a_second() -> float:
-    """Of products of the size that small networks have: measured once, in a few milliseconds."""
-    x, w = jnp.ones((64, 64)), jnp.ones((64, 4096))
-    product = jax.jit(lambda x, w: (x @ w).sum())
-    product(x, w).block_until_ready()
+    """As a study reaches them: measured once, in a few milliseconds."""
+    x = jnp.ones((512, 512))
+    product = jax.jit(lambda x: x @ x)
+    product(x).block_until_ready()
     times = []
     for _ in range(5):
         began = time.perf_counter()
-        product(x, w).block_until_ready()
+        product(x).block_until_ready()
         times.append(time.perf_counter() - began)
-    return 2 * 64 * 64 * 4096 / sorted(times)[2] / 3  # of which networks reach about a third
+    # the measurements on the way take a third of a study's time
+    return 2 * 512**3 / sorted(times)[2] / 1.5

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxml.checks import require, require_positive_int
-from jaxml.studies.batch_size import Study
+from jaxml.studies.study import Study
 
 # what makes configurations of one group differ
 _TUNED = ("learning_rate", "momentum", "schedule", "warmup")

@@ -28,7 +28,7 @@ class Watched:
         return whole(settings, pack, state, *rest)
 
 import sys
-sys.modules["jaxml.studies.batch_size"].advance = Watched()
+sys.modules["jaxml.studies.bucket_run"].advance = Watched()
 options = {"splits": {"train": digits.train}, "epochs": 4, "keep_params": True}
 mesh = jax.make_mesh((4,), ("lanes",))
 along = studies.batch_size(task, digits.train, lanes, mesh=mesh, **options)

@@ -189,10 +189,14 @@ def test_exits(small):
     assert study.updates[1] < 400 * 103 // 4
 
 
-def test_finished_lanes_make_room(small, monkeypatch):
-    """Compaction changes no lane."""
+@pytest.mark.parametrize("by_cores", [True, False])
+def test_finished_lanes_make_room(small, monkeypatch, by_cores):
+    """Compaction changes no lane, whether cores share the lanes or all go at once."""
+    module = sys.modules["jaxml.studies.bucket_run"]
+    monkeypatch.setattr(module, "_by_cores", lambda _: by_cores)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
     task, data = small
-    lanes = studies.grid([4], np.geomspace(1e-4, 1.0, 16), optimizers=["sgd"], seeds=2)
+    lanes = studies.grid([4], np.geomspace(1e-3, 1.0, 16), optimizers=["sgd"], seeds=2)
     options = {
         "splits": {"train": data},
         "target": studies.Target(0.6, "loss", "train"),
@@ -200,10 +204,22 @@ def test_finished_lanes_make_room(small, monkeypatch):
         "keep_params": True,
     }
     wide = studies.batch_size(task, data, lanes, **options)
-    monkeypatch.setattr(sys.modules["jaxml.studies.batch_size"], "COMPILE", 0)
+    calls, advance = [], module.advance
+
+    class Counting:
+        lower = advance.lower
+
+        def __call__(self, settings, pack, *rest):
+            calls.append(pack.ticks.size)
+            return advance(settings, pack, *rest)
+
+    monkeypatch.setattr(module, "advance", Counting())
+    monkeypatch.setattr(module, "COMPILE", 0)
     narrow = studies.batch_size(task, data, lanes, **options)
-    assert len(wide.programs[4]) == 1
-    assert len(narrow.programs[4]) > 1
+    assert wide.programs[4] == ([8] if by_cores else [32])
+    assert calls[0] == wide.programs[4][0]
+    assert min(calls) < calls[0]
+    assert len(narrow.programs[4]) == len(set(calls)) > 1
     assert narrow.exits.tolist() == wide.exits.tolist()
     np.testing.assert_allclose(narrow.params, wide.params, atol=1e-5)
     np.testing.assert_array_equal(narrow.updates, wide.updates)
