@@ -53,7 +53,7 @@ class Study:
         examples: N.
         size: parameters of a lane.
         seconds: spent compiling (`compile`) and running (`run`).
-        programs: widths (lanes in all) of the programs that ran, by bucket.
+        programs: m -> lanes of a call, of each program that was compiled for the bucket.
         pending: where the bucket under way is; `None` when all is done.
     """
 
