@@ -121,6 +121,19 @@ def test_choosing_and_judging_on_the_same_seed_is_optimistic():
     assert np.median(chosen) < 80
 
 
+def test_of_equal_medians_the_one_that_misses_least_is_best():
+    study = planted({64: 100.0}, rates=(0.1, 0.2, 0.4, 0.8), seeds=3)
+    updates = [[100, 100, 300], [90, 100, 200], [100, 100, 150], [80, 100, 210]]
+    exits = np.full((4, 3), "target", dtype="U10")
+    exits[0, 2] = "budget"
+    study = dataclasses.replace(study, updates=np.ravel(updates), exits=exits.ravel())
+    (row,) = studies.steps_to_target(study).rows
+    assert (row.learning_rate, row.hits) == (0.4, 1.0)  # and the least mean
+    exits[1:, 2] = "budget"
+    (row,) = studies.steps_to_target(dataclasses.replace(study, exits=exits.ravel())).rows
+    assert (row.learning_rate, row.hits) == (0.8, 2 / 3)
+
+
 def test_kaplan_meier_against_the_textbook():
     """Freireich's 6-MP group (n = 21): survival at its event times, as in the literature."""
     times = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
