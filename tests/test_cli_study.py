@@ -20,6 +20,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_study_and_its_files(tmp_path, capsys):
     assert main([*SMALL, "--train-loss", "0.6", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_resnet_halves_height_and_width_in_all_stages_but_the_first():
     "model",
     [
         nn.cnn((8, 8, 1), 4, channels=(3, 5), hidden=(7,), norm="batch", dropout=0.2),
-        nn.resnet((8, 8, 1), 4, channels=(3, 5)),
+        pytest.param(nn.resnet((8, 8, 1), 4, channels=(3, 5)), marks=pytest.mark.slow),
     ],
 )
 def test_training_lowers_the_loss_and_compiles_no_convolution(model):

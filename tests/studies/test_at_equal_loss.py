@@ -52,6 +52,7 @@ def test_findings_and_their_page(study, task, digits, tmp_path):
     assert record["target"]["value"] == 0.12
 
 
+@pytest.mark.slow
 def test_sharpness_at_one_loss(task, digits):
     lanes = studies.grid([8, 64, 512], [0.03], seeds=2)
     found = studies.at_equal_loss(

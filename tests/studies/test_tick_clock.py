@@ -104,14 +104,8 @@ def plain(task, data, lane, updates):
     return jax.flatten_util.ravel_pytree(params)[0]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "every"),
-    [
-        ("constant", 11),
-        pytest.param("constant", 1, marks=pytest.mark.slow),
-        pytest.param("cosine", 5, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("schedule", "every"), [("constant", 1), ("cosine", 5)])
 def test_lanes_are_plain_loops(small, schedule, every):
     """All optimisers at four batch sizes at once, 200 updates, float64: every lane, or some."""
     task, data = small
@@ -189,7 +183,7 @@ def test_exits(small):
     assert study.updates[1] < 400 * 103 // 4
 
 
-@pytest.mark.parametrize("by_cores", [True, False])
+@pytest.mark.parametrize("by_cores", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_finished_lanes_make_room(small, monkeypatch, by_cores):
     """Compaction changes no lane, whether cores share the lanes or all go at once."""
     module = sys.modules["jaxml.studies.bucket_run"]
