@@ -70,8 +70,10 @@ def _by_cores(mesh: Mesh | None) -> bool:
     return mesh is None and jax.default_backend() == "cpu"
 
 
-def _devices(mesh: Mesh | None) -> int:
-    return 1 if mesh is None else mesh.shape["lanes"]
+def _even(width: int, mesh: Mesh | None) -> int:
+    """The next width that the devices divide."""
+    devices = 1 if mesh is None else mesh.shape["lanes"]
+    return -(-width // devices) * devices
 
 
 def _first_rows(lanes: Lanes, own: np.ndarray, mesh: Mesh | None) -> np.ndarray:
@@ -81,7 +83,7 @@ def _first_rows(lanes: Lanes, own: np.ndarray, mesh: Mesh | None) -> np.ndarray:
     if _by_cores(mesh):
         cores = os.cpu_count() or 1
         width = -(-width // max(-(-width // _LANES_OF_A_CORE), -(-cores // len(by_seed))))
-    return _rows(by_seed, -(-width // _devices(mesh)) * _devices(mesh))
+    return _rows(by_seed, _even(width, mesh))
 
 
 def _rows(by_seed: Sequence[np.ndarray], width: int) -> np.ndarray:
@@ -110,8 +112,8 @@ def _closer(
     by_seed = [places[live & (seeds == seed)] for seed in np.unique(seeds[live])]
     if not by_seed:
         return None
-    width, devices = index.shape[1], _devices(mesh)
-    narrow = min(width, -(-(1 << (max(map(len, by_seed)) - 1).bit_length()) // devices) * devices)
+    width = index.shape[1]
+    narrow = min(width, _even(1 << (max(map(len, by_seed)) - 1).bit_length(), mesh))
 
     def cost(rows: np.ndarray) -> float:
         known = rows.shape[1] == width if _by_cores(mesh) else rows.shape == index.shape
@@ -242,7 +244,6 @@ def run_bucket(
             for name in records[0]
         }
         tick = first + int(ahead[-1])
-        study = dataclasses.replace(study, seconds=seconds, programs=programs)
         study = _take_in(work, study, states, record, index)
         left = longest - tick
         closer = _closer(study, index, work.mesh, left * (m + TICK) * 6 * work.plan.size)
@@ -259,7 +260,7 @@ def run_bucket(
         pending = None
         if pausing and not over:
             pending = {"index": index, "tick": tick, "state": jax.tree.leaves(_whole(states))}
-        study = dataclasses.replace(study, pending=pending)
+        study = dataclasses.replace(study, seconds=seconds, programs=programs, pending=pending)
         yield study, 1.0 if over else tick / float(longest)
 
 
