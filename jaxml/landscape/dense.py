@@ -16,13 +16,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
-from jaxml.landscape.layered import (
-    Layer,
-    add_layer_blocks,
-    as_the_leaves,
-    find_layers,
-    row_bytes,
-)
+from jaxml.landscape.dense_layers import Layer, find_layers
+from jaxml.landscape.layered import add_layer_blocks, as_the_leaves, row_bytes
 from jaxml.landscape.problem import trace
 from jaxml.objective import examples, fold_batches, over_batches, parts, weights_of
 from jaxml.placement import constrain

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml import landscape, nn, training
 from jaxml.landscape.dense import plan_dense
-from jaxml.landscape.layered import find_layers
+from jaxml.landscape.dense_layers import find_layers
 from jaxml.objective import parts
 from jaxml.training import losses, optimizers
 
