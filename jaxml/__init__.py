@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxml import data, landscape, nn, report, staircase, training
+    from jaxml import cli, data, landscape, nn, report, staircase, studies, training, types
     from jaxml.landscape import (
         analyze,
         descend,
@@ -32,6 +32,7 @@ __all__ = [
     "Run",
     "TrainState",
     "analyze",
+    "cli",
     "data",
     "descend",
     "escape",
@@ -47,8 +48,10 @@ __all__ = [
     "nn",
     "report",
     "staircase",
+    "studies",
     "supervised",
     "training",
+    "types",
 ]
 
 _HOMES: dict[str, str] = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "types")

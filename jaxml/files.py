@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
 from jaxml.checks import require
+
+# what the names of files in a run's folder take at most
+_WITHIN = 256
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> Path:
@@ -37,19 +41,32 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
     return path
 
 
-def new_folder(path: str | Path) -> Path:
-    """Make a folder, or take one that is there and empty.
+def new_folder(path: str | Path, *, empty: bool = True) -> Path:
+    """Make a folder, or take one that is there.
+
+    Args:
+        path: of the folder.
+        empty: whether it must be.
 
     Raises:
-        ValueError: if something is there already, or the folder cannot be made or written to.
+        ValueError: if something is there already, or the folder cannot be made or written to; if
+            its name holds control characters or is not UTF-8, or leaves no room for the names of
+            files in it.
     """
     path = Path(path)
+    name = str(path)
+    printable = not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+    require(printable, "a folder's name in UTF-8 without control characters", ascii(name))
+    free = os.pathconf("/", "PC_PATH_MAX") - len(os.fsencode(path.absolute()))
+    require(free >= _WITHIN, f"a folder's path {_WITHIN - free} bytes shorter", repr(name))
     try:
         path.mkdir(parents=True, exist_ok=True)
+        held = sorted(child.name for child in path.iterdir())
     except OSError as error:
         raise ValueError(f"expected a folder that can be made, got {path} ({error})") from error
-    held = sorted(child.name for child in path.iterdir())
-    require(not held, "a new or empty folder", f"{path}, which holds {', '.join(held[:3])}")
+    require(
+        not (held and empty), "a new or empty folder", f"{path}, which holds {', '.join(held[:3])}"
+    )
     require(os.access(path, os.W_OK), "a writable folder", str(path))
     return path
 
@@ -57,12 +74,19 @@ def new_folder(path: str | Path) -> Path:
 def numbered_folder(parent: str | Path, name: str) -> Path:
     """The first of `parent/name-1`, `parent/name-2`, … that is not there yet, made.
 
+    Of several processes that ask at once each gets its own.
+
     Raises:
         ValueError: if it cannot be made.
     """
     number = 1
     while True:
         path = Path(parent) / f"{name}-{number}"
-        if not path.exists():
+        new_folder(path.parent, empty=False)
+        try:
+            path.mkdir()
             return new_folder(path)
-        number += 1
+        except FileExistsError:
+            number += 1
+        except FileNotFoundError:  # another process, which failed, took the parent away again
+            continue

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 import numpy as np
+from rich.text import Text
 
 from jaxml import data
 from jaxml.cli.console import AddCommand, counts, out
@@ -31,9 +32,8 @@ def add(command: AddCommand) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
-    out.print(
-        f"[bold]{'name':17} {'task':20} {'train / validation / test':25} {'to fetch':>9}[/bold]"
-    )
+    titles = f"{'name':17} {'task':20} {'train / validation / test':25} {'to fetch':>9}"
+    out.print(titles, style="bold")
     for about in map(data.info, data.names()):
         where = "cached" if about.cached else _size(about)
         out.print(f"{about.name:17} {about.task:20} {counts(about):25} {where:>9}")
@@ -44,7 +44,7 @@ def _fetch(options: argparse.Namespace) -> int:
     abouts = [data.info(name) for name in options.names]
     for about in abouts:
         source = f"from {data.fetch(about.name)}" if about.sources else "comes with jaxml"
-        out.print(f"[bold]{about.name}[/bold] {source}")
+        out.print(Text.assemble((about.name, "bold"), f" {source}"))
         dataset = data.load(about.name)
         for part in ("train", "validation", "test"):
             split = getattr(dataset, part)
@@ -60,7 +60,7 @@ def _fetch(options: argparse.Namespace) -> int:
 def _info(options: argparse.Namespace) -> int:
     abouts = [data.info(name) for name in options.names]
     for about in abouts:
-        out.print(f"[bold]{about.name}[/bold]: {about.description}")
+        out.print(Text.assemble((about.name, "bold"), f": {about.description}"))
         rows = [
             ("task", about.task),
             ("counts", f"{counts(about)} to train / for validation / for the test"),
@@ -76,7 +76,7 @@ def _info(options: argparse.Namespace) -> int:
                 ("cache", f"{about.path}{'' if about.cached else ' (not there yet)'}"),
             ]
         for title, value in rows:
-            out.print(f"  {title:9} {value}", markup=False)
+            out.print(f"  {title:9} {value}")
     return 0
 
 

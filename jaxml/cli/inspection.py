@@ -249,7 +249,7 @@ def peak_memory() -> float:
 @contextlib.contextmanager
 def _bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for the part under way, with the time left."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     hidden = not out.is_terminal
     with Progress(
         *columns, TimeRemainingColumn(), console=out, transient=True, disable=hidden

@@ -16,7 +16,7 @@ def add(command: AddCommand) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
-    out.print("[bold]data sets[/bold]")
+    out.print("data sets", style="bold")
     for name in data.names():
         about = data.info(name)
         out.print(f"  {name:17} {about.task:20} {counts(about):25} {about.description}")
@@ -24,14 +24,14 @@ def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
         ("optimisers", [getattr(optimizers, name) for name in optimizers.__all__]),
         ("schedules", [getattr(schedules, name) for name in schedules.__all__]),
     )
-    out.print("[bold]models[/bold]")
+    out.print("models", style="bold")
     for name in MODELS:
         out.print(f"  {name:16} {first_line(getattr(nn, name))}")
     for title, choices in functions:
-        out.print(f"[bold]{title}[/bold]")
+        out.print(title, style="bold")
         for function in choices:
-            out.print(f"  {function.__name__:16} {first_line(function)}", markup=False)
-    out.print("[bold]searches for critical points[/bold]")
+            out.print(f"  {function.__name__:16} {first_line(function)}")
+    out.print("searches for critical points", style="bold")
     for name in landscape.METHODS:
         out.print(f"  {name}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -10,14 +11,14 @@ from typing import Any, NoReturn
 import jaxml
 from jaxml.backend import BackendError
 from jaxml.cli import data, doctor, landscape, listing, study, train
-from jaxml.cli.console import first_line
+from jaxml.cli.console import first_line, visible
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {_line(message)}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The process's exit code: 0; 1 from a failing `doctor`; 2 on an error; 130 and 143 where
         Ctrl-C and SIGTERM stopped it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # λ in a terminal of Latin-1, names of any bytes
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -40,8 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # fails, is named by its type
         known = isinstance(error, ValueError | FloatingPointError | BackendError)
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        print(f"jaxml: error: {' '.join(text.split())}", file=sys.stderr)
+        print(f"jaxml: error: {_line(text)}", file=sys.stderr)
         return 2
+
+
+def _line(text: str) -> str:
+    return visible(" ".join(text.split()))
 
 
 def parser() -> argparse.ArgumentParser:

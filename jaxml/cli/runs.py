@@ -143,16 +143,13 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
         about["data"] = {**dataset.meta, "sha256": _dataset_sha256(dataset)}
     first = jax.process_index() == 0
     settings = vars(asked.settings)
-    if asked.folder is None and not first:
-        folder = Path(settings["out"] or "runs")  # its number is not known here
+    new = first and asked.folder is None
+    if new and settings["out"] is None:
+        folder = numbered_folder("runs", asked.command)
+    elif new:
+        folder = new_folder(settings["out"])
     elif asked.folder is None:
-        folder = (
-            numbered_folder("runs", asked.command)
-            if settings["out"] is None
-            else new_folder(settings["out"])
-        )
-        config = {"command": asked.command, "arguments": settings, **report.provenance(), **about}
-        write_atomically(folder / _CONFIG, json.dumps(config, indent=1, default=_as_json))
+        folder = Path(settings["out"] or "runs")  # its number is not known here
     else:
         folder = asked.folder
         if dataset is not None:
@@ -160,21 +157,27 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             require(same, f"the data that {folder} was begun with", "other data of that name")
         _compare_versions(asked.config)
     how = _to_resume(asked, folder)
-    try:
-        with _held(folder) if first else contextlib.nullcontext(), _sigterm_exits():
+    with _held(folder) if first else contextlib.nullcontext(), _sigterm_exits():
+        if new:
+            new_folder(folder)  # still: another process may have taken it meanwhile
+        try:
+            if new:
+                config = {"command": asked.command, "arguments": settings}
+                config |= {**report.provenance(), **about}
+                write_atomically(folder / _CONFIG, json.dumps(config, indent=1, default=_as_json))
             yield folder
-    except sealed.DamagedError as error:
-        if error.before is None:
+        except sealed.DamagedError as error:
+            if error.before is None:
+                raise
+            raise ValueError(f"{error}: {how} --from {error.before}") from error
+        except Exception:
+            if new and not checkpoints(folder).is_dir():
+                _remove(folder)
             raise
-        raise ValueError(f"{error}: {how} --from {error.before}") from error
-    except Exception:
-        if first and asked.folder is None and not checkpoints(folder).is_dir():
-            _remove(folder)
-        raise
-    except BaseException:
-        saved = sealed.numbers(checkpoints(folder))
-        out.print(f"interrupted; {'go on' if saved else 'begin again'} with: {how}")
-        raise
+        except BaseException:
+            saved = sealed.numbers(checkpoints(folder))
+            out.print(f"interrupted; {'go on' if saved else 'begin again'} with: {how}")
+            raise
 
 
 def keep(folder: Path, name: str, value: Any) -> None:
@@ -221,7 +224,8 @@ def stopped(asked: Asked, folder: Path, received: signal.Signals, where: str) ->
 
 def _to_resume(asked: Asked, folder: Path) -> str:
     together = " --distributed …" if jax.process_count() > 1 else ""
-    return f"jaxml {asked.command} --resume {shlex.quote(str(folder))}{together}"
+    name = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    return f"jaxml {asked.command} --resume {shlex.quote(name)}{together}"
 
 
 def arrays_sha256(tree: Any) -> str:

@@ -245,7 +245,7 @@ class _bar:  # noqa: N801 - used as a function
     """A bar with a share and a text."""
 
     def __enter__(self) -> Callable[[float, str], None]:
-        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
         self._bar = Progress(*columns, console=out, transient=True, disable=not out.is_terminal)
         self._bar.start()
         task = self._bar.add_task("compiling", total=1.0)

@@ -192,7 +192,7 @@ def _reason(error: Exception) -> str:
 @contextlib.contextmanager
 def _progress(fetched: Fetched, source: Source) -> Iterator[Report]:
     """A bar on a terminal, else silence."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     shown = source.size != 0 and sys.stderr.isatty()
     with Progress(
         *columns,

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jaxml.checks import require
 from jaxml.types import Model
@@ -73,7 +73,7 @@ class Summary:
             table.add_column(heading, footer=f"{total:,}", justify="right")
         for row in self.rows:
             shape = "" if row.output is None else str(row.output)
-            table.add_row(escape(row.name), shape, f"{row.parameters:,}", f"{row.flops:,}")
+            table.add_row(Text(row.name), shape, f"{row.parameters:,}", f"{row.flops:,}")
         return table
 
     def __str__(self) -> str:

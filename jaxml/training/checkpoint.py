@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +40,8 @@ class checkpoint:  # noqa: N801 - used as a function
 
     Raises:
         ValueError: at the first chunk, if the directory holds a checkpoint of that step or a
-            later one, which is another run's; if the evaluation has no such metric.
+            later one, which is another run's; if the checkpoint, which is read back there, is
+            not what was written; if the evaluation has no such metric.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class checkpoint:  # noqa: N801 - used as a function
     ) -> None:
         self._directory = Path(directory)
         self._keep = require_positive_int("keep", keep)
+        self._read_back = False
         self._watched = None if watched is None else Watched(watched, metric, mode)
 
     def __call__(self, chunk: Chunk) -> None:
@@ -71,9 +74,13 @@ class checkpoint:  # noqa: N801 - used as a function
         if self._watched is not None:
             about["badness"] = self._watched.badness()
         with sealed.new(self._directory, chunk.step) as folder:
-            with _orbax() as (orbax, args):
+            with _orbax() as (orbax, args), _plainly_named(folder) as place:
                 host = jax.tree.map(np.asarray, _without_keys(state))
-                orbax.save((folder / _STATE).absolute(), args=args.StandardSave(host))
+                orbax.save(place / _STATE, args=args.StandardSave(host))
+                if not self._read_back:
+                    back = orbax.restore(place / _STATE, args=args.StandardRestore(host))
+                    require(_same(back, host), "to read back what was written", f"else in {folder}")
+                    self._read_back = True
             (folder / _ABOUT).write_text(json.dumps(about, indent=1))
         steps = sealed.numbers(self._directory)
         for step in {*steps[: -self._keep]} - {_best(self._directory)}:
@@ -110,9 +117,9 @@ def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | N
         + ", ".join(f"{k} is {wanted.get(k, 'nothing')}" for k in differ[:1]),
         ", ".join(f"{saved.get(k, 'nothing')} in {str(folder)!r}" for k in differ[:1]),
     )
-    with _orbax() as (orbax, args):
+    with _orbax() as (orbax, args), _plainly_named(folder) as place:
         form = args.StandardRestore(_without_keys(like))
-        state = orbax.restore((folder / _STATE).absolute(), args=form)
+        state = orbax.restore(place / _STATE, args=form)
     return jax.tree.map(_as_key, like, state)
 
 
@@ -128,6 +135,21 @@ def _orbax() -> Iterator[tuple[Any, Any]]:
         yield orbax, ocp.args
 
 
+@contextlib.contextmanager
+def _plainly_named(folder: Path) -> Iterator[Path]:
+    """A link to the folder, as orbax and tensorstore read some characters of a path otherwise."""
+    with tempfile.TemporaryDirectory(prefix="jaxml-") as parent:
+        link = Path(parent, "checkpoint")
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
+
+
+def _same(a: Any, b: Any) -> bool:
+    """To the bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
+
+
 def _best(directory: Path) -> int | None:
     """The step of the best evaluation, the earliest of equals."""
     known = []
@@ -140,8 +162,14 @@ def _best(directory: Path) -> int | None:
 
 
 def _arrays(tree: Any) -> Any:
-    """The tree with Python numbers, which a state before its first step may hold, as arrays."""
-    return jax.tree.map(lambda leaf: leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf), tree)
+    """The tree with plain numbers, which a state before its first step may hold, as arrays."""
+
+    def array(leaf: Any) -> Any:
+        if isinstance(leaf, np.generic):
+            return np.asarray(leaf)
+        return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
+
+    return jax.tree.map(array, tree)
 
 
 def _without_keys(tree: Any) -> Any:

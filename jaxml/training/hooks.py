@@ -34,10 +34,10 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
     def __init__(self, description: str = "training", metric: str = "loss") -> None:
         self._metric = metric
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[shown]}"),
+            TextColumn("{task.fields[shown]}", markup=False),
             TimeRemainingColumn(),
             transient=True,
             disable=not get_console().is_terminal or jax.process_index() > 0,
