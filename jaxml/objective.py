@@ -21,6 +21,7 @@ from jax.tree_util import Partial
 
 from jaxml.checks import require
 from jaxml.placement import constrain, spread
+from jaxml.programs import Bits
 from jaxml.types import Batch, DataLoss, Params
 
 Tree = TypeVar("Tree")
@@ -61,6 +62,8 @@ def weighted_mean(values: jax.Array, batch: Batch) -> jax.Array:
 class Objective:
     """The mean of one value an example, plus (l2/2)‖θ‖²: `(params, state, batch) -> scalar`.
 
+    Equal to others of the same functions and penalty, to be compiled once.
+
     Attributes:
         predict: `(params, state, batch) -> outputs`, with one leading axis of examples.
         values: `(outputs, batch) -> values`, one an example.
@@ -70,6 +73,15 @@ class Objective:
     predict: Callable[..., Any]
     values: DataLoss
     l2: Any = 0.0
+
+    def __hash__(self) -> int:
+        return hash((self.predict, self.values))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Objective):
+            return False
+        same = (self.predict, self.values) == (other.predict, other.values)
+        return same and Bits(self.l2) == Bits(other.l2)
 
     def __call__(self, params: Params, state: Any, batch: Batch) -> jax.Array:
         """The mean over the batch, with the penalty."""

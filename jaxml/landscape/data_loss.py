@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -65,13 +64,8 @@ def data_loss(
         if batch_size is None:
             batch_size = len(next(iter(batches[0].values())))
         data = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    return over_data(_objective(predict, values, l2), None, data, batch_size=batch_size, mesh=mesh)
-
-
-@functools.lru_cache(maxsize=128)
-def _objective(predict: Callable, values: DataLoss, l2: float) -> Objective:
-    """One for the same functions, so that what is compiled for it serves other data."""
-    return Objective(_WithoutState(predict), values, l2)
+    objective = Objective(_WithoutState(predict), values, l2)
+    return over_data(objective, None, data, batch_size=batch_size, mesh=mesh)
 
 
 @dataclasses.dataclass(frozen=True)

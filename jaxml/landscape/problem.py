@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import weakref
-from collections.abc import Callable, Iterator
+import dataclasses
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +15,8 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from jaxml.checks import require
+from jaxml.objective import Parts, parts
+from jaxml.programs import Program, alike, as_read, read
 from jaxml.types import Params
 
 
@@ -38,7 +40,9 @@ def precision(float64: bool) -> contextlib.AbstractContextManager:
 def check_problem(
     loss: Callable[[Params], Any], params: Params, *, float64: bool
 ) -> tuple[Partial, Params]:
-    """The loss as a pytree and the parameters as JAX arrays of one dtype.
+    """The loss as it is now, as a pytree, and the parameters as JAX arrays of one dtype.
+
+    The loss is traced anew: whatever it reads may have changed since the last call.
 
     Args:
         loss: `params -> scalar`.
@@ -48,22 +52,16 @@ def check_problem(
     Raises:
         ValueError: if the loss is not a function, does not return one floating-point number,
             does not depend on the parameters, differs from call to call, or stays in float32 on
-            float64 parameters; if a parameter is not float32 or float64, or not finite.
+            float64 parameters; if a parameter is not floating-point, or not finite.
     """
     require(callable(loss), "a function loss(params)", type(loss).__name__)
     params = _arrays(params, jnp.float64 if float64 else jnp.float32)
-    loss = loss if isinstance(loss, Partial) else Partial(loss)
-    try:
-        traced = trace(loss, params)
-    except TypeError as error:
-        # jax keeps what it made of a captured numpy array, also across a change of precision
-        if float64 and "int32, int64" in str(error):
-            raise ValueError(
-                "expected a loss whose integer arrays are JAX arrays (jnp.asarray), got numpy "
-                "ones, which jax has taken for int32 before float64 was asked for"
-            ) from error
-        raise
     leaves, dtype = jax.tree.leaves(params), jax.tree.leaves(params)[0].dtype
+    loss = loss if isinstance(loss, Partial) else Partial(loss)
+    if _is_read(loss, params):
+        return loss, params
+    loss = _read(loss, params)
+    traced = trace(loss, params)
     shapes = jax.tree.map(lambda leaf: leaf.shape, traced.out_info)
     single = shapes == () and jax.tree.leaves(traced.out_info) != []
     require(single, "a loss that returns one number", f"outputs of shapes {shapes}")
@@ -71,43 +69,60 @@ def check_problem(
     require(kind == dtype, f"a loss in {dtype}, as its parameters", f"one in {kind}")
     depends = _depends(traced.jaxpr.jaxpr, len(leaves))
     require(depends, "a loss that depends on the parameters", "a constant one")
-    _check_deterministic(loss, params, traced.jaxpr)
     return loss, params
 
 
-def _check_deterministic(loss: Partial, params: Params, jaxpr: Any) -> None:
-    """Trace the loss once more: a draw made by the host would be another number."""
-    if jaxpr in _SAME:
-        return
-    again = jax.make_jaxpr(lambda loss, params: loss(params))(loss, params)
-    pairs = itertools.zip_longest(_constants(jaxpr), _constants(again))
+def _is_read(loss: Partial, params: Params) -> bool:
+    """Whether a public function hands on what it has read itself."""
+    program: Any = loss.func
+    return isinstance(program, Program) and program.takes(*loss.args, params)
+
+
+def _read(loss: Partial, params: Params) -> Partial:
+    """The loss as it is now, with whatever it captured among its leaves."""
+    try:
+        taken = parts(loss)
+        if taken is not None:
+            return _as_read(taken, params)
+        leaves, structure = jax.tree.flatten(loss)
+        whole = lambda leaves, params: structure.unflatten(leaves)(params)  # noqa: E731
+        reading = _twice(read, whole, leaves, params)
+        return Partial(reading.func, *reading.args, leaves)
+    except TypeError as error:
+        # jax keeps what it made of a captured numpy array, also across a change of precision
+        if needs_float64(params, False) and "int32, int64" in str(error):
+            raise ValueError(
+                "expected a loss whose integer arrays are JAX arrays (jnp.asarray), got numpy "
+                "ones, which jax has taken for int32 before float64 was asked for"
+            ) from error
+        raise
+
+
+def _as_read(taken: Parts, params: Params) -> Partial:
+    """A loss over data, its functions as they are now and its data in the parameters' dtype."""
+    dtype = jax.tree.leaves(params)[0].dtype
+
+    def placed(leaf):
+        kept = leaf if isinstance(leaf, jax.Array) else jnp.array(leaf)
+        return kept.astype(dtype) if kept.dtype in (jnp.float32, jnp.float64) else kept
+
+    state, batch = jax.tree.map(placed, (taken.state, taken.batch))
+    objective = taken.objective
+    predict = _twice(as_read, objective.predict, params, state, batch)
+    values = _twice(as_read, objective.values, predict.reading.func.outputs, batch)
+    objective = dataclasses.replace(objective, predict=predict, values=values)
+    return Partial(dataclasses.replace(taken.rows, loss=objective), state=state, batch=batch)
+
+
+def _twice(reader: Callable, function: Callable, *arguments: Any) -> Any:
+    """What the reader makes of a function, and makes again: a draw by the host would differ."""
+    first = reader(function, *arguments)
     require(
-        all(np.array_equal(a, b, equal_nan=True) for a, b in pairs),
+        alike(first, reader(function, *arguments)),
         "a loss that is the same function at every call",
         "one that draws new random numbers (dropout or shuffling without a fixed key?)",
     )
-    _SAME.add(jaxpr)
-
-
-# those found to be the same at every call; jax keeps them as `trace` says
-_SAME: weakref.WeakSet = weakref.WeakSet()
-
-
-def _constants(jaxpr: Any) -> Iterator[np.ndarray]:
-    """All numbers that a traced function holds, in order."""
-    yield from map(_plain, getattr(jaxpr, "consts", ()))
-    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        yield from (_plain(v.val) for v in equation.invars if hasattr(v, "val"))
-        for part in jax.tree.leaves(list(equation.params.values())):
-            if hasattr(part, "eqns"):
-                yield from _constants(part)
-
-
-def _plain(value: Any) -> np.ndarray:
-    dtype: Any = getattr(value, "dtype", None)
-    key = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    array = jax.random.key_data(value) if key else value
-    return np.zeros(0) if isinstance(array, Tracer) else np.asarray(array)
+    return first
 
 
 _call = jax.jit(lambda loss, params: loss(params))
@@ -121,16 +136,19 @@ def trace(loss: Callable, params: Params) -> Any:
 def _arrays(params: Params, dtype: Any) -> Params:
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     require(len(leaves) > 0, "parameters", "a pytree without leaves")
-    arrays = []
+    arrays, low = [], set[str]()
     for path, leaf in leaves:
         name = f"params{jax.tree_util.keystr(path)}"
-        if hasattr(leaf, "detach"):  # a PyTorch tensor
-            leaf = leaf.detach().cpu().numpy()  # noqa: PLW2901
+        if hasattr(leaf, "detach"):  # a PyTorch tensor; NumPy knows no bfloat16
+            leaf = leaf.detach().cpu()  # noqa: PLW2901
+            low.update({str(leaf.dtype).rpartition(".")[2]} & {"bfloat16", "float16"})
+            leaf = (leaf.float() if str(leaf.dtype).endswith("bfloat16") else leaf).numpy()  # noqa: PLW2901
         numeric = isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int)
         require(numeric, f"an array as {name}", f"{type(leaf).__name__} (leave it out of params)")
         kind = getattr(leaf, "dtype", np.dtype(type(leaf)))
-        floating = kind in (np.float32, np.float64)
+        floating = jnp.issubdtype(kind, np.floating)
         require(floating, f"float32 or float64 in {name}", f"{kind}")
+        low.update({str(kind)} - {"float32", "float64"})
         # in numpy where it can be: jax would compile each of these operations for each shape
         array = leaf if isinstance(leaf, Tracer) else np.asarray(leaf)
         if isinstance(array, np.ndarray):
@@ -138,6 +156,9 @@ def _arrays(params: Params, dtype: Any) -> Params:
             require(bad == 0, f"finite values in {name}", f"{bad} of {array.size} that are not")
         arrays.append(jnp.asarray(array.astype(dtype)))
     require(sum(array.size for array in arrays) > 0, "at least one parameter", "empty arrays")
+    if low:
+        name = " and ".join(sorted(low))
+        warnings.warn(f"parameters in {name} are analysed in {np.dtype(dtype)}", stacklevel=3)
     return jax.tree_util.tree_unflatten(structure, arrays)
 
 

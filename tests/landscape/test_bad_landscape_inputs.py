@@ -46,7 +46,6 @@ BAD_PARAMS = {
     "empty": ({}, "parameters, got a pytree without leaves"),
     "no numbers": (np.zeros((0, 3), np.float32), "at least one parameter, got empty arrays"),
     "integers": ({"a": W, "n": np.arange(2)}, r"float32 or float64 in params\['n'\], got int64"),
-    "half": ([np.ones(2, np.float16)], r"float32 or float64 in params\[0\], got float16"),
     "complex": (np.ones(2, np.complex64), "float32 or float64 in params, got complex64"),
     "NaN": ([W, np.array([1, np.nan], np.float32)], r"finite values in params\[1\], got 1 of 2"),
     "infinite": (np.full(3, -np.inf, np.float32), "finite values in params, got 3 of 3"),

@@ -9,6 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from jaxml.landscape import Surface, surface
+from jaxml.landscape.surfaces import _evaluate as evaluating
 from tests import problems
 
 
@@ -134,13 +135,15 @@ def test_compiled_once_for_all_chunks_and_data():
         return scale * (params**2).sum()
 
     x, rows = np.ones(3, np.float32), np.eye(3, dtype=np.float32)
+    before = evaluating._cache_size()
     for scale in (1.0, 2.0):
         loss = Partial(counted, scale=jnp.float32(scale))
         for length in (5, 9):
             seen = surface(loss, x, rows[:2], coordinates=np.linspace(-1, 1, length))
             assert seen.losses[-1, -1] == 9 * scale
-    # one each for the check of the loss, for its determinism and for all grids
-    assert len(traces) == 3
+    # of each call two to read the loss; what is compiled runs what was read
+    assert len(traces) == 2 * 4
+    assert evaluating._cache_size() == before + 1
 
 
 def test_float64_on_demand():
