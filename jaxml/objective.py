@@ -33,20 +33,20 @@ def examples(batch: Batch) -> int:
 
 
 def per_example(values: jax.Array, batch: Batch) -> jax.Array:
-    """The values, if there is one for each example.
+    """The values, if there is one for each example; numbers of 16 bits in float32, to be summed.
 
     Raises:
         ValueError: if there is not.
     """
     shape = (examples(batch),)
     require(values.shape == shape, f"one value per example, shape {shape}", f"shape {values.shape}")
-    return values
+    return in_float32(values)
 
 
 def weights_of(batch: Batch, dtype: Any) -> jax.Array:
     """The examples' weights: `batch["weights"]`, or ones."""
     if "weights" in batch:
-        return jnp.asarray(batch["weights"], dtype)
+        return _weights(batch).astype(dtype)
     return jnp.ones(examples(batch), dtype)
 
 
@@ -55,7 +55,20 @@ def weighted_mean(values: jax.Array, batch: Batch) -> jax.Array:
     values = per_example(values, batch)
     if "weights" not in batch:
         return values.mean()
-    return (values * batch["weights"]).sum() / batch["weights"].sum()
+    weights = in_float32(_weights(batch))
+    return (values * weights).sum() / weights.sum()
+
+
+def _weights(batch: Batch) -> jax.Array:
+    weights, shape = jnp.asarray(batch["weights"]), (examples(batch),)
+    require(weights.shape == shape, f"batch['weights'] of shape {shape}", weights.shape)
+    return weights
+
+
+def in_float32(array: jax.Array) -> jax.Array:
+    """An array of 16-bit numbers in float32; any other as it is."""
+    low = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+    return array.astype(jnp.float32) if low else array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,6 +105,7 @@ class Objective:
         """The value plus the penalty."""
         if not isinstance(self.l2, jax.Array) and self.l2 == 0:
             return value
+        params = jax.tree.map(in_float32, params)
         return value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)
 
     def total(self, params: Params, state: Any, batch: Batch) -> jax.Array:

@@ -19,7 +19,7 @@ from jaxml.studies.lanes import Lanes, check_lanes
 from jaxml.studies.planning import plan
 from jaxml.studies.study import Study, Target
 from jaxml.studies.tasks import Task
-from jaxml.training.loop import check_data
+from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch
 
 
@@ -144,6 +144,10 @@ def _check(task, data, splits, target, lanes) -> tuple[Any, Any, int, np.dtype]:
     floating = leaves and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)
     require(floating, "parameters of floating-point numbers", [str(leaf.dtype) for leaf in leaves])
     size, dtype = sum(leaf.size for leaf in leaves), leaves[0].dtype
+    start = params, model_state
+    check_use(lambda rows, p, s, key: task.loss(p, s, rows, key), data, *start, key)
+    for rows in splits.values():
+        check_use(lambda rows, p, s: task.measures(p, s, rows), rows, *start)
     split = splits[target.split if target else next(iter(splits))]
     measured = jax.jit(task.measures)(params, model_state, split)
     require("loss" in measured, "a measure named loss", ", ".join(measured))

@@ -24,7 +24,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.objective import examples, over_batches, per_example
 from jaxml.studies.study import Study
-from jaxml.training.loop import check_data
+from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch, Params
 
 Of = Literal["dataset", "population"]
@@ -117,6 +117,7 @@ def noise_scale(
     """
     require_choice("of", of, ("dataset", "population"))
     data = check_data(data)
+    check_use(lambda rows, params: loss(params, rows), data, params)
     count = examples(data)
     number = count if sample is None else require_positive_int("sample", sample)
     require(2 <= number <= count, f"a sample of 2 to {count} examples", number)
@@ -178,6 +179,7 @@ def noise_scale_by_batches(
     """
     require_choice("of", of, ("dataset", "population"))
     data = check_data(data)
+    check_use(lambda rows, params: loss(params, rows), data, params)
     count = examples(data)
     ordered = 1 <= small < large <= count and large % small == 0
     require(ordered, f"1 ≤ small < large ≤ {count}, the one dividing the other", (small, large))

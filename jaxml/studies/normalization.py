@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxml.checks import require, require_positive_int
 from jaxml.objective import examples
 from jaxml.studies.tasks import Task
-from jaxml.training.loop import check_data
+from jaxml.training.batches import check_data, check_use
 from jaxml.training.sampling import permute
 from jaxml.types import Batch
 
@@ -78,6 +78,9 @@ def smoothness(
         Santurkar et al. 2018 (arXiv:1805.11604), section 3.1 and figure 4.
     """
     data = check_data(data)
+    key = jax.random.key(0)
+    of = jax.eval_shape(task.init, key)
+    check_use(lambda rows, p, s, key: task.loss(p, s, rows, key), data, *of, key)
     count = examples(data)
     require(1 <= batch_size <= count, f"a batch size of at most {count}", batch_size)
     steps, every = require_positive_int("steps", steps), require_positive_int("every", every)

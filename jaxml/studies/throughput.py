@@ -14,7 +14,7 @@ from jaxml.checks import require
 from jaxml.objective import examples
 from jaxml.studies.tasks import Task
 from jaxml.studies.two_slots import two_slots, update
-from jaxml.training.loop import check_data
+from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch
 
 
@@ -55,6 +55,9 @@ def throughput(
         ValueError: for a batch larger than the data.
     """
     data = check_data(data)
+    key = jax.random.key(0)
+    of = jax.eval_shape(task.init, key)
+    check_use(lambda rows, p, s, key: task.loss(p, s, rows, key), data, *of, key)
     count = examples(data)
     for size in batch_sizes:
         require(1 <= size <= count, f"batch sizes of 1 to {count}", size)

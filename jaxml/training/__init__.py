@@ -10,6 +10,7 @@ from jaxml.training import (
     sampling,
     schedules,
 )
+from jaxml.training.batches import ignore_label
 from jaxml.training.checkpoint import checkpoint, restore
 from jaxml.training.hooks import early_stopping, evaluation, metrics_log, progress, snapshots
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
@@ -29,6 +30,7 @@ __all__ = [
     "fit",
     "fit_many",
     "full_loss",
+    "ignore_label",
     "losses",
     "metrics",
     "metrics_log",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from jaxml.checks import require, require_positive_int
+from jaxml.training.batches import labels_of
 from jaxml.training.loop import Sample
 from jaxml.types import Batch
 
@@ -148,7 +149,10 @@ def mixup(alpha: float, classes: int) -> Transform:
         def blend(values):
             return weight * values + (1 - weight) * values[partner]
 
-        y = jax.nn.one_hot(batch["y"], classes, dtype=batch["x"].dtype)
+        one_hot = jnp.eye(classes, dtype=batch["x"].dtype)
+        # a label that is no class makes the loss NaN, rather than the target zero
+        labels = labels_of(batch, (len(batch["x"]),), classes)
+        y = one_hot.at[labels].get(mode="fill", fill_value=jnp.nan)
         return {**batch, "x": blend(batch["x"]), "y": blend(y)}
 
     return mix

@@ -173,7 +173,9 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
             write_atomically(self._path, _lines_until(self._path, chunk.step - taken))
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         line: dict[str, Any] = {"step": chunk.step}
-        line["train"] = {name: _plain(v.mean(axis=-1)) for name, v in chunk.metrics.items()}
+        line["train"] = {
+            name: _plain(v.mean(axis=-1, dtype=float)) for name, v in chunk.metrics.items()
+        }
         for name, hook in self._watched.items():
             line[name] = {k: _plain(v[-1]) for k, v in hook.history.items() if k != "step"}
         self._file.write(json.dumps(line) + "\n")

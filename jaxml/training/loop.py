@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.checks import require, require_positive_int
-from jaxml.placement import Rows, check_mesh, constrain, place, place_rows, spread
+from jaxml.placement import Rows, check_mesh, constrain, place, spread
+from jaxml.training.batches import check_data, check_use, is_numeric, shapes
 from jaxml.types import Algorithm, Run
 
 Sample = Callable[[Any, jax.Array, jax.Array], Any]
@@ -138,9 +138,10 @@ def fit(
     _require_key(key, ())
     key_init, key_run = jax.random.split(key)
     mesh = check_mesh(mesh, "data")
-    data = check_data(data, mesh)
+    given, data = data, check_data(data, mesh)
     if state is None:
         state = _init(algorithm, key_init)
+    check_use(_step(algorithm), given, *shapes((state, key_run)), sample=sample)
     advance = functools.partial(_advance, algorithm, sample, key_run, data, mesh=mesh)
     state = place(state, mesh)
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=True)
@@ -193,20 +194,32 @@ def fit_many(
     values = {name: np.asarray(value) for name, value in (hyperparameters or {}).items()}
     for name, value in values.items():
         require(value.shape == (lanes,), f"{name} of shape ({lanes},), as keys", value.shape)
-        require(_is_numeric(value), f"{name} to be numbers", f"dtype {value.dtype}")
+        require(is_numeric(value), f"{name} to be numbers", f"dtype {value.dtype}")
         require(bool(np.isfinite(value).all()), f"{name} to be finite", value)
     require(callable(algorithm) or not values, "a function of the hyperparameters", algorithm)
     mesh = check_mesh(mesh, "lanes")
     devices = 1 if mesh is None else mesh.shape["lanes"]
     require(lanes % devices == 0, f"lanes in multiples of the mesh's {devices}", lanes)
-    data = check_data(data, mesh)
+    given, data = data, check_data(data, mesh)
     split = jax.vmap(jax.random.split)(keys)
     key_init, key_run, values = place((split[:, 0], split[:, 1], values), mesh, "lanes")
     if state is None:
         state = _init_lanes(algorithm, key_init, values)
+    lane = shapes((values, state, key_run), 1)
+    check_use(
+        lambda batch, of, *state_key: _step(_build(algorithm, of))(batch, *state_key),
+        given,
+        *lane,
+        sample=sample,
+    )
     advance = functools.partial(_advance_lanes, algorithm, sample, key_run, values, data, mesh=mesh)
     state = place(state, mesh, "lanes")
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=False)
+
+
+def _step(algorithm: Algorithm) -> Callable:
+    """The step as a function of the batch first, for `check_use`."""
+    return lambda batch, state, key: algorithm.step(state, batch, key)
 
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
@@ -277,7 +290,7 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
         while done < steps:
             n = min(chunk, steps - done)
             new_state, metrics = jax.block_until_ready(advance(state, n))
-            metrics = {name: np.asarray(value) for name, value in metrics.items()}
+            metrics = {name: _host(value) for name, value in metrics.items()}
             if stop_on_non_finite:
                 _require_finite(metrics, first + done, functools.partial(run, state))
             state, done = new_state, done + n
@@ -293,6 +306,13 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
             if ended:
                 break
     return run(state)
+
+
+def _host(values: jax.Array) -> np.ndarray:
+    """In float32 where the numbers have 16 bits: numpy sums them in 16 bits."""
+    array = np.asarray(values)
+    low = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+    return array.astype(np.float32) if low else array
 
 
 def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Callable[[], Run]) -> None:
@@ -317,46 +337,3 @@ def _require_key(key: Any, shape: tuple[int | None, ...]) -> None:
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     require(typed, expected, type(key).__name__)
     require(key.ndim == len(shape) and 0 not in key.shape, expected, f"keys of shape {key.shape}")
-
-
-def _is_numeric(array: np.ndarray) -> bool:
-    # np.issubdtype does not know bfloat16
-    return jnp.issubdtype(array.dtype, np.number) or array.dtype == bool
-
-
-def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
-    """The split as arrays on the device, or placed on the mesh by `place_rows`.
-
-    Args:
-        data: a dict of arrays with one leading axis, or `None`.
-        mesh: from `check_mesh`.
-
-    Raises:
-        ValueError: for anything else, unequal lengths, no rows, or values that are not finite
-            or not in the range of the dtype they get on the device (float32, int32).
-    """
-    if data is None:
-        return None
-    if dataclasses.is_dataclass(data):
-        raise ValueError("expected one split, such as dataset.train, got the whole data set")
-    require(isinstance(data, Mapping) and len(data) > 0, "a dict of arrays", type(data).__name__)
-    arrays = {name: np.asarray(value) for name, value in data.items()}
-    lengths = {name: array.shape[0] if array.ndim else None for name, array in arrays.items()}
-    one = len(set(lengths.values())) == 1 and None not in lengths.values()
-    require(one, "arrays with one leading axis", f"lengths {lengths}")
-    require(0 not in lengths.values(), "at least one example", f"lengths {lengths}")
-    for name, array in arrays.items():
-        require(_is_numeric(array), f"numbers in data[{name!r}]", f"dtype {array.dtype}")
-        with np.errstate(over="ignore"):
-            placed = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
-        whole = np.issubdtype(array.dtype, np.integer)
-        bad = np.argwhere(placed != array if whole else ~np.isfinite(placed))
-        require(
-            len(bad) == 0,
-            f"{'values in the range' if whole else 'finite values'} of {placed.dtype} "
-            f"in data[{name!r}]",
-            f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
-        )
-    if mesh is not None:
-        return place_rows(arrays, mesh)
-    return {name: jnp.asarray(array) for name, array in data.items()}

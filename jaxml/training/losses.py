@@ -11,15 +11,17 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
+from jaxml.training.batches import expect, labels_of, of_batch
 from jaxml.types import Batch
 
 
-def _targets(outputs: Array, batch: Batch) -> Array:
+def _targets(outputs: Array, batch: Batch, kind: str = "numbers") -> Array:
     """The targets, shaped as the outputs: (B, 1) against (B,) must not broadcast to (B, B)."""
-    targets = jnp.asarray(batch["y"])
+    targets = jnp.asarray(of_batch(batch, "y"))
     if outputs.shape == (*targets.shape, 1):
         targets = targets[..., None]
     require(outputs.shape == targets.shape, f"targets of shape {outputs.shape}", targets.shape)
+    expect(batch["y"], kind)
     return targets
 
 
@@ -73,6 +75,8 @@ def softmax_cross_entropy(
         outputs: logits.
         batch: its `"y"` are class numbers of shape `(batch, *shape)`, or probabilities shaped as
             the outputs.
+            Of several labels an example those count that its `"mask"` of the same shape, if it
+            has one, says; see `training.ignore_label`.
         label_smoothing: the share of each target that is spread evenly over all classes.
 
     Reference:
@@ -83,21 +87,35 @@ def softmax_cross_entropy(
         >>> values.tolist()
         [10000.0]
     """
-    targets = jnp.asarray(batch["y"])
+    targets = jnp.asarray(of_batch(batch, "y"))
     classes = outputs.shape[-1]
-    if jnp.issubdtype(targets.dtype, jnp.integer):
-        require(
-            targets.shape == outputs.shape[:-1], f"labels of {outputs.shape[:-1]}", targets.shape
-        )
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        targets = labels_of(batch, outputs.shape[:-1], classes)
         if not label_smoothing:
             values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
-            return _mean_per_example(values)
+            return _over_labels(values, batch)
         # a label that is no class makes the loss NaN here too; plain indexing would clip it
         one_hot = jnp.eye(classes, dtype=outputs.dtype)
         targets = one_hot.at[targets].get(mode="fill", fill_value=jnp.nan)
-    require(targets.shape == outputs.shape, f"probabilities of {outputs.shape}", targets.shape)
+    else:
+        require(
+            targets.shape == outputs.shape,
+            f"probabilities of {outputs.shape}, or integer labels of {outputs.shape[:-1]}",
+            f"{targets.shape} of {targets.dtype}",
+        )
+        expect(batch["y"], "distribution")
     targets = optax.losses.smooth_labels(targets, label_smoothing)
-    return _mean_per_example(optax.losses.softmax_cross_entropy(outputs, targets))
+    return _over_labels(optax.losses.softmax_cross_entropy(outputs, targets), batch)
+
+
+def _over_labels(values: Array, batch: Batch) -> Float[Array, " batch"]:
+    """The mean over an example's labels, of those that its mask leaves; 0 where it leaves none."""
+    if "mask" not in batch or values.ndim == 1:  # of one label an example, weights are to tell
+        return _mean_per_example(values)
+    mask = jnp.asarray(batch["mask"])
+    require(mask.shape == values.shape, f"a mask of the labels' shape {values.shape}", mask.shape)
+    total = (values * mask).reshape(len(values), -1).sum(-1)
+    return total / jnp.maximum(mask.reshape(len(values), -1).sum(-1), 1)
 
 
 def sigmoid_cross_entropy(
@@ -114,5 +132,7 @@ def sigmoid_cross_entropy(
         >>> sigmoid_cross_entropy(jnp.array([[-1e4]]), {"y": jnp.array([1])}).tolist()
         [10000.0]
     """
-    targets = (1 - label_smoothing) * _targets(outputs, batch) + label_smoothing / 2
+    targets = _targets(outputs, batch, "probabilities")
+    targets = jnp.where((targets < 0) | (targets > 1), jnp.nan, targets)
+    targets = (1 - label_smoothing) * targets + label_smoothing / 2
     return _mean_per_example(optax.losses.sigmoid_binary_cross_entropy(outputs, targets))

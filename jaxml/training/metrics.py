@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
+from jaxml.training.batches import expect, labels_of, of_batch
 from jaxml.types import Batch
 
 
@@ -39,11 +40,11 @@ def top_k_accuracy(
         >>> top_k_accuracy(jnp.array([[3.0, 2.0, 1.0]]), {"y": jnp.array([1])}, k=2).tolist()
         [1.0]
     """
-    labels = jnp.asarray(batch["y"])
-    require(labels.shape == outputs.shape[:-1], f"labels of {outputs.shape[:-1]}", labels.shape)
+    labels = labels_of(batch, outputs.shape[:-1], outputs.shape[-1])
     require(1 <= k <= outputs.shape[-1], f"k in 1 to {outputs.shape[-1]}", k)
     _, best = jax.lax.top_k(outputs, k)
-    return (best == labels[..., None]).any(-1).astype(outputs.dtype)
+    found = (best == labels[..., None]).any(-1).astype(outputs.dtype)
+    return jnp.where(labels < outputs.shape[-1], found, jnp.nan)
 
 
 def binary_accuracy(outputs: Float[Array, " batch *one"], batch: Batch) -> Float[Array, " batch"]:
@@ -55,6 +56,8 @@ def binary_accuracy(outputs: Float[Array, " batch *one"], batch: Batch) -> Float
     """
     require(outputs.size == outputs.shape[0], "one output per example", outputs.shape)
     predicted = outputs.reshape(-1) > 0
-    labels = jnp.asarray(batch["y"])
+    labels = jnp.asarray(of_batch(batch, "y"))
     require(labels.size == outputs.size, f"{outputs.size} labels", labels.shape)
-    return (predicted == (labels.reshape(-1) > 0.5)).astype(outputs.dtype)
+    expect(batch["y"], "probabilities")
+    right = (predicted == (labels.reshape(-1) > 0.5)).astype(outputs.dtype)
+    return jnp.where((labels.reshape(-1) < 0) | (labels.reshape(-1) > 1), jnp.nan, right)

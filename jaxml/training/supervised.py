@@ -14,9 +14,16 @@ import optax
 from jax.tree_util import Partial
 
 from jaxml.checks import require, require_positive_int
-from jaxml.objective import Objective, OverRows, examples, per_example, weighted_mean
+from jaxml.objective import (
+    Objective,
+    OverRows,
+    examples,
+    in_float32,
+    per_example,
+    weighted_mean,
+)
 from jaxml.placement import check_mesh, place
-from jaxml.training.loop import check_data
+from jaxml.training.batches import check_data, check_use, of_batch, shapes
 from jaxml.types import Algorithm, Batch, DataLoss, Model, TrainState
 
 
@@ -66,12 +73,13 @@ def supervised(
     update = optax.with_extra_args_support(optimizer).update
 
     def predict(params, state, batch, **mode):
-        return model.apply(params, state.model_state, batch["x"], **mode)[0]
+        return model.apply(params, state.model_state, of_batch(batch, "x"), **mode)[0]
 
     objective = Objective(predict, loss, l2)
 
     def in_training(params, model_state, batch, key):
-        outputs, model_state = model.apply(params, model_state, batch["x"], train=True, key=key)
+        x = of_batch(batch, "x")
+        outputs, model_state = model.apply(params, model_state, x, train=True, key=key)
         value = objective.penalized(weighted_mean(loss(outputs, batch), batch), params)
         return value, (outputs, model_state)
 
@@ -92,7 +100,10 @@ def supervised(
             gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
         )
         params = optax.apply_updates(state.params, updates)
-        record = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
+        record = {
+            "loss": value,
+            "gradient_norm": optax.tree.norm(jax.tree.map(in_float32, gradient)),
+        }
         record |= {
             name: weighted_mean(metric(outputs, batch), batch) for name, metric in metrics.items()
         }
@@ -145,7 +156,10 @@ def full_loss(
         assert isinstance(plain, Objective)
         predict = functools.partial(plain.predict, train=True, key=key)
         plain = dataclasses.replace(plain, predict=predict)
-    return over_data(plain, state, data, batch_size=batch_size, mesh=mesh)
+    loss = over_data(plain, state, data, batch_size=batch_size, mesh=mesh)
+    if hasattr(state, "params"):
+        check_use(lambda batch, at: plain(at.params, at, batch), data, shapes(state))
+    return loss
 
 
 def over_data(
@@ -199,6 +213,15 @@ def evaluate(
     functions = tuple(metrics.values())
     batch_size = require_positive_int("batch_size", batch_size)
     data = check_data(data)
+    check_use(
+        lambda batch, params, model_state: [
+            metric(model.apply(params, model_state, of_batch(batch, "x"))[0], batch)
+            for metric in functions
+        ],
+        data,
+        *shapes((state.params, state.model_state)),
+        reads=["weights"],
+    )
     values = _evaluate(model, functions, state.params, state.model_state, data, batch_size)
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 

@@ -1,0 +1,347 @@
+"""What enters training: arrays that belong together, weights that weigh, labels that are classes.
+
+All of it is checked on the host before anything is compiled. What a loss or a metric expects of
+its targets it says while it is traced (`expect`), and `check_use` holds the data against it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml.checks import require
+from jaxml.placement import place_rows
+from jaxml.types import Batch
+
+
+def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
+    """The split as arrays on the device, or placed on the mesh by `place_rows`.
+
+    Args:
+        data: a dict of arrays with one leading axis, or `None`.
+        mesh: from `check_mesh`.
+
+    Raises:
+        ValueError: for anything else, unequal lengths, no rows, or values that are not finite
+            or not in the range of the dtype they get on the device (float32, int32); for
+            `"weights"` that are not one number of at least 0 an example, or all 0.
+    """
+    if data is None:
+        return None
+    if dataclasses.is_dataclass(data):
+        raise ValueError("expected one split, such as dataset.train, got the whole data set")
+    require(isinstance(data, Mapping) and len(data) > 0, "a dict of arrays", type(data).__name__)
+    arrays = {name: np.asarray(value) for name, value in data.items()}
+    lengths = {name: array.shape[0] if array.ndim else None for name, array in arrays.items()}
+    one = len(set(lengths.values())) == 1 and None not in lengths.values()
+    require(one, "arrays with one leading axis", f"lengths {lengths}")
+    require(0 not in lengths.values(), "at least one example", f"lengths {lengths}")
+    for name, array in arrays.items():
+        require(is_numeric(array), f"numbers in data[{name!r}]", f"dtype {array.dtype}")
+        with np.errstate(over="ignore"):
+            placed = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+        whole = np.issubdtype(array.dtype, np.integer)
+        bad = np.argwhere(placed != array if whole else ~np.isfinite(placed))
+        require(
+            len(bad) == 0,
+            f"{'values in the range' if whole else 'finite values'} of {placed.dtype} "
+            f"in data[{name!r}]",
+            f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
+        )
+    if "weights" in arrays:
+        _check_weights(arrays["weights"])
+    if mesh is not None:
+        return place_rows(arrays, mesh)
+    return {name: jnp.asarray(array) for name, array in data.items()}
+
+
+def is_numeric(array: np.ndarray) -> bool:
+    """Whether it holds numbers or truth values."""
+    # np.issubdtype does not know bfloat16
+    return jnp.issubdtype(array.dtype, np.number) or array.dtype == bool
+
+
+def _check_weights(weights: np.ndarray) -> None:
+    name, shape = "data['weights']", weights.shape
+    require(len(shape) == 1, f"one weight an example, {name} of shape {shape[:1]}", f"{shape}")
+    negative = np.flatnonzero(weights < 0)
+    first = f"{weights[negative[0]]} at {negative[0]}" if len(negative) else ""
+    require(len(negative) == 0, f"weights of at least 0 in {name}", first)
+    require(weights.any(), f"a weight above 0 in {name}", "zeros alone")
+
+
+class Expected(NamedTuple):
+    """What a loss or a metric expects of its targets.
+
+    Attributes:
+        targets: of the batch, being traced.
+        kind: `"labels"`, `"probabilities"` (each from 0 to 1), a `"distribution"` along the last
+            axis, or `"numbers"`.
+        classes: how many, of labels.
+    """
+
+    targets: Any
+    kind: str
+    classes: int = 0
+
+
+_expected: contextvars.ContextVar[list[Expected] | None] = contextvars.ContextVar(
+    "expected", default=None
+)
+
+
+def expect(targets: Any, kind: str, classes: int = 0) -> None:
+    """Say, while a loss is traced, what it expects of its targets; see `Expected`."""
+    if (said := _expected.get()) is not None:
+        said.append(Expected(targets, kind, classes))
+
+
+def of_batch(batch: Batch, name: str) -> Any:
+    """An array of a batch.
+
+    Raises:
+        ValueError: if it has none of that name.
+    """
+    require(name in batch, f"data with the key {name!r}", f"keys {sorted(batch)}")
+    return batch[name]
+
+
+def labels_of(batch: Batch, shape: tuple[int, ...], classes: int) -> jax.Array:
+    """The integer labels of a batch, of a shape.
+
+    One that is no class is put out of range, so that whoever indexes by it gets NaN: JAX would
+    count a negative one from the last class.
+    """
+    labels = jnp.asarray(of_batch(batch, "y"))
+    hot = ", one-hot (argmax(-1) makes labels of them)" if labels.shape == (*shape, classes) else ""
+    require(labels.shape == shape, f"labels of {shape}", f"{labels.shape}{hot}")
+    whole = jnp.issubdtype(labels.dtype, jnp.integer)
+    require(whole, f"integer labels of {shape} (batch['y'].astype(int))", f"{labels.dtype}")
+    expect(batch["y"], "labels", classes)
+    # in int32, as an out-of-range number may not fit a smaller type
+    labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
+    return jnp.where((labels < 0) | (labels >= classes), classes, labels)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[Expected]]:
+    said: list[Expected] = []
+    token = _expected.set(said)
+    try:
+        yield said
+    finally:
+        _expected.reset(token)
+
+
+def check_use(
+    use: Callable[..., Any],
+    data: Any,
+    *arguments: Any,
+    sample: Callable[..., Any] | None = None,
+    reads: Sequence[str] = (),
+) -> None:
+    """Trace what is made of batches, and check the data against what it says it expects.
+
+    Args:
+        use: `(batch, *arguments) -> anything`.
+        data: a split that `check_data` has checked; `None` for none.
+        *arguments: pytrees of arrays, of which shapes and dtypes count.
+        sample: `(data, key, step) -> batch`; the data themselves are the batch by default.
+        reads: keys that are read elsewhere.
+
+    Raises:
+        ValueError: for labels that are no class of the network's, or targets outside [0, 1] where
+            probabilities are expected; for negative integers that anything is indexed by; for
+            weights or a mask that nothing reads.
+
+    Warns:
+        UserWarning: of any other key that nothing reads.
+    """
+    if data is None:
+        return
+    # of those on a device only what is looked at is fetched
+    arrays = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in data.items()}
+    batch = rows = {
+        name: jax.ShapeDtypeStruct(a.shape, jax.dtypes.canonicalize_dtype(a.dtype))
+        for name, a in arrays.items()
+    }
+    made = same = {name: {name} for name in rows}
+    if sample is not None:
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        step = jax.ShapeDtypeStruct((), jnp.int32)
+        traced, batch = jax.make_jaxpr(sample, return_shape=True)(rows, key, step)
+        if not isinstance(batch, Mapping):
+            return
+        made, same = (_origins(traced.jaxpr, rows, batch, moves) for moves in (None, _MOVES))
+    placed: dict[str, Any] = {}
+
+    def call(batch, arguments):
+        placed.update(batch)
+        return use(batch, *arguments)
+
+    with _listening() as said:
+        jaxpr = jax.make_jaxpr(call)(dict(batch), arguments).jaxpr
+    variables = list(zip(_names(batch), jaxpr.invars, strict=False))
+    used = {v for equation in jaxpr.eqns for v in equation.invars if not hasattr(v, "val")}
+    read = {name for name, variable in variables if variable in used or variable in jaxpr.outvars}
+    for name, array in arrays.items():
+        if not made[name] & {*read, *reads}:
+            _unread(name)
+        what = f"data[{name!r}]"
+        for expected in said:
+            if any(expected.targets is placed[own] for own in same[name]):
+                _check_targets(what, np.asarray(array), expected)
+        if array.dtype.kind == "i" and np.asarray(array).min() < 0:
+            start = {variable for own, variable in variables if own in same[name]}
+            indexed: list = []
+            _reached(jaxpr, start, _MOVES | {"select_n", "convert_element_type"}, indexed)
+            if indexed:
+                hint = "; JAX counts them from the end; training.ignore_label leaves them out"
+                values = np.asarray(array)
+                _refuse(f"no negative index in {what}", values, values < 0, hint)
+
+
+def shapes(tree: Any, axes: int = 0) -> Any:
+    """Shapes and dtypes of arrays, less some leading axes."""
+    cut = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype)  # noqa: E731
+    return jax.tree.map(cut, jax.eval_shape(lambda tree: tree, tree))
+
+
+def ignore_label(data: Batch, label: int = -1) -> dict[str, Any]:
+    """Leave examples out of the loss and of all metrics, as PyTorch's `ignore_index` does.
+
+    A mean over a batch is then one over its other labels. Of an array of labels for each example
+    (a sequence, an image) each is left out or counts on its own.
+
+    Args:
+        data: a split with integer labels `"y"` of shape `(N, ...)`.
+        label: the one that is none.
+
+    Returns:
+        The split with `"weights"`, the number of labels of each example that count (times the
+        weights it had), and, where an example has several, a `"mask"` of those that count, for
+        `losses.softmax_cross_entropy`. The others are 0 in its `"y"`.
+
+    Raises:
+        ValueError: if there are no integer labels, or none is left.
+
+    Example:
+        >>> split = ignore_label({"x": np.eye(3), "y": np.array([2, -1, 0])})
+        >>> split["y"].tolist(), split["weights"].tolist()
+        ([2, 0, 0], [1.0, 0.0, 1.0])
+    """
+    require("y" in data, "data with labels, data['y']", f"keys {sorted(data)}")
+    y = np.asarray(data["y"])
+    require(y.dtype.kind in "iu" and y.ndim > 0, "integer labels in data['y']", f"{y.dtype}")
+    counts = y != label
+    require(counts.any(), f"labels other than {label} in data['y']", "none")
+    weights = counts.reshape(len(y), -1).sum(1).astype(np.float32)
+    if "weights" in data:
+        weights = weights * np.asarray(data["weights"])
+    mask = {"mask": counts} if y.ndim > 1 else {}
+    return {**data, "y": np.where(counts, y, 0).astype(y.dtype), "weights": weights, **mask}
+
+
+def _names(batch: Mapping[str, Any]) -> list[str]:
+    """The keys in the order of the leaves, one for each leaf."""
+    paths = jax.tree_util.tree_leaves_with_path(dict(batch))
+    return [path[0].key for path, _ in paths]
+
+
+# what only picks and moves values
+_MOVES = frozenset(
+    (
+        "broadcast_in_dim",
+        "copy",
+        "dynamic_slice",
+        "gather",
+        "reshape",
+        "rev",
+        "sharding_constraint",
+        "slice",
+        "squeeze",
+        "transpose",
+    )
+)
+
+
+def _origins(jaxpr: Any, rows: Any, batch: Any, moves: frozenset[str] | None) -> dict[str, set]:
+    """Key of the data -> the keys of the batch that are made of it."""
+    ends = list(zip(_names(batch), jaxpr.outvars, strict=True))
+    reached = {
+        name: _reached(jaxpr, {variable}, moves)
+        for name, variable in zip(_names(rows), jaxpr.invars, strict=False)
+    }
+    return {name: {end for end, v in ends if v in own} for name, own in reached.items()}
+
+
+def _reached(jaxpr: Any, start: set, moves: frozenset[str] | None, indexed: Any = None) -> set:
+    """The variables that some are made into.
+
+    Args:
+        jaxpr: what was traced.
+        start: some of its variables.
+        moves: the operations, of a first argument, that count; all if `None`.
+        indexed: a list for the operations that take them as indices.
+    """
+    reached = set(start)
+    for equation in jaxpr.eqns:
+        given = [not hasattr(v, "val") and v in reached for v in equation.invars]
+        name = equation.primitive.name
+        if name == "jit":
+            inner = equation.params["jaxpr"].jaxpr
+            begin = {v for v, own in zip(inner.invars, given, strict=True) if own}
+            ends = _reached(inner, begin, moves, indexed)
+            pairs = zip(equation.outvars, inner.outvars, strict=True)
+            reached |= {out for out, v in pairs if not hasattr(v, "val") and v in ends}
+            continue
+        if name == "gather" and given[1] and indexed is not None:
+            indexed.append(equation)
+        moved = any(given) if name == "select_n" else given[:1] == [True]
+        if any(given) if moves is None else moved and name in moves:
+            reached |= {*equation.outvars}
+    return reached
+
+
+def _check_targets(name: str, y: np.ndarray, expected: Expected) -> None:
+    if expected.kind == "numbers":
+        return
+    least, most = y.min(), y.max()
+    if expected.kind == "labels":
+        last = expected.classes - 1
+        hint = ""
+        if least < 0:
+            hint = "; training.ignore_label leaves out those that are none"
+        elif least >= 1 and most == last + 1:
+            hint = f"; labels count from 0: {name} - 1"
+        _refuse(f"labels from 0 to {last} in {name}", y, (y < 0) | (y > last), hint)
+        return
+    hint = "; for labels -1 and 1: (y + 1) / 2" if {*np.unique(y[:99])} <= {-1, 1} else ""
+    _refuse(f"0, 1 or probabilities in {name}", y, (y < 0) | (y > 1), hint)
+    if expected.kind == "distribution":
+        sums = y.sum(-1, dtype=np.float64)
+        _refuse(f"probabilities of sum 1 in {name}", sums, abs(sums - 1) > 0.01, "")
+
+
+def _refuse(expected: str, values: np.ndarray, bad: np.ndarray, hint: str) -> None:
+    """Raise if there are bad values, with the first."""
+    if bad.any():
+        first = tuple(map(int, np.argwhere(bad)[0]))
+        place = first[0] if len(first) == 1 else first
+        got = f"{values[first]} at {place} ({int(bad.sum())} of {bad.size} are not{hint})"
+        require(False, expected, got)
+
+
+def _unread(name: str) -> None:
+    what = f"data[{name!r}]"
+    weighs = "weight" in name.lower() or "mask" in name.lower()
+    require(not weighs, "'weights', one an example, to be read", f"{what}, which nothing reads")
+    warnings.warn(f"nothing reads {what}", stacklevel=4)
