@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -73,16 +74,17 @@ def follow(
         [1, 0]
     """
     shapes = {np.shape(leaf)[:axes] for leaf in jax.tree.leaves(params)}
-    leading = shapes.pop() if len(shapes) == 1 else None
+    leading = shapes.pop() if len(shapes) == 1 else ()
     require(
-        leading is not None and len(leading) == axes and 0 not in leading,
+        len(leading) == axes and 0 not in leading,
         f"parameters stacked along {axes} leading axes",
         f"leading shapes {[np.shape(leaf) for leaf in jax.tree.leaves(params)]}",
     )
     require_sound_backend()
     float64 = needs_float64(params, float64)
     with precision(float64):
-        flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[axes:])), params)
+        points = math.prod(leading)
+        flat = jax.tree.map(lambda x: np.reshape(x, (points, *np.shape(x)[axes:])), params)
         for leaf in jax.tree.leaves(flat):
             bad = np.argwhere(~np.isfinite(leaf))
             require(bad.size == 0, "finite parameters", f"those of point {bad[:1, :1]}")

@@ -121,7 +121,8 @@ def dense_hessian(
     size, dtype = sum(leaf.size for leaf in leaves), leaves[0].dtype
     offsets = [0, *itertools.accumulate(leaf.size for leaf in leaves)]
     layered = sorted({i for layer in plan.layers for i in layer.leaves()})
-    groups = _groups([i for i in range(len(leaves)) if i not in layered], leaves)
+    rest = [i for i, leaf in enumerate(leaves) if leaf.size and i not in layered]
+    groups = _groups(rest, leaves)
     alone = len(groups)
     groups += [layered] if layered else []
 

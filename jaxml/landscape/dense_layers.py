@@ -86,7 +86,7 @@ def _find_layers(parts: Parts, params: Params) -> tuple[Layer, ...]:
         jax.eval_shape(run, leaves, parts.state, parts.batch)
         return taps[0]
 
-    unused: frozenset[int] = frozenset()
+    unused = frozenset(i for i, leaf in enumerate(leaves) if not np.size(leaf))
     while True:
         tap = detect(unused)
         shared = {k.weight for k in tap.layers if tap.uses[k.weight] > 1}

@@ -61,7 +61,7 @@ def random_directions(
 
     def directions(leaf: np.ndarray) -> np.ndarray:
         weights = np.asarray(leaf)[None]
-        if weights.ndim < 3 and not biases:
+        if not weights.size or (weights.ndim < 3 and not biases):
             return np.zeros((count, *weights.shape[1:]), weights.dtype)
         drawn = rng.normal(size=(count, *weights.shape[1:]))
         axes = list(range(1, weights.ndim))

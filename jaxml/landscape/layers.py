@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.tree_util import Partial
 
 from jaxml.checks import require
@@ -17,14 +18,16 @@ from jaxml.types import Params
 def layer_names(params: Params) -> dict[str, list[str]]:
     """The layers of a pytree of parameters: name -> the paths of its arrays.
 
-    A layer is all that shares a path up to the last step.
+    A layer is all that shares a path up to the last step; empty arrays are in none.
 
     Example:
         >>> layer_names({"dense_0": {"kernel": 0.0, "bias": 0.0}, "scale": 0.0})
         {'dense_0': ['dense_0/bias', 'dense_0/kernel'], 'scale': ['scale']}
     """
     names: dict[str, list[str]] = {}
-    for path in _paths(params):
+    for path, leaf in zip(_paths(params), jax.tree.leaves(params), strict=True):
+        if not np.size(leaf):
+            continue
         names.setdefault(path.rpartition("/")[0] or path, []).append(path)
     return names
 

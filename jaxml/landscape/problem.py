@@ -33,8 +33,11 @@ def leaves_float64(float64: bool) -> bool:
 
 
 def precision(float64: bool) -> contextlib.AbstractContextManager:
-    """The context in which float64 arrays exist, if they are needed."""
-    return jax.enable_x64(True) if float64 else contextlib.nullcontext()
+    """The context of an analysis: float64 arrays exist in it if, and only if, they are needed.
+
+    Under a global `jax_enable_x64` too, where float32 arrays would meet float64 constants.
+    """
+    return jax.enable_x64(float64)
 
 
 def check_problem(

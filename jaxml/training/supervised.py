@@ -175,11 +175,20 @@ def over_data(
         batch_size = require_positive_int("batch_size", batch_size)
     if mesh is None:
         rows = loss if batch_size is None else OverRows(loss, batch_size=batch_size)
-        return Partial(rows, state=state, batch=check_data(data))
+        return Partial(rows, state=state, batch=check_data(data) | _float64(data))
     mesh = check_mesh(mesh, "data")
     placed = check_data(data, mesh)
     rows = OverRows(loss, placed.mesh, placed.repeated, batch_size)
     return Partial(rows, state=place(state, mesh), batch=placed.weighted())
+
+
+def _float64(data: Batch) -> dict[str, np.ndarray]:
+    """The arrays that JAX would round to float32 outside of float64 mode, as NumPy's.
+
+    An analysis in float64 has all their digits then.
+    """
+    arrays = {name: np.asarray(value) for name, value in data.items()}
+    return {name: np.array(array) for name, array in arrays.items() if array.dtype == np.float64}
 
 
 def evaluate(
