@@ -29,6 +29,7 @@ from jaxml.checks import require, require_positive_int
 from jaxml.files import write_atomically
 from jaxml.landscape import Analysis, Counts, Escape, Followed, Found, Search
 from jaxml.landscape.problem import ravel_host, unravel_host
+from jaxml.seeds import key as key_of
 from jaxml.structured import from_npz, to_npz
 from jaxml.training import losses, optimizers, sampling, schedules
 from jaxml.types import Algorithm, Batch, Params, TrainState
@@ -196,7 +197,7 @@ def walk(
     require(classify or rows["y"].ndim == 2, "labels or (N, outputs) targets", rows["y"].shape)
     inputs = rows["x"].shape[1]
     outputs = int(rows["y"].max()) + 1 if classify else rows["y"].shape[1]
-    keys = jax.random.split(jax.random.key(seed), seeds)
+    keys = jax.random.split(key_of(seed), seeds)
     optimizer = optimizers.adam(schedules.cosine(_LEARNING_RATE, steps))
     loss = losses.softmax_cross_entropy if classify else losses.mse
 

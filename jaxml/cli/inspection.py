@@ -19,6 +19,7 @@ from jaxml import landscape, sealed, training
 from jaxml.checks import require
 from jaxml.cli import runs, train
 from jaxml.cli.console import load_dataset, out
+from jaxml.seeds import key as key_of
 
 _SAVED = "inspection.npz"
 _TYPES = (
@@ -108,7 +109,7 @@ def of_run(settings: argparse.Namespace) -> Point:
     options = argparse.Namespace(**runs.config_of(folder, "train")["arguments"])
     dataset = load_dataset(options.data)
     problem = train.problem(options, dataset)
-    like = problem.algorithm.init(jax.random.key(options.seed))
+    like = problem.algorithm.init(key_of(options.seed))
     where = runs.checkpoints(folder)
 
     def at(step: int | Literal["best"] | None) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
 from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
 from jaxml.files import write_atomically
+from jaxml.seeds import key as key_of
 from jaxml.training import losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
 from jaxml.types import Algorithm, DataLoss, Model
@@ -79,7 +80,7 @@ def _train(given: argparse.Namespace) -> int:
     every = options.checkpoint_every
     require(every >= 1, "steps between checkpoints of at least 1", every)
     require_sound_backend()
-    key = jax.random.key(options.seed)
+    key = key_of(options.seed)
     with (
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this chunk of steps; once more stops at once") as stop,

@@ -14,6 +14,8 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
 from jaxml.landscape.operators import SymmetricOperator
 from jaxml.landscape.problem import precision
+from jaxml.seeds import key as key_of
+from jaxml.seeds import words
 from jaxml.tridiagonal import lanczos
 
 # a standard error from fewer probes is itself a guess, and is not relied on to stop
@@ -421,7 +423,7 @@ def krylov_probes(
     with precision(operator.dtype == np.float64):
         for probe in range(probes):
             pair = jax.device_get(
-                _probe(operator.product, seed, probe, steps, operator.size, operator.dtype)
+                _probe(operator.product, words(seed), probe, steps, operator.size, operator.dtype)
             )
             _require_finite(pair[0])
             done.append(pair)
@@ -433,7 +435,7 @@ def krylov_probes(
 
 @jax.jit(static_argnames=("steps", "size", "dtype"))
 def _probe(product, seed, probe, steps, size, dtype):
-    key = jax.random.fold_in(jax.random.key(seed), probe)
+    key = jax.random.fold_in(key_of(seed), probe)
     return lanczos(product, jax.random.rademacher(key, (size,), dtype), steps)[:2]
 
 

@@ -18,6 +18,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
 from jaxml.landscape.largest import largest
 from jaxml.landscape.operators import flatten
+from jaxml.seeds import key as key_of
 from jaxml.training.loop import Chunk
 from jaxml.training.supervised import full_loss
 from jaxml.types import Algorithm
@@ -166,7 +167,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
             require_sound_backend()
             self._loss = self._whole(state)
             size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-            key = jax.random.key(self._seed)
+            key = key_of(self._seed)
             dtype = jax.tree.leaves(state.params)[0].dtype
             self._starts = jax.random.normal(key, (_KEPT, size), dtype)
         loss = Partial(self._loss.func, **(self._loss.keywords | {"state": state}))

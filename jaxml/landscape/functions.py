@@ -22,6 +22,8 @@ from jaxml.landscape.density import (
 )
 from jaxml.landscape.operators import SymmetricOperator
 from jaxml.landscape.problem import precision
+from jaxml.seeds import key as key_of
+from jaxml.seeds import words
 
 Method = Literal["hutch++", "xtrace", "hutchinson"]
 METHODS: tuple[Method, ...] = ("hutch++", "xtrace", "hutchinson")
@@ -180,7 +182,7 @@ def diagonal(
         for first in range(0, max_products, _BLOCK):
             count = min(_BLOCK, max_products - first)
             with precision(operator.dtype == np.float64):
-                state = _add_diagonals(operator.product, *state, seed, first, count)
+                state = _add_diagonals(operator.product, *state, words(seed), first, count)
             yield first + count, (first + count, *jax.device_get(state))
 
     def estimate(count, mean, squares):
@@ -386,7 +388,7 @@ def _samples(operator: SymmetricOperator, max_products: int, seed: int) -> Itera
     for first in range(0, max_products, _BLOCK):
         count = min(_BLOCK, max_products - first)
         with precision(operator.dtype == np.float64):
-            new = _forms(operator.product, seed, first, count, _like(operator))
+            new = _forms(operator.product, words(seed), first, count, _like(operator))
         forms, squares = (
             np.concatenate(pair) for pair in zip((forms, squares), jax.device_get(new), strict=True)
         )
@@ -411,9 +413,13 @@ def _rounds(operator: SymmetricOperator, method: Method, max_products: int, seed
     for r in range(rounds):
         new, end = slice(r * block, (r + 1) * block), (r + 1) * block
         with precision(operator.dtype == np.float64):
-            z = _vectors(seed, 2 * r, block, like, sphere)
+            z = _vectors(words(seed), 2 * r, block, like, sphere)
             az = _apply(product, z)
-            q = az if sphere else _apply(product, _vectors(seed, 2 * r + 1, block, like, sphere))
+            q = (
+                az
+                if sphere
+                else _apply(product, _vectors(words(seed), 2 * r + 1, block, like, sphere))
+            )
             for _ in range(2):  # what is noise after the first time is orthogonal after the second
                 for rows in basis:
                     q = _remove(rows, q)
@@ -427,7 +433,7 @@ def _rounds(operator: SymmetricOperator, method: Method, max_products: int, seed
                 qz[old, new], qaz[old, new] = _inner(rows, z), _inner(rows, az)
                 if i < r:
                     qaq[new, old] = qaq[old, new].T
-                    before = _vectors(seed, 2 * i, block, like, sphere)  # rather than kept
+                    before = _vectors(words(seed), 2 * i, block, like, sphere)  # rather than kept
                     qz[new, old], qaz[new, old] = _inner(q, before), _inner(aq, before)
         yield share * end, (qaq[:end, :end], qz[:end, :end], qaz[:end, :end], forms[:end])
 
@@ -493,14 +499,14 @@ def _add_diagonals(product, mean, squares, seed, first, count):
 
 
 def _signs(seed, i, like):
-    key = jax.random.fold_in(jax.random.key(seed), i)
+    key = jax.random.fold_in(key_of(seed), i)
     return jax.random.rademacher(key, like.shape, like.dtype)
 
 
 @jax.jit(static_argnames=("count", "like", "sphere"))
 def _vectors(seed, i, count, like, sphere):
     """Rows of E[zᵀz] = I: random signs, or evenly from the sphere of radius √size."""
-    key = jax.random.fold_in(jax.random.key(seed), i)
+    key = jax.random.fold_in(key_of(seed), i)
     shape = (count, *like.shape)
     if not sphere:
         return jax.random.rademacher(key, shape, like.dtype)

@@ -31,6 +31,7 @@ from jaxml.landscape.operators import (
 from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.objective import Parts, examples, over_batches, parts, weights_of
 from jaxml.placement import check_mesh, constrain, place
+from jaxml.seeds import key as key_of
 from jaxml.training import losses
 from jaxml.types import Batch, Params
 
@@ -215,7 +216,7 @@ def _product(curvature, loss, params, memory, mesh) -> Partial:
     columns = {}
     if curvature.draw is not None:
         # a key for each row, so that what is drawn does not depend on how rows are batched
-        keys = jax.random.split(jax.random.key(curvature.seed), examples(taken.batch))
+        keys = jax.random.split(key_of(curvature.seed), examples(taken.batch))
         columns[_KEYS] = place(np.asarray(jax.random.key_data(keys)), mesh, mesh and "data")
     size = taken.rows.batch_size
     if size is None:

@@ -18,11 +18,11 @@ from jaxml.landscape.lanczos import (
     eigenpairs,
     extend,
     project,
-    require_seed,
     salt,
 )
 from jaxml.landscape.operators import SymmetricOperator, available_memory
 from jaxml.landscape.problem import precision
+from jaxml.seeds import require_seed
 
 # the level of every interval of this module
 _CONFIDENCE = 0.95

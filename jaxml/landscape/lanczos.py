@@ -16,6 +16,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
 from jaxml.landscape.operators import SymmetricOperator, available_memory
 from jaxml.landscape.problem import precision
+from jaxml.seeds import require_seed, words
 
 # rows of a basis: what a few outliers need, and what the dense side of a spectrum needs
 _SMALL, _LARGE = 32, 96
@@ -159,12 +160,6 @@ def eigenpairs(
         )
 
 
-def require_seed(seed: int) -> None:
-    """Raise `ValueError` unless the seed is a whole number of at least 0."""
-    whole = not isinstance(seed, bool) and hasattr(seed, "__index__")
-    require(whole and seed >= 0, "a seed that is a whole number of at least 0", repr(seed))
-
-
 def basis_rows(operator: SymmetricOperator, pairs: int, memory: int | None) -> int:
     """How many rows of a basis memory allows, no more than are of use for so many pairs.
 
@@ -223,8 +218,14 @@ def _random_row(rows, key):
 
 
 def salt(*numbers: int) -> np.ndarray:
-    """What a compiled function makes a key of: a key made here would be compiled by itself."""
-    return np.array(numbers, np.uint64).astype(np.uint32)
+    """What a compiled function makes a key of: a key made here would be compiled by itself.
+
+    Args:
+        *numbers: the seed, and others of 32 bits.
+    """
+    low, high = words(numbers[0])
+    more = [high] if high else []
+    return np.array([low, *numbers[1:], *more], np.uint64).astype(np.uint32)
 
 
 def _key(salt):

@@ -18,6 +18,7 @@ from jaxml.landscape.functions import trace
 from jaxml.landscape.lanczos import eigenpairs
 from jaxml.landscape.operators import flatten, hessian
 from jaxml.landscape.problem import check_problem, needs_float64, precision
+from jaxml.seeds import key as key_of
 from jaxml.types import Params
 
 
@@ -143,7 +144,7 @@ def sharpness(
         loss, params = check_problem(loss, params, float64=float64)
         sizes = (box, radius, adaptive_radius)
         value, found = jax.device_get(
-            _rises(loss, params, vector, sizes, jax.random.key(seed), rounds, random_starts)
+            _rises(loss, params, vector, sizes, key_of(seed), rounds, random_starts)
         )
     keskar, sam, adaptive = (Rise(*map(float, rise)) for rise in zip(*found, strict=True))
     return Sharpness(

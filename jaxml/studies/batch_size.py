@@ -14,6 +14,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.objective import examples
 from jaxml.placement import check_mesh
+from jaxml.seeds import key as key_of
 from jaxml.studies.bucket_run import Work, run_bucket
 from jaxml.studies.lanes import Lanes, check_lanes
 from jaxml.studies.planning import plan
@@ -138,7 +139,7 @@ def _check(task, data, splits, target, lanes) -> tuple[Any, Any, int, np.dtype]:
         require("weights" not in split, "examples that count alike", f"{name} with weights")
     if target is not None:
         require(target.split in splits, f"a target on {', '.join(splits)}", target.split)
-    key = jax.random.key(int(lanes.seed[0]))
+    key = key_of(lanes.seed[0])
     params, model_state = jax.jit(task.init)(key)
     leaves = jax.tree.leaves(params)
     floating = leaves and all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxml.backend import parallel_map
 from jaxml.placement import place
+from jaxml.seeds import words
 from jaxml.studies.lanes import SCHEDULES, Lanes
 from jaxml.studies.planning import COMPILE, TICK, Bucket, Plan
 from jaxml.studies.study import Study, Target
@@ -139,7 +140,7 @@ def _pack(work: Work, index: np.ndarray, bucket: Bucket) -> Pack:
 
     warm = np.minimum(np.round(lanes.warmup * last.ravel()), np.maximum(last.ravel() - 1, 0))
     return Pack(
-        seed=jnp.asarray(seeds, jnp.uint32),
+        seed=jnp.asarray(np.stack([words(seed) for seed in seeds])),
         ticks=rectangle(lanes.batch_size // bucket.microbatch, jnp.int32),
         rate=rectangle(lanes.learning_rate, float),
         optimizer=type(coefficients)(*(rectangle(column, float) for column in coefficients)),

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from jaxml import landscape, training
 from jaxml.checks import require
+from jaxml.seeds import key as key_of
 from jaxml.training import optimizers, sampling
 from jaxml.types import Batch, DataLoss, Model
 
@@ -118,7 +118,7 @@ def sharpening(
             algorithm,
             data,
             sampling.full(),
-            key=jax.random.key(seed),
+            key=key_of(seed),
             steps=steps,
             chunk=every,
             hooks=[follow, lambda chunk: on_chunk(chunk.step, steps)],

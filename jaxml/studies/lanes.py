@@ -130,7 +130,7 @@ def check_lanes(lanes: Lanes) -> Lanes:
         "learning_rate": ((lanes.learning_rate > 0) & np.isfinite(lanes.learning_rate), "above 0"),
         "momentum": ((lanes.momentum >= 0) & (lanes.momentum < 1), "in [0, 1)"),
         "warmup": ((lanes.warmup >= 0) & (lanes.warmup < 1), "in [0, 1)"),
-        "seed": (lanes.seed >= 0, "at least 0"),
+        "seed": ((lanes.seed >= 0) & (lanes.seed < 2**63), "at least 0 and below 2**63"),
     }
     for name, (valid, expected) in ranges.items():
         bad = getattr(lanes, name)[~valid]

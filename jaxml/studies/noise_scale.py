@@ -23,6 +23,7 @@ from scipy import stats
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.objective import examples, over_batches, per_example
+from jaxml.seeds import key as key_of
 from jaxml.studies.study import Study
 from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch, Params
@@ -185,7 +186,7 @@ def noise_scale_by_batches(
     require(ordered, f"1 ≤ small < large ≤ {count}, the one dividing the other", (small, large))
     require(batches >= 2, "at least two batches", batches)
     require_sound_backend()
-    keys = jax.random.split(jax.random.key(seed), batches)
+    keys = jax.random.split(key_of(seed), batches)
     squares = _two_sizes(loss, params, data, keys, small, large)
     squares = np.asarray(squares, np.float64)
     to_both = _two_batch(small, large, count, of)
@@ -317,7 +318,7 @@ def _two_sizes(loss, params, data, keys, small, large):
 def _with_curvature(loss, params, data, probes, seed, batch_size):
     """tr(HΣ)/GᵀHG and its standard error."""
     require(probes >= 2, "at least two probes", probes)
-    keys = jax.random.split(jax.random.key(seed), probes)
+    keys = jax.random.split(key_of(seed), probes)
     traces, along = _curvature(loss, params, data, keys, min(batch_size, examples(data)))
     traces = np.asarray(traces, np.float64)
     error = traces.std(ddof=1) / math.sqrt(probes) / abs(float(along))

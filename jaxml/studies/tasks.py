@@ -9,6 +9,7 @@ import jax
 
 from jaxml.checks import require
 from jaxml.objective import Objective
+from jaxml.seeds import key as key_of
 from jaxml.types import DataLoss, Model
 
 
@@ -79,7 +80,7 @@ def stateless(task: Task, seed: int) -> tuple[Any, Any]:
     Raises:
         ValueError: if the network has a state, such as batch norm's averages.
     """
-    params, state = jax.jit(task.init)(jax.random.key(seed))
+    params, state = jax.jit(task.init)(key_of(seed))
     stateful = bool(jax.tree.leaves(state))
     require(not stateful, "a network without state such as batch norm's", "one with it")
     return params, state

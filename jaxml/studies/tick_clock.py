@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml.objective import examples, over_batches, per_example
+from jaxml.seeds import key as key_of
 from jaxml.studies.tasks import Task
 from jaxml.studies.two_slots import TwoSlots, update
 from jaxml.training.sampling import permute
@@ -92,7 +93,7 @@ class LaneState(NamedTuple):
 
 def _keys(seeds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """For initialisation, order and noise; the same for every lane of a seed."""
-    split = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed), 3))(seeds)
+    split = jax.vmap(lambda seed: jax.random.split(key_of(seed), 3))(seeds)
     return split[:, 0], split[:, 1], split[:, 2]
 
 

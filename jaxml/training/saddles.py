@@ -11,6 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml.checks import require, require_positive_int
+from jaxml.seeds import key as key_of
 from jaxml.tridiagonal import lanczos
 
 __all__ = ["perturbed_gradient_descent", "saddle_free_newton"]
@@ -148,7 +149,7 @@ def perturbed_gradient_descent(
 
     def init(params):
         del params
-        return PerturbedState(jnp.int32(0), jnp.int32(-wait - 1), jax.random.key(seed))
+        return PerturbedState(jnp.int32(0), jnp.int32(-wait - 1), key_of(seed))
 
     def update(updates, state, params=None):
         del params
