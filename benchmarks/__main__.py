@@ -26,6 +26,7 @@ COMPARISONS = {
     "seeds": training_speed.sixteen_seeds,
     "hessian": curvature.exact_hessian,
     "products": curvature.hessian_vector_product,
+    "reading": curvature.reading,
     "study": studies.throughput,
 }
 

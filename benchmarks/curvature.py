@@ -84,3 +84,28 @@ def _product_over_gradient(name: str, loss: Any, params: Any, rounds: int) -> Ro
         rounds=rounds,
         expected=0.5,
     )
+
+
+def reading(rounds: int) -> Iterator[Row]:
+    """What it costs to trace a loss anew at every public call, against one gradient of it."""
+    train = data.load("digits").train
+    for widths in ([64, 32, 10], [64, 512, 512, 10]):
+        loss, params = _problem(nn.mlp(widths, activation="tanh"), train)
+        gradient = jax.jit(lambda loss, params: jax.grad(loss)(params))
+        for name, written in {"over data": loss, "a closure": lambda p, loss=loss: loss(p)}.items():
+            yield compare(
+                f"{landscape.hessian(loss, params).size:,} parameters: reading a loss, {name}",
+                {
+                    "jaxml": contestant(
+                        timed(
+                            lambda written=written, params=params: (
+                                landscape.hessian(written, params) and None
+                            )
+                        )
+                    ),
+                    "gradient": contestant(
+                        timed(lambda loss=loss, params=params, f=gradient: f(loss, params))
+                    ),
+                },
+                rounds=rounds,
+            )

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.core import ShapedArray, Tracer
 from jax.extend import core
 from jax.tree_util import Partial
 
@@ -140,9 +140,9 @@ def alike(one: Partial | AsRead, other: Partial | AsRead) -> bool:
 
 
 def _shapes(tree: Any) -> Any:
-    return jax.tree.structure(tree), [
-        (np.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(tree)
-    ]
+    leaves, structure = jax.tree.flatten(tree)
+    avals = [x if isinstance(x, ShapedArray) else jax.typeof(x) for x in leaves]
+    return structure, [(aval.shape, aval.dtype) for aval in avals]
 
 
 def _kept(array: Any) -> Any:

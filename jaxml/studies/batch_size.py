@@ -19,7 +19,7 @@ from jaxml.studies.bucket_run import Work, run_bucket
 from jaxml.studies.lanes import Lanes, check_lanes
 from jaxml.studies.planning import plan
 from jaxml.studies.study import Study, Target
-from jaxml.studies.tasks import Task
+from jaxml.studies.tasks import Task, as_it_is
 from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch
 
@@ -92,6 +92,7 @@ def batch_size(
     """
     lanes = check_lanes(lanes)
     arrays, measured_on, size, dtype = _check(task, data, splits, target, lanes)
+    task = as_it_is(task, arrays, next(iter(measured_on.values())))
     require(0 < resolution <= 1, "a resolution in (0, 1]", resolution)
     require(plateau is None or (plateau > 0 and target), "a plateau above 0, and a target", plateau)
     mesh = check_mesh(mesh, "lanes")

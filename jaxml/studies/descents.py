@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxml.checks import require, require_positive_int
+from jaxml.programs import as_read
 from jaxml.studies.two_slots import two_slots, update
 
 
@@ -104,7 +105,7 @@ def descents(
         values += list(own)
     coefficients = two_slots(names, [momentum] * len(names))
     path, losses, slopes, lowest = map(
-        np.asarray, _run(surface, x, coefficients, jnp.asarray(values), steps)
+        np.asarray, _run(as_read(surface, x), x, coefficients, jnp.asarray(values), steps)
     )
     ends = np.where(np.isfinite(losses), losses, np.inf)
     # of rates that end alike, the one that was there first

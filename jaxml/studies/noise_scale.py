@@ -23,6 +23,7 @@ from scipy import stats
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.objective import examples, over_batches, per_example
+from jaxml.programs import as_read
 from jaxml.seeds import key as key_of
 from jaxml.studies.study import Study
 from jaxml.training.batches import check_data, check_use
@@ -119,6 +120,7 @@ def noise_scale(
     require_choice("of", of, ("dataset", "population"))
     data = check_data(data)
     check_use(lambda rows, params: loss(params, rows), data, params)
+    loss = as_read(loss, params, data)
     count = examples(data)
     number = count if sample is None else require_positive_int("sample", sample)
     require(2 <= number <= count, f"a sample of 2 to {count} examples", number)
@@ -181,6 +183,7 @@ def noise_scale_by_batches(
     require_choice("of", of, ("dataset", "population"))
     data = check_data(data)
     check_use(lambda rows, params: loss(params, rows), data, params)
+    loss = as_read(loss, params, data)
     count = examples(data)
     ordered = 1 <= small < large <= count and large % small == 0
     require(ordered, f"1 ≤ small < large ≤ {count}, the one dividing the other", (small, large))

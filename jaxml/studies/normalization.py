@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxml.checks import require, require_positive_int
 from jaxml.objective import examples
 from jaxml.seeds import key as key_of
-from jaxml.studies.tasks import Task
+from jaxml.studies.tasks import Task, as_it_is
 from jaxml.training.batches import check_data, check_use
 from jaxml.training.sampling import permute
 from jaxml.types import Batch
@@ -88,7 +88,7 @@ def smoothness(
     require(all(0 < s < np.inf for s in sizes) and len(sizes) > 0, "sizes above 0", sizes)
     updates = np.arange(0, steps, every)
     seen, end = _smoothness(
-        task, data, key_of(seed), jnp.asarray(sizes), learning_rate, batch_size,
+        as_it_is(task, data), data, key_of(seed), jnp.asarray(sizes), learning_rate, batch_size,
         len(updates), every,
     )  # fmt: skip
     return Smoothness(updates, *map(np.asarray, seen), *jax.device_get(end))

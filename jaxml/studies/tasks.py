@@ -9,8 +9,9 @@ import jax
 
 from jaxml.checks import require
 from jaxml.objective import Objective
+from jaxml.programs import as_read
 from jaxml.seeds import key as key_of
-from jaxml.types import DataLoss, Model
+from jaxml.types import Batch, DataLoss, Model
 
 
 class Task(NamedTuple):
@@ -66,6 +67,22 @@ def task(
         return values | {"loss": penalized(values["loss"], params)}
 
     return Task(model.init, training, measured)
+
+
+def as_it_is(task: Task, data: Batch, split: Batch | None = None) -> Task:
+    """The task as it is now: traced anew, compiled anew only where it has changed.
+
+    Args:
+        task: whose functions may read what changes between two calls.
+        data: what it is trained on, checked.
+        split: what it is measured on, if it is.
+    """
+    key = jax.random.key(0)
+    init = as_read(task.init, key)
+    params, state = jax.eval_shape(init, key)
+    loss = as_read(task.loss, params, state, data, key)
+    measures = task.measures if split is None else as_read(task.measures, params, state, split)
+    return Task(init, loss, measures)
 
 
 def size_of(task: Task) -> int:

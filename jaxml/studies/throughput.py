@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxml.checks import require
 from jaxml.objective import examples
-from jaxml.studies.tasks import Task
+from jaxml.studies.tasks import Task, as_it_is
 from jaxml.studies.two_slots import two_slots, update
 from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch
@@ -62,6 +62,7 @@ def throughput(
     for size in batch_sizes:
         require(1 <= size <= count, f"batch sizes of 1 to {count}", size)
     coefficients = jax.tree.map(lambda c: c[0], two_slots([optimizer], [0.9]))
+    task = as_it_is(task, data)
     state = _start(task)
 
     def run(size: int, steps: int) -> float:
