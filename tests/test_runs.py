@@ -108,6 +108,28 @@ def test_damage_is_refused_and_the_checkpoint_before_it_serves(whole, capsys):
     same_records()
 
 
+def test_a_damaged_log_is_refused(whole, capsys):
+    log = Path("whole/metrics.jsonl")
+    written = log.read_bytes()
+    lines = written.splitlines(keepends=True)
+    flipped = []
+    for place in (0, len(written) // 3, len(written) - 3):
+        flipped.append(bytearray(written))
+        flipped[-1][place] ^= 0x80
+    for damaged in (b"", written[:-1], b"".join(lines[:4] + lines[5:]), *flipped):
+        log.write_bytes(damaged)
+        (error,) = run("train --resume whole", capsys, 2)
+        assert "whole/metrics.jsonl as it was written up to step 40, got a damaged" in error
+        assert log.read_bytes() == damaged
+    # what was written after the checkpoint that the run goes on from does not count
+    assert run("train --resume whole --from 36", capsys)[-4:] == whole
+    assert log.read_bytes() == written
+    log.unlink()
+    lines = run("train --resume whole", capsys)
+    assert "whole/metrics.jsonl is missing: a new one begins here" in lines
+    assert lines[-4:] == whole
+
+
 def test_another_models_checkpoint_is_refused(whole, capsys):
     run(f"{TRAIN} --hidden 9 --out other", capsys)
     shutil.rmtree("whole/checkpoints")

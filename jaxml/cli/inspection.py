@@ -19,6 +19,7 @@ from jaxml import landscape, sealed, training
 from jaxml.checks import require
 from jaxml.cli import runs, train
 from jaxml.cli.console import load_dataset, out
+from jaxml.cli.numbers import positive, whole
 from jaxml.seeds import key as key_of
 
 _SAVED = "inspection.npz"
@@ -42,8 +43,10 @@ ASKING = ("top", "lowest", "index", "sharpness", "density", "layers", "surface",
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     """The options of one point."""
-    sub.add_argument("--top", type=int, help="of one point: so many of the largest eigenvalues (5)")
-    sub.add_argument("--lowest", type=int, help="so many of the lowest (1)")
+    sub.add_argument(
+        "--top", type=whole(0), help="of one point: so many of the largest eigenvalues (5)"
+    )
+    sub.add_argument("--lowest", type=whole(0), help="so many of the lowest (1)")
     sub.add_argument("--index", action="store_true", help="count negative, zero, positive ones")
     sub.add_argument("--sharpness", action="store_true", help="λ_max, trace, φ, SAM")
     sub.add_argument("--density", action="store_true", help="the distribution of all eigenvalues")
@@ -51,17 +54,19 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--surface", metavar="KIND", help="the loss on a plane: random, eigenvectors or trajectory"
     )
-    sub.add_argument("--points", type=int, default=25, help="of the plane along a side (25)")
+    sub.add_argument("--points", type=whole(2), default=25, help="of the plane along a side (25)")
     sub.add_argument(
-        "--tolerance", type=float, default=1e-5, help="of residuals, relative to ‖H‖ (1e-5)"
+        "--tolerance", type=positive, default=1e-5, help="of residuals, relative to ‖H‖ (1e-5)"
     )
-    sub.add_argument("--probes", type=int, default=3, help="of the density (3)")
+    sub.add_argument("--probes", type=whole(1), default=3, help="of the density (3)")
     sub.add_argument(
         "--checkpoints",
         metavar="WHICH",
         help="of a run: latest, best, all (a series), or steps as 100,200 (latest)",
     )
-    sub.add_argument("--batch-size", type=int, help="rows of a run's data taken at a time (all)")
+    sub.add_argument(
+        "--batch-size", type=whole(1), help="rows of a run's data taken at a time (all)"
+    )
     sub.add_argument("--memory", help="that each part may take, as 2GiB (half of what is free)")
 
 
@@ -107,7 +112,7 @@ def of_run(settings: argparse.Namespace) -> Point:
     """The point, or the series, that a training run's checkpoints hold."""
     folder = Path(settings.target)
     options = argparse.Namespace(**runs.config_of(folder, "train")["arguments"])
-    dataset = load_dataset(options.data)
+    dataset = load_dataset(options)
     problem = train.problem(options, dataset)
     like = problem.algorithm.init(key_of(options.seed))
     where = runs.checkpoints(folder)

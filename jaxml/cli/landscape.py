@@ -18,7 +18,8 @@ from jaxml import landscape, report, sealed, staircase, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.cli import inspection, runs
-from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
+from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
+from jaxml.cli.numbers import finite, positive, whole
 from jaxml.files import write_atomically
 from jaxml.landscape.dense import available_memory
 from jaxml.report import tables
@@ -43,13 +44,13 @@ def add(command: AddCommand) -> None:
         help="a function of no arguments that returns (loss, params), or the folder of a training "
         "run; without it, the staircase",
     )
-    sub.add_argument("--data", help="data set of the staircase, or a .npz file (digits)")
+    add_data(sub, "digits")
     sub.add_argument("--hidden", help="hidden widths of the staircase, first:last (3:8)")
-    sub.add_argument("--l2", type=float, help="λ in (λ/2)‖θ‖² (1e-3)")
-    sub.add_argument("--seeds", type=int, help="networks (8)")
-    sub.add_argument("--steps", type=int, help="training steps at each width (1000)")
-    sub.add_argument("--searches", type=int, help="searches (32, or 16 of your own)")
-    sub.add_argument("--radius", type=float, help="of the searches around your own point (0.3)")
+    sub.add_argument("--l2", type=finite, help="λ in (λ/2)‖θ‖² (1e-3)")
+    sub.add_argument("--seeds", type=whole(1), help="networks (8)")
+    sub.add_argument("--steps", type=whole(1), help="training steps at each width (1000)")
+    sub.add_argument("--searches", type=whole(1), help="searches (32, or 16 of your own)")
+    sub.add_argument("--radius", type=positive, help="of the searches around your own point (0.3)")
     inspection.add_arguments(sub)
     sub.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     sub.add_argument("--out", help="a new folder for the report (runs/landscape-N)")
@@ -59,11 +60,12 @@ def add(command: AddCommand) -> None:
 def _landscape(options: argparse.Namespace) -> int:
     asked = runs.asked(options, "landscape")
     settings = asked.settings
-    walking = ("data", "hidden", "l2", "seeds", "steps")
+    walking = ("data", "task", "target_column", "missing", "hidden", "l2", "seeds", "steps")
     for name in walking if settings.target else ("radius", *inspection.ASKING):
         given = getattr(settings, name)
         known = "without" if settings.target else "with"
-        require(given in (None, False), f"--{name} only {known} a target", given)
+        option = name.replace("_", "-")
+        require(given in (None, False), f"--{option} only {known} a target", given)
     if settings.target is None:
         return _walk(asked)
     searching = ("searches", "radius")
@@ -104,14 +106,18 @@ def _inspect(asked: runs.Asked, point: inspection.Point) -> int:
 def _walk(asked: runs.Asked) -> int:
     settings = asked.settings
     widths = _widths(settings.hidden or "3:8")
-    dataset = load_dataset(settings.data or "digits")
-    settings.data = data_argument(settings.data or "digits")
+    settings.data = settings.data or "digits"
+    dataset = load_dataset(settings)
+    settings.data = data_argument(settings.data)
     given = {name: getattr(settings, name) for name in ("l2", "seeds", "steps", "searches")}
     require_sound_backend()
+    first, *more = told(dataset)
     out.print(
-        f"{settings.seeds or 8} networks on {dataset.meta['name']}, hidden widths {widths[0]} to "
-        f"{widths[-1]}, {jax.devices()[0].device_kind}, jax {jax.__version__}"
+        f"{settings.seeds or 8} networks on {first}; hidden widths {widths[0]} to {widths[-1]}, "
+        f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
     )
+    for line in more:
+        out.print(line)
     with (
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this width; once more stops at once") as stop,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     try:
-        return options.command(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _warn
+            return options.command(options)
     except KeyboardInterrupt:
         print("jaxml: interrupted", file=sys.stderr)
         return 130
@@ -46,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
         print(f"jaxml: error: {_line(text)}", file=sys.stderr)
         return 2
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    print(f"jaxml: warning: {_line(str(message))}", file=sys.stderr)
 
 
 def _line(text: str) -> str:

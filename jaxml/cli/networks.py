@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from jaxml import nn
 from jaxml.checks import require
+from jaxml.cli.numbers import fraction
 from jaxml.data import Dataset
 from jaxml.training import augmentation, sampling
 from jaxml.training.loop import Sample
@@ -39,7 +41,7 @@ def add_arguments(sub: argparse.ArgumentParser, *, augmented: bool = True) -> No
     sub.add_argument("--channels", help="of convolutions (cnn: 32,64; resnet: 16,32,64)")
     sub.add_argument("--activation", help="of the hidden layers (relu)")
     sub.add_argument("--norm", help="batch or layer (none; resnet: batch)")
-    sub.add_argument("--dropout", type=float, help="probability of a hidden value's loss (0)")
+    sub.add_argument("--dropout", type=fraction, help="probability of a hidden value's loss (0)")
     if not augmented:
         return
     sub.add_argument(
@@ -119,6 +121,8 @@ def sampler(augment: str | None, batch_size: int, images: bool, classes: int | N
         kinds = _TRANSFORMS[name]
         try:
             arguments: list[Any] = [kind(text) for kind, text in zip(kinds, values, strict=True)]
+            if not all(map(math.isfinite, arguments)):
+                raise ValueError
         except ValueError as error:
             expected = ":".join([name, *("NUMBER" for _ in kinds)])
             raise ValueError(f"expected {expected} in --augment, got {item!r}") from error

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from jaxml import data, report, studies, training
 from jaxml.checks import require
 from jaxml.cli import chapters, networks, runs
-from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
+from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out
 from jaxml.files import write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 
@@ -66,7 +66,8 @@ def add(command: AddCommand) -> None:
     """The command and its arguments."""
     sub = command("study", _study, "Train many configurations side by side and compare them.")
     sub.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(_KINDS))
-    sub.add_argument("--data", default="digits", help=f"{', '.join(data.names())} (digits)")
+    add_data(sub, "digits")
+    sub.set_defaults(data="digits")
     sub.add_argument("--model", default="mlp", help=f"{', '.join(networks.MODELS)} (mlp)")
     networks.add_arguments(sub, augmented=False)
     sizes, every = _KINDS["batch-size"]["batch_sizes"], ", ".join(studies.OPTIMIZERS)
@@ -111,7 +112,7 @@ def _study(given: argparse.Namespace) -> int:
     for name, value in _KINDS[options.kind].items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    dataset = load_dataset(options.data)
+    dataset = load_dataset(options)
     options.data = data_argument(options.data)
     require(dataset.meta["task"] == "classification", "classification data", dataset.meta["task"])
     splits = networks.split_arrays(options.model, dataset)

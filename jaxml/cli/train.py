@@ -15,33 +15,36 @@ from jaxml import data, nn, report, sealed, training
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.cli import networks, runs
-from jaxml.cli.console import AddCommand, data_argument, load_dataset, out
+from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
+from jaxml.cli.numbers import finite, nonnegative, whole
 from jaxml.files import write_atomically
 from jaxml.seeds import key as key_of
 from jaxml.training import losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
 from jaxml.types import Algorithm, DataLoss, Model
 
+_LOG = "metrics.jsonl"
+
 
 def add(command: AddCommand) -> None:
     """The command and its arguments."""
     sub = command("train", _train, "Train a network on a data set.")
     sub.add_argument("model", nargs="?", metavar="MODEL", help=", ".join(networks.MODELS))
-    sub.add_argument("--data", help=f"{', '.join(data.names())}, or a .npz file")
+    add_data(sub)
     length = sub.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, help="updates (2000)")
     length.add_argument("--epochs", type=int, help="passes over the training set")
     sub.add_argument("--seed", type=int, default=0, help="of initialisation and batches (0)")
     networks.add_arguments(sub)
-    sub.add_argument("--batch-size", type=int, default=64, help="examples in a batch (64)")
+    sub.add_argument("--batch-size", type=whole(1), default=64, help="examples in a batch (64)")
     names = ", ".join(optimizers.__all__)
     sub.add_argument("--optimizer", default="adam", help=f"{names} (adam)")
-    sub.add_argument("--learning-rate", type=float, default=1e-3, help="its peak (1e-3)")
+    sub.add_argument("--learning-rate", type=finite, default=1e-3, help="its peak (1e-3)")
     sub.add_argument(
         "--schedule", default="constant", help=f"{', '.join(schedules.__all__)} (constant)"
     )
-    sub.add_argument("--l2", type=float, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
+    sub.add_argument("--l2", type=nonnegative, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
     sub.add_argument(
         "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
     )
@@ -71,7 +74,7 @@ def _train(given: argparse.Namespace) -> int:
         raise ValueError(f"required: {', '.join(missing)}, or --resume DIR alone")
     mesh = make_mesh(options.mesh, given.distributed)
     _check(options)
-    dataset = load_dataset(options.data)
+    dataset = load_dataset(options)
     options.data = data_argument(options.data)
     asked_for = problem(options, dataset)
     steps = asked_for.steps
@@ -85,6 +88,8 @@ def _train(given: argparse.Namespace) -> int:
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this chunk of steps; once more stops at once") as stop,
     ):
+        for line in told(dataset):
+            out.print(line)
         out.print(nn.summary(asked_for.model))
         state: Any = None
         done = 0
@@ -93,6 +98,9 @@ def _train(given: argparse.Namespace) -> int:
             state = training.restore(asked.checkpoints, like, step=asked.start)
             done = int(state.step)
             if jax.process_index() == 0:
+                training.check_log(folder / _LOG, asked.checkpoints, done)
+                if not (folder / _LOG).exists():
+                    out.print(f"{folder / _LOG} is missing: a new one begins here")
                 sealed.remove_after(asked.checkpoints, done)
             left = f"going on after step {done} of {steps}"
             out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
@@ -186,18 +194,16 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
 
 def _records(folder: Path, problem: Problem, keep: int) -> list[training.Hook]:
     """The hooks that write `metrics.jsonl` and, after its line, the checkpoint."""
-    log, where = folder / "metrics.jsonl", runs.checkpoints(folder)
+    path, where = folder / _LOG, runs.checkpoints(folder)
     split = problem.splits.get("validation")
     if split is None:
-        return [training.metrics_log(log), training.checkpoint(where, keep=keep)]
+        log = training.metrics_log(path)
+        return [log, training.checkpoint(where, keep=keep, log=log)]
     validation = training.evaluation(
         lambda state: training.evaluate(problem.model, state, split, problem.measures)
     )
-    return [
-        validation,
-        training.metrics_log(log, validation=validation),
-        training.checkpoint(where, keep=keep, watched=validation),
-    ]
+    log = training.metrics_log(path, validation=validation)
+    return [validation, log, training.checkpoint(where, keep=keep, watched=validation, log=log)]
 
 
 def _npz(params: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ from jaxml.data.dataset import Dataset, Split
 from jaxml.data.splitting import generator, split
 
 TASKS = ("classification", "regression")
+# integers of so many different values or less are labels; of more, if each has rows enough
+_FEW = 20
+# of a column's standard deviation, by which rounding may be off where it merges values
+_ROUNDING = 1e-4
+_BLOCK = 2**22
 
 
 def from_arrays(
@@ -26,14 +32,16 @@ def from_arrays(
     """Check arrays, bring them to float32 and int32, and split them.
 
     Args:
-        x: `(N, ...)` inputs, of any numeric type; they become float32.
-        y: `(N,)` integer labels from 0 for classification, which become int32; `(N, ...)`
-            numbers for regression, which become float32.
+        x: `(N, ...)` inputs, of any numeric type; they become float32, unscaled.
+        y: `(N,)` whole labels from 0 for classification, which become int32; `(N, ...)`
+            numbers for regression, which become float32, unscaled.
         validation: fraction of the rows, in [0, 1); 0 makes no such split.
         test: likewise.
         seed: of the split; a whole number of at least 0.
         task: "classification" or "regression". By default integers and booleans in `y` mean
-            classification, floating-point numbers regression.
+            classification, floating-point numbers regression; where these could well be the
+            other (integers of nearly as many values as rows, a few whole floating-point numbers
+            again and again, one-hot rows), it must be given.
         name: what to call it in `meta`.
 
     Returns:
@@ -42,8 +50,9 @@ def from_arrays(
 
     Raises:
         ValueError: if the arrays are empty, differ in length, are not numeric, hold NaN or
-            infinity (or what float32 turns into it) or labels that are no class, or if a fraction
-            is out of range or leaves nothing to train on.
+            infinity (or what float32 turns into it), labels that are no class or hardly ever one
+            (2 and 2,000,000,000), or numbers that float32 cannot tell apart, if the task cannot
+            be told, or if a fraction is out of range or leaves nothing to train on.
 
     >>> moons = from_arrays(np.eye(10), [0, 1] * 5)
     >>> moons.meta["task"], moons.meta["classes"], moons.meta["counts"]
@@ -76,7 +85,7 @@ def checked_rows(x: Any, y: Any, task: str | None, suffix: str = "") -> tuple[Sp
         f"{len(inputs)} and {len(targets)} rows",
     )
     if task is None:
-        task = "regression" if targets.dtype.kind == "f" else "classification"
+        task = guessed_task(f"y{suffix}", targets)
     require_choice("task", task, TASKS)
     as_task = _labels if task == "classification" else _float32
     return {"x": _float32(f"x{suffix}", inputs), "y": as_task(f"y{suffix}", targets)}, task
@@ -95,8 +104,51 @@ def described(
         "citation": None,
     }
     if task == "classification":
-        meta["classes"] = 1 + max(int(part["y"].max()) for part in parts if part is not None)
+        labels = np.unique(np.concatenate([part["y"] for part in parts if part is not None]))
+        meta["classes"] = 1 + int(labels[-1])
+        require(
+            _dense(labels),
+            "labels that number the classes from 0 without great gaps, or the task regression",
+            f"{len(labels):,} different ones up to {labels[-1]:,}",
+        )
     return meta
+
+
+def _dense(labels: np.ndarray) -> bool:
+    """Whether the different labels, sorted, leave out few numbers from 0 on."""
+    return bool(labels[-1] < 100 + 10 * len(labels))
+
+
+def guessed_task(name: str, targets: np.ndarray) -> str:
+    """What the targets, an array of N rows, say the task is.
+
+    Raises:
+        ValueError: where they do not; see `from_arrays`.
+    """
+    rows, kind = len(targets), targets.dtype.kind
+    if kind == "f" and targets.ndim > 1:
+        one_hot = targets.shape[1:] != (1,) and np.isin(targets, (0, 1)).all()
+        one_hot = one_hot and (targets.reshape(rows, -1).sum(1) == 1).all()
+        told = "rows that may be one-hot labels (y.argmax(1) makes labels of them)"
+        _require_task(not one_hot, name, told)
+        return "regression"
+    values = np.unique(targets)
+    often = len(values) * 10 <= rows
+    if kind == "f":
+        labels = 2 <= len(values) <= _FEW and often and (values == np.floor(values)).all()
+        told = f"{len(values)} whole numbers again and again, {values[0]:g} to {values[-1]:g}"
+        _require_task(not labels, name, told)
+        return "regression"
+    few = len(values) <= _FEW
+    told = f"{len(values):,} different integers in {rows:,} rows"
+    _require_task(few or (2 * len(values) <= rows and _dense(values)), name, told)
+    if not few and not often:
+        warnings.warn(f"{name} is taken for the labels of classes: {told}", stacklevel=4)
+    return "classification"
+
+
+def _require_task(condition: Any, name: str, told: str) -> None:
+    require(condition, f"the task, classification or regression, to be given for {name}", told)
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
@@ -115,10 +167,47 @@ def _float32(name: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # said below, with the place
         converted = array.astype(np.float32)
     _require_none(name, "out of float32's range", np.isinf(converted))
+    require_distinct(name, array)
     return converted
 
 
+def require_distinct(name: str, array: np.ndarray) -> None:
+    """Refuse a column whose values float32, of 24 bits, merges, as it does long identifiers.
+
+    Of random numbers a few always fall together. Refused is a column that loses more than one in
+    a hundred of its values, if they are whole numbers or rounding is not small against their
+    spread.
+
+    Args:
+        name: of the array.
+        array: of shape (N, ...), finite.
+
+    Raises:
+        ValueError: naming the column.
+    """
+    if array.dtype.itemsize <= 2 or array.dtype in (np.float32, bool):
+        return
+    columns = array.reshape(len(array), -1)
+    step = max(1, _BLOCK // len(array))
+    for start in range(0, columns.shape[1], step):
+        block = columns[:, start : start + step]
+        rounded = block.astype(np.float32)
+        off = np.abs(block - rounded.astype(np.float64)).max(0)
+        whole = (block == np.floor(block)).all(0)
+        suspect = np.where(whole, np.abs(block).max(0) >= 2**24, off > _ROUNDING * block.std(0))
+        for i in np.flatnonzero(suspect):
+            before, after = len(np.unique(block[:, i])), len(np.unique(rounded[:, i]))
+            place = name if array.ndim == 1 else f"column {start + i} of {name}"
+            require(
+                before - after <= before / 100,
+                f"numbers that float32 can tell apart in {place} (less an offset, or left out)",
+                f"{before:,} different ones, which become {after:,}",
+            )
+
+
 def _labels(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "f" and (array == np.floor(array)).all():
+        array = np.clip(array, -(2.0**62), 2.0**62).astype(np.int64)
     require(
         array.dtype.kind in "biu",
         f"{name} to hold integer labels for classification",

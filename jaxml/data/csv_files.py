@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
-import math
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxml.checks import require, require_choice
-from jaxml.data.arrays import TASKS, from_arrays
+from jaxml.data import csv_columns
+from jaxml.data.arrays import TASKS, from_arrays, guessed_task, require_distinct
+from jaxml.data.csv_columns import MISSING, Cells, UnreadableError
 from jaxml.data.dataset import Dataset
 
-Row = tuple[int, list[str]]
-"""The line a row ends on, counted from 1, and its cells."""
+MISSING_CHOICES = ("refuse", "impute", "drop")
+_DELIMITERS = ",;\t|"
+# rows at the top from which it is told whether the first is a header
+_SAMPLE = 1000
+
+
+class _Table(NamedTuple):
+    """A text file.
+
+    Attributes:
+        path: of the file.
+        delimiter: between two cells.
+        columns: name -> an array of numbers, or the cells as text.
+        lines: the line on which each row ends, counted from 1.
+    """
+
+    path: str
+    delimiter: str
+    columns: dict[str, np.ndarray | Cells]
+    lines: np.ndarray
 
 
 def from_csv(
     path: str | os.PathLike[str],
     *,
-    target: str,
+    target: str | None = None,
     features: Sequence[str] | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
+    missing: str = "refuse",
     validation: float = 0.2,
     test: float = 0.2,
     seed: int = 0,
     task: str | None = None,
     name: str | None = None,
 ) -> Dataset:
-    r"""Read a data set from a text file with a header and one row per line, in UTF-8.
+    r"""Read a data set from a text file of one row per line, in UTF-8.
 
-    Spaces around a cell and blank lines are skipped.
+    The first line is a header unless all of it looks like data; columns without a header are
+    called "column 1", "column 2", …. Spaces around a cell and blank lines are skipped.
+
+    A column of numbers is a feature as it is, one of dates the days since the first of them, and
+    one of text a feature for each of its values, 1 where a row has that value and else 0. Text
+    among numbers is refused.
 
     Args:
         path: of the file.
-        target: the column of `y`. Whole numbers are labels and other numbers values to regress
-            on, unless `task` says otherwise; text is one class per word, in sorted order. Text
-            among numbers is refused unless `task` is "classification".
-        features: the columns of `x`, which hold numbers; by default all but the target.
-        delimiter: the one character between two cells.
+        target: the column of `y`; by default the last. Whole numbers are labels and other
+            numbers values to regress on, unless `task` says otherwise; text is one class per
+            word, in sorted order. Text among numbers is refused unless `task` is
+            "classification".
+        features: the columns of `x`; by default all but the target, an index without a name,
+            identifiers (a column called id or the like that tells the rows apart), empty columns
+            and text of more than 64 different values.
+        delimiter: the one character between two cells; by default whichever of comma, semicolon,
+            tab and bar parts the first lines.
+        missing: what becomes of cells that are empty or hold NA, NaN, null, None or ?. "refuse"
+            refuses them; "impute" puts the median of the training rows for a number or date, and
+            zeros for a category; "drop" leaves those rows out. With either, so is a row without
+            a target.
         validation: as in `from_arrays`.
         test: likewise.
         seed: likewise.
@@ -52,8 +87,10 @@ def from_csv(
         name: what to call it in `meta`; by default the file's name without its ending.
 
     Returns:
-        A data set whose `meta` also has `feature_names`, `target_name` and, where the target is
-        text, `class_names`: label i stands for `class_names[i]`.
+        A data set whose `meta` also has `feature_names`, `target_name`, `columns` (column ->
+        what it holds), `left_out` (column -> why), `rows_dropped`, `imputed` (feature -> what
+        stands for missing values) and, where the target is text or whole numbers other than
+        0, 1, …, `class_names`: label i stands for `class_names[i]`.
 
     Raises:
         ValueError: if the file is missing, empty or not a table in UTF-8, a row has too few or
@@ -63,67 +100,62 @@ def from_csv(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "irises.csv")
-    ...     _ = path.write_text("length,width,kind" + 5 * "\n5.1,3.5,setosa\n7.0,3.2,virginica")
+    ...     _ = path.write_text("length,colour,kind" + 5 * "\n5.1,red,setosa\n7.0,blue,virginica")
     ...     irises = from_csv(path, target="kind")
-    >>> irises.meta["class_names"], irises.meta["counts"]
-    (['setosa', 'virginica'], {'train': 6, 'validation': 2, 'test': 2})
+    >>> irises.meta["feature_names"], irises.meta["class_names"]
+    (['length', 'colour=blue', 'colour=red'], ['setosa', 'virginica'])
     """
     if task is not None:
         require_choice("task", task, TASKS)
-    header, rows = _read(path, delimiter)
-    columns = _chosen(header, target, features)
-    places = [(column, header.index(column)) for column in columns]
-    x = [[_number(path, line, c, cells[i]) for c, i in places] for line, cells in rows]
-    y, class_names = _targets(path, target, header.index(target), rows, task)
-    if class_names is not None:
-        task = "classification"
+    require_choice("missing", missing, MISSING_CHOICES)
+    table = _read(path, delimiter, target)
+    header = list(table.columns)
+    target = header[-1] if target is None else target
+    columns, left_out, arrays = {}, {}, {}
+    for column in _chosen(header, target, features):
+        kind, values = _feature(table, column, asked=features is not None)
+        if isinstance(kind, str):
+            left_out[column or "the first"] = kind
+        else:
+            columns[column], arrays[column] = kind, values
+    require(len(columns) > 0, "at least one feature column beside the target", left_out or "none")
+    y, kept, class_names = _targets(table, target, missing, task)
+    for column, values in arrays.items():
+        holes = np.isnan(values).any(1)
+        if missing == "refuse" and holes.any():
+            raise _at(table, column, int(np.argmax(holes)), "a finite number")
+        if missing == "drop":
+            kept &= ~holes
+    require(kept.any(), "a row without missing values", f"none in {path}")
+    for column, values in arrays.items():
+        if columns[column]["kind"] != "category":
+            require_distinct(f"column {column!r}", np.nan_to_num(values[kept, 0]))
+    x = np.concatenate(list(arrays.values()), axis=1)[kept]
+    holes = np.isnan(x)
     dataset = from_arrays(
-        np.array(x),
-        y,
+        # beside each value whether it is missing, until the training rows are known
+        np.stack([np.nan_to_num(x), holes], axis=2) if holes.any() else x,
+        y[kept],
         validation=validation,
         test=test,
         seed=seed,
-        task=task,
+        task=task if class_names is None else "classification",
         name=Path(path).stem if name is None else name,
     )
     more: dict[str, Any] = {
         "source": Path(path).name,
-        "feature_names": columns,
+        "feature_names": [n for c, kind in columns.items() for n in csv_columns.names(c, kind)],
         "target_name": target,
+        "columns": columns,
+        "left_out": left_out,
+        "rows_dropped": int((~kept).sum()),
     }
     if class_names is not None:
         more["class_names"] = class_names
-    return dataclasses.replace(dataset, meta={**dataset.meta, **more})
-
-
-def _read(path: str | os.PathLike[str], delimiter: str) -> tuple[list[str], list[Row]]:
-    valid = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'
-    require(valid, "delimiter to be one character other than a quote or line end", repr(delimiter))
-    require(Path(path).is_file(), "the path of a text file", f"{path}, which is not a file")
-    # A byte order mark, which spreadsheets write, would end up in the first column's name.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-        try:
-            rows = [
-                (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells
-            ]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"expected a table in UTF-8, got {path}, unreadable after line "
-                f"{reader.line_num}: {error}"
-            ) from error
-    require(len(rows) >= 2, "a header and at least one row", f"{len(rows)} lines in {path}")
-    (_, header), *body = rows
-    require("" not in header, f"a name for every column in the header of {path}", header)
-    twice = sorted({name for name in header if header.count(name) > 1})
-    require(not twice, f"different column names in the header of {path}", f"{twice} twice")
-    for line, cells in body:
-        require(
-            len(cells) == len(header),
-            f"{len(header)} cells in every row of {path}, as in its header",
-            f"{len(cells)} in line {line}",
-        )
-    return header, body
+    splits: dict[str, Any] = {}
+    if holes.any():
+        splits, more["imputed"] = _imputed(dataset, more["feature_names"], columns)
+    return dataclasses.replace(dataset, **splits, meta={**dataset.meta, **more})
 
 
 def _chosen(header: list[str], target: str, features: Sequence[str] | None) -> list[str]:
@@ -138,43 +170,210 @@ def _chosen(header: list[str], target: str, features: Sequence[str] | None) -> l
     return columns
 
 
-def _parsed(cell: str) -> float | None:
-    try:
-        # float() also takes Python's 1_000, which in a table is more likely a slip.
-        value = math.nan if "_" in cell else float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _number(path: str | os.PathLike[str], line: int, column: str, cell: str) -> float:
-    value = _parsed(cell)
-    if value is None:
-        got = repr(cell) if cell else "an empty cell"
-        place = f"in line {line}, column {column!r} of {path}"
-        raise ValueError(f"expected a finite number {place}, got {got}")
-    return value
+def _feature(table: _Table, column: str, *, asked: bool) -> tuple[dict[str, Any] | str, np.ndarray]:
+    """What a column holds, and the numbers made of it; or why it is no feature."""
+    held, nothing = table.columns[column], np.zeros(0)
+    if column == "":
+        return "an index", nothing
+    kind = {"kind": "number"}
+    if isinstance(held, Cells):
+        try:
+            kind = csv_columns.kind_of(held, table.delimiter)
+            why = None if asked else csv_columns.why_left_out(column, kind, held)
+            return (kind, csv_columns.numbers(held, kind)) if why is None else (why, nothing)
+        except UnreadableError as error:
+            raise _at(table, column, error.row, error.expected, error.got) from error
+    if not (finite := np.isfinite(held)).all():
+        row = int(np.argmin(finite))
+        raise _at(table, column, row, "a finite number", repr(str(held[row])))
+    if not asked and csv_columns.identifies(column, held):
+        return "tells the rows apart", nothing
+    return kind, held[:, None]
 
 
 def _targets(
-    path: str | os.PathLike[str], target: str, column: int, rows: list[Row], task: str | None
-) -> tuple[np.ndarray, list[str] | None]:
-    """The targets, and the names of the classes if these are text."""
-    cells = [(line, cells[column]) for line, cells in rows]
-    for line, cell in cells:
-        require(
-            cell != "", f"a target in line {line}, column {target!r} of {path}", "an empty cell"
-        )
-    words = [cell for _, cell in cells]
-    if task != "regression" and all(re.fullmatch(r"[+-]?[0-9]{1,18}", word) for word in words):
-        return np.array([int(word) for word in words]), None
+    table: _Table, target: str, missing: str, task: str | None
+) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """The targets, which rows have one, and the names of the classes if there are some."""
+    cells = table.columns[target]
+    assert isinstance(cells, Cells)  # read as text
+    numbers = {value: csv_columns.parsed(value) for value in cells.values}
+    if table.delimiter != ",":  # there may be decimal commas
+        numbers = {v: csv_columns.parsed(v.replace(",", ".")) if n is None else n
+                   for v, n in numbers.items()}  # fmt: skip
+    # beside text, NA may be a class
+    gaps = {""} if any(numbers[v] is None for v in numbers.keys() - MISSING) else MISSING
+    present = [value for value in cells.values if value not in gaps]
+    for gap in [value for value in cells.values if value in gaps and missing == "refuse"]:
+        raise _at(table, target, cells.first(gap), "a target")
+    require(len(present) > 0, f"a target in column {target!r} of {table.path}", "none")
+    kept = np.array([value not in gaps for value in cells.values])[cells.codes]
+
+    def of(values: Sequence[Any]) -> np.ndarray:
+        by_value = dict(zip(present, values, strict=True))
+        return np.array([by_value.get(value, values[0]) for value in cells.values])[cells.codes]
+
+    if all(re.fullmatch(r"[+-]?[0-9]+", value) for value in present):
+        y = of([int(value) for value in present])
+        require(y.dtype != object, f"whole numbers below 2^64 in column {target!r}", "greater ones")
+        if task == "regression":
+            return y, kept, None
+        if task is None:
+            guessed_task(f"column {target!r}", y[kept])
+        labels, places = np.unique(y[kept], return_inverse=True)
+        if (labels[0] < 0 and task is None) or (labels == np.arange(len(labels))).all():
+            return y, kept, None
+        y[kept] = places
+        return y, kept, list(map(str, labels))
     # One slip among numbers must not turn a regression into a classification, so text is only
     # taken for classes where no number is among it or where the caller says so.
-    numeric = task == "regression" or (
-        task is None and any(_parsed(word) is not None for word in words)
-    )
-    if numeric:
-        return np.array([_number(path, line, target, cell) for line, cell in cells]), None
-    class_names = sorted(set(words))
+    numeric = task is None and any(numbers[value] is not None for value in present)
+    if numeric or task == "regression":
+        for value in present:
+            if numbers[value] is None:
+                raise _at(table, target, cells.first(value), "a finite number")
+        return of([numbers[value] for value in present]), kept, None
+    class_names = sorted(present)
     label = {class_name: i for i, class_name in enumerate(class_names)}
-    return np.array([label[word] for word in words]), class_names
+    return of([label[value] for value in present]), kept, class_names
+
+
+def _imputed(
+    dataset: Dataset, features: list[str], columns: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The splits with what stands for missing values, and what that is for each feature."""
+    values, holes = np.moveaxis(dataset.train["x"], 2, 0)
+    kinds = [kind["kind"] for c, kind in columns.items() for _ in csv_columns.names(c, kind)]
+    fill = np.zeros(len(features), np.float32)
+    for i, kind in enumerate(kinds):
+        known = values[holes[:, i] == 0, i]
+        if kind != "category" and len(known):
+            fill[i] = np.median(known)
+    splits, imputed = {}, np.zeros(len(features), bool)
+    for part in ("train", "validation", "test"):
+        split = getattr(dataset, part)
+        if split is not None:
+            values, holes = np.moveaxis(split["x"], 2, 0)
+            splits[part] = split | {"x": np.where(holes == 1, fill, values)}
+            imputed |= (holes == 1).any(0)
+    return splits, {features[i]: float(fill[i]) for i in np.flatnonzero(imputed)}
+
+
+def _at(table: _Table, column: str, row: int, expected: str, got: str | None = None) -> ValueError:
+    """That a cell is not what is expected; which, and in which line."""
+    held = table.columns[column]
+    if got is None:
+        assert isinstance(held, Cells)
+        cell = held.values[held.codes[row]]
+        got = repr(cell) if cell else "an empty cell"
+        if cell in MISSING:
+            got += ", which missing=impute or missing=drop would take"
+    place = f"in line {table.lines[row]}, column {column!r} of {table.path}"
+    return ValueError(f"expected {expected} {place}, got {got}")
+
+
+def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | None) -> _Table:
+    if delimiter is not None:
+        valid = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'
+        expected = "delimiter to be one character other than a quote or line end"
+        require(valid, expected, repr(delimiter))
+    require(Path(path).is_file(), "the path of a text file", f"{path}, which is not a file")
+    delimiter = delimiter or _delimiter(path)
+    top, widths, lines = _scanned(path, delimiter)
+    require(len(lines) >= 2, "a header and at least one row", f"{len(lines)} lines in {path}")
+    header, width = top[0], widths[0]
+    named = target in header or not _is_data(top)
+    if not named:
+        header = [f"column {i + 1}" for i in range(width)]
+    require("" not in header[1:], f"a name for every column in the header of {path}", header)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    require(not twice, f"different column names in the header of {path}", f"{twice} twice")
+    for line, count in zip(lines, widths, strict=True):
+        if count != width:
+            expected = f"{width} cells in every row of {path}, as in its header"
+            require(False, expected, f"{count} in line {line}")
+    target = header[-1] if target is None else target
+    columns = _columns(path, delimiter, header, named, target)
+    rows = np.array(lines[named:])
+    count = {len(c.codes if isinstance(c, Cells) else c) for c in columns.values()}
+    require(count == {len(rows)}, f"{len(rows)} rows in {path}", count)
+    return _Table(str(path), delimiter, columns, rows)
+
+
+def _columns(
+    path: str | os.PathLike[str], delimiter: str, header: list[str], named: bool, target: str
+) -> dict[str, np.ndarray | Cells]:
+    """The columns as pandas reads them, whatever is no number as text."""
+    import pandas as pd  # noqa: PLC0415 - slow, and needed for text files alone
+
+    frame = pd.read_csv(
+        path,
+        sep=delimiter,
+        header=0 if named else None,
+        names=list(range(len(header))),
+        index_col=False,
+        dtype={header.index(target): str} if target in header else None,
+        skipinitialspace=True,
+        na_filter=False,
+        low_memory=False,
+        encoding="utf-8-sig",
+    )
+    columns: dict[str, np.ndarray | Cells] = {}
+    for i, name in enumerate(header):
+        if frame[i].dtype.kind in "iuf":
+            columns[name] = frame[i].to_numpy()
+        else:
+            codes, values = pd.factorize(frame[i].astype(str).str.strip())
+            columns[name] = Cells([str(value) for value in values], codes)
+    return columns
+
+
+def _rows(path: str | os.PathLike[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines on which the rows end, and their cells."""
+    # A byte order mark, which spreadsheets write, would end up in the first column's name.
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+        try:
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, cells
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"expected a table in UTF-8, got {path}, unreadable after line "
+                f"{reader.line_num}: {error}"
+            ) from error
+
+
+def _delimiter(path: str | os.PathLike[str]) -> str:
+    """That which parts the first two rows into the same number of cells, and into the most."""
+
+    def cells(delimiter: str) -> tuple[int, int]:
+        counts = []
+        with contextlib.suppress(ValueError):  # what cannot be read is said later
+            counts += (len(row) for _, row in itertools.islice(_rows(path, delimiter), 2))
+        first = counts[0] if counts else 0
+        return first if counts == [first, first] and first > 1 else 0, first
+
+    return max(_DELIMITERS, key=cells)
+
+
+def _scanned(
+    path: str | os.PathLike[str], delimiter: str
+) -> tuple[list[list[str]], list[int], list[int]]:
+    """The rows at the top, and how many cells each row has and on which line it ends."""
+    top, widths, lines = [], [], []
+    for line, cells in _rows(path, delimiter):
+        if len(top) < _SAMPLE:
+            top.append([cell.strip() for cell in cells])
+        widths.append(len(cells))
+        lines.append(line)
+    return top, widths, lines
+
+
+def _is_data(top: list[list[str]]) -> bool:
+    """Whether the first row is no header: each of its cells a number, or again below."""
+    below = [set(column) for column in zip(*top[1:], strict=False)]
+    return all(
+        csv_columns.parsed(cell) is not None or cell in MISSING or cell in values
+        for cell, values in zip(top[0], below, strict=False)
+    )

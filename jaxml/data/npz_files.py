@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
 import zipfile
 import zlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from jaxml.checks import require
 from jaxml.data.arrays import checked_rows, described, from_arrays
@@ -15,6 +19,10 @@ from jaxml.data.dataset import Dataset, Split
 
 WHOLE = {"x", "y"}
 PARTS = ("train", "validation", "test")
+# the arrays, what float32 makes of them, and the splits' copies
+_COPIES = 3
+# a file that unpacks to so many bytes, and to so many times its own size, is warned of
+_LARGE, _TIMES = 2**28, 50
 
 _UNREADABLE = (
     OSError,
@@ -40,7 +48,8 @@ def from_npz(
 
     The file holds either `x` and `y`, which are split here, or splits of its own, which are kept
     as they are: `x_train` and `y_train` and, if it has them, `x_validation`, `y_validation`,
-    `x_test`, `y_test`. Pickled objects are never loaded.
+    `x_test`, `y_test`. Pickled objects are never loaded, and nothing is unpacked before the
+    file's directory says how much that will be: a small file that unpacks to much is warned of.
 
     Args:
         path: of the file.
@@ -52,8 +61,8 @@ def from_npz(
 
     Raises:
         ValueError: if the file is missing, damaged or no `.npz`, if it holds other keys than
-            these or pickled objects, if its splits differ in the shape of a row, or if
-            `from_arrays` would raise.
+            these or pickled objects, if it unpacks to more than memory has room for, if its
+            splits differ in the shape of a row, or if `from_arrays` would raise.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -68,16 +77,8 @@ def from_npz(
         return from_arrays(
             **arrays, validation=validation, test=test, seed=seed, task=task, name=name
         )
-    present = [part for part in PARTS if f"x_{part}" in arrays or f"y_{part}" in arrays]
-    wanted = {f"{key}_{part}" for part in present for key in "xy"}
-    require(
-        "train" in present and set(arrays) == wanted,
-        "an .npz file with the keys x and y, or x_train and y_train with, at will, x_validation "
-        "and y_validation, x_test and y_test",
-        f"{', '.join(sorted(arrays)) or 'no key'} in {path}",
-    )
     splits: dict[str, Split] = {}
-    for part in present:  # train comes first and settles the task
+    for part in _present(arrays):  # train comes first and settles the task
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         splits[part], task = checked_rows(x, y, task, suffix=f"_{part}")
         for key, values in splits[part].items():
@@ -98,14 +99,51 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         whole = file.read(2) == b"PK" and zipfile.is_zipfile(file)
         require(whole, "a whole .npz file", f"{path}, which is another or cut short")
+        with _reading(path), zipfile.ZipFile(file) as archive:
+            sizes = {m.filename.removesuffix(".npy"): m.file_size for m in archive.infolist()}
+        _check_sizes(path, sizes)
         file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
-        except _UNREADABLE as error:
-            raise ValueError(
-                f"expected an .npz file of plain arrays, got {path}, which cannot be read: {error}"
-            ) from error
+        with _reading(path), np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
     for key, values in arrays.items():  # numpy gives a member that is no array as bytes
         require(isinstance(values, np.ndarray), f"{key} in {path} to be an array", "other bytes")
     return arrays
+
+
+@contextlib.contextmanager
+def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"expected an .npz file of plain arrays, got {path}, which cannot be read: {error}"
+        ) from error
+
+
+def _present(keys: Collection[str]) -> list[str]:
+    return [part for part in PARTS if f"x_{part}" in keys or f"y_{part}" in keys]
+
+
+def _check_sizes(path: str | os.PathLike[str], sizes: dict[str, int]) -> None:
+    """Refuse other keys, and more bytes than there is memory for."""
+    wanted = {f"{key}_{part}" for part in _present(sizes) for key in "xy"}
+    require(
+        set(sizes) == WHOLE or ("train" in _present(sizes) and set(sizes) == wanted),
+        "an .npz file with the keys x and y, or x_train and y_train with, at will, x_validation "
+        "and y_validation, x_test and y_test",
+        f"{', '.join(sorted(sizes)) or 'no key'} in {path}",
+    )
+    size, unpacked = os.path.getsize(path), sum(sizes.values())
+    free = psutil.virtual_memory().available
+    told = f"{path} of {_megabytes(size)}, which unpacks to {_megabytes(unpacked)}"
+    require(
+        _COPIES * unpacked <= free,
+        f"a file that unpacks to at most a third of the {_megabytes(free)} of memory that are free",
+        told,
+    )
+    if unpacked > max(_LARGE, _TIMES * size):
+        warnings.warn(told, stacklevel=4)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 from jaxml import sealed
 from jaxml.checks import require, require_positive_int
 from jaxml.placement import gather
-from jaxml.training.hooks import Watched, evaluation
+from jaxml.training.hooks import Watched, evaluation, metrics_log
 from jaxml.training.loop import Chunk
 
 _ABOUT = "checkpoint.json"
@@ -37,6 +38,8 @@ class checkpoint:  # noqa: N801 - used as a function
             which it was best stays too.
         metric: which of its values, a number.
         mode: `"min"` where small is good, `"max"` where large is.
+        log: a `metrics_log`, placed before this hook in the list of hooks: each checkpoint holds
+            the SHA-256 of what it has written by then, for `check_log`.
 
     Raises:
         ValueError: at the first chunk, if the directory holds a checkpoint of that step or a
@@ -52,10 +55,11 @@ class checkpoint:  # noqa: N801 - used as a function
         watched: evaluation | None = None,
         metric: str = "loss",
         mode: str = "min",
+        log: metrics_log | None = None,
     ) -> None:
         self._directory = Path(directory)
         self._keep = require_positive_int("keep", keep)
-        self._read_back = False
+        self._read_back, self._log = False, log
         self._watched = None if watched is None else Watched(watched, metric, mode)
 
     def __call__(self, chunk: Chunk) -> None:
@@ -73,6 +77,8 @@ class checkpoint:  # noqa: N801 - used as a function
         about = {"step": chunk.step, "badness": None, "leaves": _leaves(state)}
         if self._watched is not None:
             about["badness"] = self._watched.badness()
+        if self._log is not None:
+            about["log"] = self._log.seal
         with sealed.new(self._directory, chunk.step) as folder:
             with _orbax() as (orbax, args), _plainly_named(folder) as place:
                 host = jax.tree.map(np.asarray, _without_keys(state))
@@ -121,6 +127,31 @@ def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | N
         form = args.StandardRestore(_without_keys(like))
         state = orbax.restore(place / _STATE, args=form)
     return jax.tree.map(_as_key, like, state)
+
+
+def check_log(path: str | Path, directory: str | Path, step: int) -> None:
+    """Refuse a log that is not what it was when a checkpoint was written.
+
+    Lines that were written later are not looked at. A log that is not there, or of which the
+    checkpoint knows nothing, is not refused.
+
+    Args:
+        path: what the `metrics_log` wrote to.
+        directory: what `checkpoint(..., log=)` wrote to.
+        step: which checkpoint.
+
+    Raises:
+        ValueError: if a byte up to there is changed or missing.
+    """
+    about = json.loads((Path(directory) / str(step) / _ABOUT).read_text(encoding="utf-8"))
+    if "log" not in about or not Path(path).exists():
+        return
+    written = Path(path).read_bytes()[: about["log"]["bytes"]]
+    require(
+        hashlib.sha256(written).hexdigest() == about["log"]["sha256"],
+        f"{path} as it was written up to step {step}",
+        "a damaged one (moved away, it makes place for a new one)",
+    )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -158,6 +159,12 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
 
     def __init__(self, path: str | Path, **watched: evaluation) -> None:
         self._path, self._watched, self._file = Path(path), watched, None
+        self._length, self._digest = 0, hashlib.sha256()
+
+    @property
+    def seal(self) -> dict[str, Any]:
+        """The bytes written so far, and their SHA-256."""
+        return {"bytes": self._length, "sha256": self._digest.hexdigest()}
 
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
@@ -170,23 +177,30 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
             return
         if self._file is None:
             taken = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
-            write_atomically(self._path, _lines_until(self._path, chunk.step - taken))
-            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+            kept = _lines_until(self._path, chunk.step - taken).encode()
+            write_atomically(self._path, kept)
+            self._file = open(self._path, "ab")  # noqa: SIM115
+            self._length, self._digest = len(kept), hashlib.sha256(kept)
         line: dict[str, Any] = {"step": chunk.step}
         line["train"] = {
             name: _plain(v.mean(axis=-1, dtype=float)) for name, v in chunk.metrics.items()
         }
         for name, hook in self._watched.items():
             line[name] = {k: _plain(v[-1]) for k, v in hook.history.items() if k != "step"}
-        self._file.write(json.dumps(line) + "\n")
+        written = f"{json.dumps(line)}\n".encode()
+        self._file.write(written)
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._length += len(written)
+        self._digest.update(written)
 
 
 def _lines_until(path: Path, step: int) -> str:
     """The whole lines of a log up to a step."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
+    # what follows the last whole line may be of any bytes
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines(keepends=True):
         try:
             if json.loads(line)["step"] > step or not line.endswith("\n"):
                 break

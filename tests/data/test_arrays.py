@@ -129,3 +129,83 @@ BAD[2, 1] = BAD[4, 0] = np.nan
 def test_what_from_arrays_refuses(x, y, options, message):
     with pytest.raises(ValueError, match=message):
         data.from_arrays(x, y, **options)
+
+
+ROWS = np.arange(200.0)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.arange(200) * 7 % 128_334, "given for y, got 200 different integers in 200 rows"),
+        (np.arange(200) // 2 + 10**6, "given for y, got 100 different integers in 200 rows"),
+        (np.arange(200) % 3 / 1.0, "got 3 whole numbers again and again, 0 to 2"),
+        (np.arange(200) % 2 * 2.0 - 1, "got 2 whole numbers again and again, -1 to 1"),
+        (np.eye(4)[np.arange(200) % 4], r"one-hot labels \(y.argmax\(1\)"),
+    ],
+)
+def test_a_task_that_the_targets_do_not_tell(y, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays(ROWS, y)
+    assert data.from_arrays(ROWS, y, task="regression").meta["task"] == "regression"
+
+
+def test_whole_floats_are_labels_where_the_caller_says_so():
+    got = data.from_arrays(ROWS, np.arange(200) % 3 / 1.0, task="classification")
+    assert got.meta["classes"] == 3
+    assert got.train["y"].dtype == np.int32
+
+
+def test_few_rows_a_class_are_warned_of():
+    with pytest.warns(UserWarning, match="y is taken for .* 25 different integers in 200 rows"):
+        assert data.from_arrays(ROWS, np.arange(200) % 25).meta["classes"] == 25
+
+
+def test_labels_with_great_gaps():
+    y = np.arange(200) % 2
+    y[7] = 2_000_000_000
+    for options in ({}, {"task": "classification"}):
+        with pytest.raises(ValueError, match="got 3 different ones up to 2,000,000,000"):
+            data.from_arrays(ROWS, y, **options)
+    # of 100 classes a few may be had
+    assert data.from_arrays(ROWS, y.clip(0, 1) * 99).meta["classes"] == 100
+
+
+SPREAD = np.random.default_rng(0).normal(size=200_000)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        10**18 + np.arange(1000),
+        2.0**24 + np.arange(1000),
+        np.array([2**24, 2**24 + 1] * 500),
+        1_700_000_000 + np.arange(1000) * 7,  # seconds, of which float32 has every 128th
+        1e6 + SPREAD[:1000],
+        np.uint64(2**63) + np.arange(1000, dtype=np.uint64),
+    ],
+)
+def test_values_that_float32_merges_are_refused_by_column(column):
+    other = np.zeros(1000)
+    with pytest.raises(ValueError, match=r"tell apart in column 1 of x .* which become \d+"):
+        data.from_arrays(np.stack([other, column.astype(column.dtype)], 1, dtype=column.dtype,
+                                  casting="unsafe"), other)  # fmt: skip
+    with pytest.raises(ValueError, match="tell apart in y"):
+        data.from_arrays(other, column, task="regression")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        SPREAD,  # of which two thousand fall together
+        np.exp(10 * SPREAD[:1000]),
+        np.full(1000, 0.1),
+        np.arange(1000) * 10**6,
+        101_325 + 500 * SPREAD[:1000],
+        np.float32(2**24) + np.arange(1000, dtype=np.float32),  # what it has lost it came without
+    ],
+)
+def test_numbers_that_lose_nothing_of_note_are_taken(column):
+    rounded = column.astype(np.float32)
+    got = data.from_arrays(column, column, task="regression", validation=0, test=0)
+    np.testing.assert_array_equal(np.sort(got.train["y"]), np.sort(rounded))

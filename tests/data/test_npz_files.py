@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxml import data
+from jaxml.data import npz_files
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 
@@ -132,3 +133,33 @@ def test_a_damaged_file_is_read_or_refused_with_a_value_error(tmp_path):
             messages.append(str(error))
     assert all(message.startswith("expected ") for message in messages)
     assert len(messages) > 200  # most bytes are under a checksum
+
+
+def bomb(path, count):
+    """A small file of many zeros."""
+    np.savez_compressed(path, x=np.zeros((count, 1000), np.uint8), y=np.arange(count) % 2)
+
+
+def test_more_than_memory_holds_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.npz"
+    bomb(path, 20_000)
+    monkeypatch.setattr(np, "load", None)
+    free = npz_files.psutil.virtual_memory()._replace(available=50_000_000)
+    monkeypatch.setattr(npz_files.psutil, "virtual_memory", lambda: free)
+    message = r"a third of the 50.0 MB .*, got .*bomb.npz of 0.. MB, which unpacks to 20.2 MB"
+    with pytest.raises(ValueError, match=message):
+        data.from_npz(path)
+    # nor is what nobody asked for
+    np.savez_compressed(path, x=X, y=Y, z=X)
+    with pytest.raises(ValueError, match="got x, y, z in"):
+        data.from_npz(path)
+
+
+def test_a_small_file_that_unpacks_to_much_is_warned_of(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.npz"
+    bomb(path, 20_000)
+    monkeypatch.setattr(npz_files, "_LARGE", 10**7)
+    with pytest.warns(UserWarning, match=r"of 0.. MB, which unpacks to 20.2 MB"):
+        data.from_npz(path)
+    np.savez(path, x=np.zeros((20_000, 1000), np.uint8), y=np.arange(20_000) % 2)
+    data.from_npz(path)  # as large as it says
