@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxml.checks import require
 
@@ -39,6 +45,34 @@ def write_atomically(path: str | Path, content: str | bytes) -> Path:
         os.unlink(temporary)
         raise
     return path
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every parser reads: NaN and infinity, which JSON lacks, are `null`.
+
+    Args:
+        value: of dicts, lists, numbers, arrays and their scalars; anything else is its `str`.
+        indent: as in `json.dumps`.
+
+    Example:
+        >>> to_json({"loss": [0.5, float("nan")], "steps": np.int64(3)})
+        '{"loss": [0.5, null], "steps": 3}'
+    """
+    return json.dumps(_strict(value), indent=indent, allow_nan=False, default=str)
+
+
+def _strict(value: Any) -> Any:
+    if hasattr(value, "dtype"):
+        array = np.asarray(value)
+        other = array.dtype.kind == "V"  # bfloat16, which NumPy does not know
+        value = (array.astype(float) if other else array).tolist()
+    if isinstance(value, Mapping):
+        return {key: _strict(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def new_folder(path: str | Path, *, empty: bool = True) -> Path:

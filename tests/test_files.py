@@ -1,10 +1,13 @@
 """Files are whole or not there."""
 
 import os
+from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import pytest
 
-from jaxml.files import new_folder, numbered_folder, write_atomically
+from jaxml.files import new_folder, numbered_folder, to_json, write_atomically
 
 
 def test_write_and_replace(tmp_path):
@@ -41,3 +44,17 @@ def test_folders(tmp_path):
     with pytest.raises(ValueError, match=r"new or empty folder.*kept"):
         new_folder(tmp_path / "a" / "b")
     assert [numbered_folder(tmp_path, "r").name for _ in range(3)] == ["r-1", "r-2", "r-3"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": np.nan, "b": [np.inf, -np.inf, 1.5]}, '{"a": null, "b": [null, null, 1.5]}'),
+        ({"a": np.array([1.0, np.nan]), "b": np.float32(np.inf)}, '{"a": [1.0, null], "b": null}'),
+        ((np.int64(3), np.bool_(True), None, "NaN"), '[3, true, null, "NaN"]'),
+        ({"path": Path("a/b"), "b": ml_dtypes.bfloat16(1.5)}, '{"path": "a/b", "b": 1.5}'),
+        ([ml_dtypes.bfloat16(np.nan)], "[null]"),
+    ],
+)
+def test_json_is_strict(value, text):
+    assert to_json(value) == text

@@ -261,3 +261,52 @@ def test_an_exploration_begins_again(tmp_path, monkeypatch, capsys):
         main(["landscape", "../own.py:f", "--out", "here"])
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "interrupted; begin again with: jaxml landscape --resume here"
+
+
+def strictly(folder):
+    """Every JSON file of a run, by a parser that takes no NaN or infinity."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} in {folder}")
+
+    paths = [path for path in Path(folder).rglob("*.json*") if path.is_file()]
+    for path in paths:
+        text = path.read_text()
+        for part in text.splitlines() if path.suffix == ".jsonl" else [text]:
+            json.loads(part, parse_constant=refuse)
+    return {path.name for path in paths}
+
+
+def test_a_divergence_after_the_last_update_is_an_error(tmp_path, monkeypatch, capsys):
+    """What is not finite at the end is no success, whenever it became so."""
+    monkeypatch.chdir(tmp_path)
+    train = (
+        "train linear --data linear_teacher --optimizer sgd --learning-rate 1e4 --batch-size 150"
+    )
+    (error,) = run(f"{train} --steps 40 --checkpoint-every 1 --out long", capsys, 2)
+    bad = int(re.search(r"became \S+ after step (\d+)", error)[1])
+    assert os.listdir("long/checkpoints")[-1:] != [str(bad)]
+    assert strictly("long") >= {"config.json", "metrics.jsonl", "checkpoint.json"}
+    (error,) = run(f"{train} --steps {bad} --out exact", capsys, 2)
+    assert f"after step {bad}" in error
+    assert not Path("exact/metrics.json").exists()
+    # the state before is one to go on from, and to succeed with
+    lines = run(f"{train} --steps {bad - 1} --out short", capsys)
+    assert strictly("short") >= {"config.json", "metrics.json", "metrics.jsonl"}
+    assert lines[-1].startswith("sha256")
+
+
+def test_an_evaluation_that_is_not_finite_is_null(tmp_path):
+    watched = training.evaluation(lambda state: {"loss": float("nan"), "other": [np.inf, 1]})
+    log = training.metrics_log(tmp_path / "metrics.jsonl", validation=watched)
+    saved = training.checkpoint(tmp_path / "checkpoints", watched=watched)
+    chunk = training.Chunk(1, 1, {"step": np.int32(1)}, {"loss": np.array([np.inf, 1.0])})
+    with log:
+        for hook in (watched, log, saved):
+            hook(chunk)
+    assert strictly(tmp_path) >= {"metrics.jsonl", "checkpoint.json"}
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line["train"] == {"loss": None}
+    assert line["validation"] == {"loss": None, "other": [None, 1]}
+    with pytest.raises(ValueError, match="written with watched"):
+        training.restore(tmp_path / "checkpoints", chunk.state, step="best")

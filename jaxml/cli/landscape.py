@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from jaxml.checks import require
 from jaxml.cli import inspection, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.numbers import finite, positive, whole
-from jaxml.files import write_atomically
+from jaxml.files import to_json, write_atomically
 from jaxml.landscape.dense import available_memory
 from jaxml.report import tables
 
@@ -201,7 +200,7 @@ def _write(
 ) -> int:
     digest = runs.arrays_sha256(points)
     body = {"command": "landscape", **about, "points_sha256": digest, **report.record(result)}
-    write_atomically(folder / name, json.dumps(body, indent=1))
+    write_atomically(folder / name, to_json(body, 1))
     page = report.write(result, folder / "report.html")
     out.print(f"{page}\n{folder / name}\nsha256 {digest}")
     return 0

@@ -23,7 +23,7 @@ import numpy as np
 from jaxml import data, report, sealed
 from jaxml.checks import require
 from jaxml.cli.console import out
-from jaxml.files import new_folder, numbered_folder, write_atomically
+from jaxml.files import new_folder, numbered_folder, to_json, write_atomically
 from jaxml.structured import from_npz, to_npz
 
 _CONFIG = "config.json"
@@ -164,7 +164,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             if new:
                 config = {"command": asked.command, "arguments": settings}
                 config |= {**report.provenance(), **about}
-                write_atomically(folder / _CONFIG, json.dumps(config, indent=1, default=_as_json))
+                write_atomically(folder / _CONFIG, to_json(config, 1))
             yield folder
         except sealed.DamagedError as error:
             if error.before is None:
@@ -293,7 +293,3 @@ def _remove(folder: Path) -> None:
     with contextlib.suppress(OSError):
         if folder.parent.name == "runs":
             folder.parent.rmdir()
-
-
-def _as_json(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)

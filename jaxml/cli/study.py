@@ -6,7 +6,6 @@ import argparse
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from jaxml import data, report, studies, training
 from jaxml.checks import require
 from jaxml.cli import chapters, networks, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out
-from jaxml.files import write_atomically
+from jaxml.files import to_json, write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 
 _SAVED = "study.npz"
@@ -201,7 +200,7 @@ def _chapter(asked: runs.Asked, dataset: data.Dataset, splits: chapters.Splits) 
             found = _CHAPTERS[options.kind](options, splits, rates, advance)
         report.write(found, folder / "report.html")
         body = {**report.record(found), "arguments": vars(options)}
-        write_atomically(folder / "study.json", json.dumps(body, indent=1, default=str))
+        write_atomically(folder / "study.json", to_json(body, 1))
     for line in chapters.said(found):
         out.print(line, highlight=False)
     out.print(str(folder / "report.html"))
@@ -268,7 +267,7 @@ def _write(folder: Path, found: studies.Findings, options: dict[str, Any], plann
         "seconds": study.seconds,
         "programs": {str(m): widths for m, widths in study.programs.items()},
     }
-    write_atomically(folder / "study.json", json.dumps(body, indent=1, default=str))
+    write_atomically(folder / "study.json", to_json(body, 1))
     report.write(found, folder / "report.html")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
 from jaxml.cli.numbers import finite, nonnegative, whole
-from jaxml.files import write_atomically
+from jaxml.files import to_json, write_atomically
 from jaxml.seeds import key as key_of
 from jaxml.training import losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
@@ -124,6 +123,7 @@ def _train(given: argparse.Namespace) -> int:
             name: training.evaluate(asked_for.model, state, split, asked_for.measures)
             for name, split in asked_for.splits.items()
         }
+        _require_finite(results, done)
         digest = runs.arrays_sha256(state.params)
         body = {
             **report.provenance(),
@@ -134,12 +134,22 @@ def _train(given: argparse.Namespace) -> int:
         }
         if jax.process_index() == 0:
             write_atomically(folder / "params.npz", _npz(state.params))
-            write_atomically(folder / "metrics.json", json.dumps(body, indent=1))
+            write_atomically(folder / "metrics.json", to_json(body, 1))
         out.print(str(folder))
     for name, values in results.items():
         out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))
     out.print(f"sha256 {digest}")
     return 0
+
+
+def _require_finite(results: dict[str, dict[str, float]], step: int) -> None:
+    for split, values in results.items():
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"metric {name!r} on the split {split} is {value} after step {step}; the "
+                    "checkpoints are kept"
+                )
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxml import sealed
 from jaxml.checks import require, require_positive_int
+from jaxml.files import to_json
 from jaxml.placement import gather
 from jaxml.training.hooks import Watched, evaluation, metrics_log
 from jaxml.training.loop import Chunk
@@ -87,7 +88,7 @@ class checkpoint:  # noqa: N801 - used as a function
                     back = orbax.restore(place / _STATE, args=args.StandardRestore(host))
                     require(_same(back, host), "to read back what was written", f"else in {folder}")
                     self._read_back = True
-            (folder / _ABOUT).write_text(json.dumps(about, indent=1))
+            (folder / _ABOUT).write_text(to_json(about, 1))
         steps = sealed.numbers(self._directory)
         for step in {*steps[: -self._keep]} - {_best(self._directory)}:
             sealed.remove(self._directory, step)

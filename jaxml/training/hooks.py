@@ -17,7 +17,7 @@ from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml.checks import require, require_choice, require_positive_int
-from jaxml.files import write_atomically
+from jaxml.files import to_json, write_atomically
 from jaxml.placement import gather
 from jaxml.training.loop import Chunk
 
@@ -149,8 +149,8 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
     """Write one line of JSON for each chunk: its last step, the means of its metrics, evaluations.
 
     Each line is on the disk before training goes on. When a run goes on from a checkpoint, the
-    lines of steps that are taken again are dropped first, and so is one that was cut short. Of
-    several processes the first writes.
+    lines of steps that are taken again are dropped first, and so is one that was cut short. What
+    is not finite is `null`. Of several processes the first writes.
 
     Args:
         path: of the file, such as `metrics.jsonl`; its folder must exist.
@@ -182,12 +182,12 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
             self._file = open(self._path, "ab")  # noqa: SIM115
             self._length, self._digest = len(kept), hashlib.sha256(kept)
         line: dict[str, Any] = {"step": chunk.step}
-        line["train"] = {
-            name: _plain(v.mean(axis=-1, dtype=float)) for name, v in chunk.metrics.items()
-        }
+        line["train"] = {name: v.mean(axis=-1, dtype=float) for name, v in chunk.metrics.items()}
         for name, hook in self._watched.items():
-            line[name] = {k: _plain(v[-1]) for k, v in hook.history.items() if k != "step"}
-        written = f"{json.dumps(line)}\n".encode()
+            seen = {k: v[-1] for k, v in hook.history.items() if k != "step"}
+            line[name] = {k: np.asarray(value, float) for k, value in seen.items()}
+        written = f"{to_json(line)}
+".encode()
         self._file.write(written)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -208,14 +208,6 @@ def _lines_until(path: Path, step: int) -> str:
             break
         kept.append(line)
     return "".join(kept)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it: NaN and infinity as `None`."""
-    array = np.asarray(value, dtype=float)
-    plain = array.astype(object)
-    plain[~np.isfinite(array)] = None
-    return plain.tolist()
 
 
 class snapshots:  # noqa: N801 - used as a function

@@ -245,7 +245,21 @@ def _init_lanes(algorithm, keys, values):
 @functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n", "mesh"))
 def _advance(algorithm, sample, key, data, state, n, mesh):
     data, sample = _along_rows(data, sample)
-    return constrain(run_steps(algorithm.step, state, data, sample, key, n), mesh)
+    state, metrics = run_steps(algorithm.step, state, data, sample, key, n)
+    return constrain((state, metrics, _outcome(algorithm, sample, key, data, state)), mesh)
+
+
+def _outcome(algorithm, sample, key, data, state) -> dict[str, jax.Array]:
+    """What the metrics, which are those before each update, do not tell of the last one."""
+    if not hasattr(state, "params"):
+        return {}
+    leaves = [x for x in jax.tree.leaves(state.params) if jnp.issubdtype(x.dtype, jnp.floating)]
+    bad = [jnp.where(jnp.isfinite(leaf), 0, leaf).sum().astype(float) for leaf in leaves]
+    outcome = {"a parameter": sum(bad, jnp.zeros(()))}
+    if algorithm.loss is not None:
+        batch = sample(data, jax.random.split(key)[0], state.step)
+        outcome["metric 'loss'"] = algorithm.loss(state.params, state, batch)
+    return outcome
 
 
 @functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n", "mesh"))
@@ -258,7 +272,7 @@ def _advance_lanes(algorithm, sample, keys, values, data, state, n, mesh):
 
     over = jax.vmap(lane, spmd_axis_name=None if mesh is None else "lanes")
     state, metrics = over(keys, values, state)
-    return constrain(state, mesh, "lanes"), constrain(metrics, mesh)
+    return constrain(state, mesh, "lanes"), constrain(metrics, mesh), {}
 
 
 def _along_rows(data: Any, sample: Sample) -> tuple[Any, Sample]:
@@ -289,10 +303,10 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
         done = 0
         while done < steps:
             n = min(chunk, steps - done)
-            new_state, metrics = jax.block_until_ready(advance(state, n))
-            metrics = {name: _host(value) for name, value in metrics.items()}
+            new_state, metrics, outcome = jax.block_until_ready(advance(state, n))
+            metrics, outcome = jax.tree.map(_host, (dict(metrics), outcome))
             if stop_on_non_finite:
-                _require_finite(metrics, first + done, functools.partial(run, state))
+                _require_finite(metrics, outcome, first + done, functools.partial(run, state))
             state, done = new_state, done + n
             records.append(metrics)
             event, ended = Chunk(first + done, first + steps, state, metrics), False
@@ -315,17 +329,30 @@ def _host(values: jax.Array) -> np.ndarray:
     return array.astype(np.float32) if low else array
 
 
-def _require_finite(metrics: dict[str, np.ndarray], done: int, good: Callable[[], Run]) -> None:
+def _require_finite(
+    metrics: dict[str, np.ndarray], outcome: dict[str, Any], done: int, good: Callable[[], Run]
+) -> None:
+    last = done + max((len(values) for values in metrics.values()), default=0)
+    window = f"in the window of steps {done + 1} to {last}"
     bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
     first, name = min(((at[0], name) for name, at in bad.items() if at.size), default=(0, None))
+    after = [
+        f"{what} became {v} after step {last} (the last {window})"
+        for what, v in outcome.items()
+        if not np.isfinite(v)
+    ]
     if name is not None:
-        values = metrics[name]
-        raise NonFiniteError(
-            f"metric {name!r} became {values[first]} at step {done + first + 1} "
-            f"(in the window of steps {done + 1} to {done + len(values)}); "
-            f"the state after step {done} is kept as `.run` of this error",
-            good(),
+        what = (
+            f"metric {name!r} became {metrics[name][first]} at step {done + first + 1} ({window})"
         )
+    elif after:
+        what = after[-1]
+    else:
+        return
+    raise NonFiniteError(
+        f"{what}; the state after step {done} is kept as `.run` of this error",
+        good(),
+    )
 
 
 def _require_sample(sample: Any) -> None:

@@ -110,7 +110,7 @@ def test_a_shape_is_compiled_once(name):
 
 
 def test_one_compilation_is_one_trace():
-    """Beside the one of each call that checks the data."""
+    """Of the step and of the loss at its end, beside the one of each call that checks the data."""
     traces = []
 
     def loss(outputs, batch):
@@ -120,9 +120,9 @@ def test_one_compilation_is_one_trace():
     counted = supervised(nn.linear(3, 3), loss, optimizers.sgd(0.1))
     data = {"x": DATA["x"], "y": DATA["x"]}
     fit(counted, data, sampling.full(), key=KEY, steps=9, chunk=3)
-    assert len(traces) == 2
+    assert len(traces) == 3
     fit(counted, data, sampling.full(), key=KEY, steps=5, chunk=3)  # ends with a chunk of two
-    assert len(traces) == 4
+    assert len(traces) == 6
 
 
 @pytest.mark.slow
@@ -296,6 +296,41 @@ def test_a_divergence_in_the_first_window_of_a_resumed_run():
         fit(_planted(20, {"a": (21, np.nan)}), None, sampling.full(), key=KEY, steps=9, chunk=4)
     assert e.value.run.state.step == 20
     assert e.value.run.history == {}
+
+
+def test_a_divergence_after_the_last_update_is_one():
+    """Every length up to the first bad state is good, and the next names the step."""
+    data = {"x": DATA["x"], "y": DATA["x"].sum(-1)}
+    algorithm = _teacher(1e3)
+    with pytest.raises(NonFiniteError, match="metric 'loss' became inf after step") as caught:
+        fit(algorithm, data, sampling.full(), key=KEY, steps=40, chunk=1)
+    good = int(caught.value.run.state.step)
+    for steps in (1, good):
+        run = fit(algorithm, data, sampling.full(), key=KEY, steps=steps, chunk=1)
+        assert np.isfinite(algorithm.loss(run.state.params, run.state, data))
+    seen = []
+    with pytest.raises(
+        NonFiniteError,
+        match=rf"metric 'loss' became inf after step {good + 1} \(the last in the window of steps "
+        rf"1 to {good + 1}\); the state after step 0 is kept",
+    ):
+        fit(
+            algorithm, data, sampling.full(), key=KEY, steps=good + 1, chunk=99, hooks=[seen.append]
+        )
+    assert seen == []  # no hook, and so no checkpoint, has seen the bad state
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_parameters_of_an_algorithm_without_a_loss_are_looked_at(value):
+    def step(state, batch, key):
+        params = {"w": jnp.where(state.step == 4, value, state.params["w"])}
+        return TrainState(state.step + 1, params, {}, ()), {"a": jnp.zeros(())}
+
+    silent = Algorithm(lambda key: TrainState(jnp.int32(0), {"w": jnp.ones(3)}, {}, ()), step)
+    assert fit(silent, None, sampling.full(), key=KEY, steps=4).state.step == 4
+    with pytest.raises(NonFiniteError, match=r"a parameter became .* after step 5") as caught:
+        fit(silent, None, sampling.full(), key=KEY, steps=5)
+    assert caught.value.run.state.step == 4
 
 
 def test_a_learning_rate_too_large_leaves_the_last_good_state():
