@@ -186,8 +186,7 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
         for name, hook in self._watched.items():
             seen = {k: v[-1] for k, v in hook.history.items() if k != "step"}
             line[name] = {k: np.asarray(value, float) for k, value in seen.items()}
-        written = f"{to_json(line)}
-".encode()
+        written = f"{to_json(line)}\n".encode()
         self._file.write(written)
         self._file.flush()
         os.fsync(self._file.fileno())
