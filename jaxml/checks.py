@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -29,5 +30,16 @@ def require_choice(name: str, value: Any, choices: Sequence[str]) -> Any:
     Raises:
         ValueError: otherwise.
     """
-    require(value in choices, f"{name} to be one of {', '.join(choices)}", repr(value))
+    got = f"{value!r}{near(value, choices)}"
+    require(value in choices, f"{name} to be one of {', '.join(choices)}", got)
     return value
+
+
+def near(value: Any, choices: Iterable[str]) -> str:
+    """The choice that may have been meant, as a message appends it; nothing if there is none.
+
+    >>> near("adan", ["sgd", "adam"])
+    " (did you mean 'adam'?)"
+    """
+    found = difflib.get_close_matches(str(value), list(choices), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -26,7 +26,7 @@ def add(command: AddCommand) -> None:
     ):
         sub = commands.add_parser(name, help=help_, description=help_)
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG)
-        sub.set_defaults(command=function)
+        sub.set_defaults(command=function, parser=sub)
         if function is not _list:
             sub.add_argument("names", nargs="+", metavar="NAME", help=", ".join(data.names()))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from jaxml.checks import require
 from jaxml.cli import inspection, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.numbers import finite, positive, whole
+from jaxml.cli.own_problem import own_problem
 from jaxml.files import to_json, write_atomically
 from jaxml.landscape.dense import available_memory
 from jaxml.report import tables
@@ -76,7 +75,7 @@ def _landscape(options: argparse.Namespace) -> int:
     require_sound_backend()
     if of_run:
         return _inspect(asked, inspection.of_run(settings))
-    loss, params = _own_problem(settings.target)
+    loss, params = own_problem(settings.target)
     settings.target = str(Path(settings.target).absolute())  # good from any folder
     if looking or not _fits(params, inspection.memory_bytes(settings.memory)):
         require(settings.checkpoints is None, "--checkpoints of a run", settings.checkpoints)
@@ -214,29 +213,3 @@ def _widths(text: str) -> list[int]:
         repr(text),
     )
     return list(range(int(first), int(last or first) + 1))
-
-
-def _own_problem(target: str) -> tuple[Any, Any]:
-    file, _, name = target.rpartition(":")
-    require(file.endswith(".py") and name.isidentifier(), "FILE.py:FUNCTION", repr(target))
-    path = Path(file)
-    require(path.is_file(), "a Python file", repr(file))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE.py` would
-    try:
-        spec.loader.exec_module(module)
-        function = getattr(module, name, None)
-        names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        require(callable(function), f"a function of {file}, such as {', '.join(names)}", repr(name))
-        assert function is not None
-        problem = function()
-    except Exception as error:
-        if isinstance(error, ValueError):
-            raise
-        raise ValueError(f"{target} failed: {type(error).__name__}: {error}") from error
-    pair = isinstance(problem, tuple) and len(problem) == 2
-    require(pair, f"(loss, params) from {target}", type(problem).__name__)
-    return problem

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxml import nn
-from jaxml.checks import require
+from jaxml.checks import near, require
 from jaxml.cli.numbers import fraction
 from jaxml.data import Dataset
 from jaxml.training import augmentation, sampling
@@ -117,7 +117,11 @@ def sampler(augment: str | None, batch_size: int, images: bool, classes: int | N
     transforms = []
     for item in augment.split(","):
         name, *values = item.split(":")
-        require(name in _TRANSFORMS, f"augmentations among {', '.join(_TRANSFORMS)}", repr(name))
+        require(
+            name in _TRANSFORMS,
+            f"augmentations among {', '.join(_TRANSFORMS)}",
+            f"{name!r}{near(name, _TRANSFORMS)}",
+        )
         kinds = _TRANSFORMS[name]
         try:
             arguments: list[Any] = [kind(text) for kind, text in zip(kinds, values, strict=True)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxml import data, nn, report, sealed, training
 from jaxml.backend import require_sound_backend
-from jaxml.checks import require
+from jaxml.checks import near, require
 from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
@@ -155,10 +155,12 @@ def _require_finite(results: dict[str, dict[str, float]], step: int) -> None:
 def _check(options: argparse.Namespace) -> None:
     """What can be said without the data."""
     models = networks.MODELS
-    require(options.model in models, f"a model among {', '.join(models)}", repr(options.model))
+    got = f"{options.model!r}{near(options.model, models)}"
+    require(options.model in models, f"a model among {', '.join(models)}", got)
     for name, module in (("optimizer", optimizers), ("schedule", schedules)):
         value = getattr(options, name)
-        require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", repr(value))
+        got = f"{value!r}{near(value, module.__all__)}"
+        require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", got)
     rate = options.learning_rate
     require(0 < rate < float("inf"), "a learning rate above 0", rate)
     require(options.keep >= 1, "checkpoints to keep, at least 1", options.keep)

@@ -6,13 +6,12 @@ second line in `FETCHED`, with what is known of it before it is.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxml.checks import require
+from jaxml.checks import near, require
 from jaxml.data import fetching, linear_autoencoder, surfaces
 from jaxml.data.arrays import from_arrays
 from jaxml.data.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
@@ -183,14 +182,13 @@ def load(name: str, /, **options: Any) -> Dataset:
         f"options of {name} among {', '.join(accepted)}" if accepted else f"no option of {name}"
     )
     unknown = [option for option in options if option not in accepted]
-    require(not unknown, expected, ", ".join(unknown))
+    require(not unknown, expected, ", ".join(option + near(option, accepted) for option in unknown))
     return make(**options)
 
 
 def _known(name: Any) -> str:
     known = isinstance(name, str) and name in REGISTRY
     if not known:
-        near = difflib.get_close_matches(str(name), REGISTRY, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        require(known, f"name to be one of {', '.join(names())}", f"{name!r}{hint}")
+        got = f"{name!r}{near(name, REGISTRY)}"
+        require(known, f"name to be one of {', '.join(names())}", got)
     return name
