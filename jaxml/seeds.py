@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxml.checks import require
 
@@ -40,7 +41,7 @@ def key(seed: Any) -> jax.Array:
     """The key of a seed; that of `jax.random.key` below 2³².
 
     Args:
-        seed: a whole number, or its `words`, which may be traced.
+        seed: a whole number, or its `words`, which may be traced; one of 32 bits that is traced.
 
     Raises:
         ValueError: if it is neither.
@@ -53,6 +54,8 @@ def key(seed: Any) -> jax.Array:
         low, high = seed
         first = jax.random.key(low)
         return jnp.where(high == 0, first, jax.random.fold_in(first, high))
+    if isinstance(seed, Tracer):
+        return jax.random.key(seed)
     low, high = words(seed)
     first = jax.random.key(low)
     return jax.random.fold_in(first, high) if high else first

@@ -101,10 +101,6 @@ TABLE = {
     "integer leaves": (lambda: landscape.analyze(bowl, np.ones(2, int)), r"float32.*got int"),
     "NaN in params": (lambda: landscape.analyze(bowl, W * np.nan), "2 of 2 that are not"),
     "no params": (lambda: landscape.analyze(bowl, {}), "without leaves"),
-    "mixed precision": (
-        lambda: landscape.analyze(lambda p: p[0] + p[1].sum(), (jnp.float16(1), W)),
-        "float16",
-    ),
     "function among the params": (lambda: landscape.hessian(bowl, {"f": jnp.tanh}), "params.'f'."),
     "unknown method": (lambda: landscape.find_critical_point(bowl, W, "sgd"), "newton.*'sgd'"),
     "escape from a minimum": (lambda: landscape.escape(bowl, W * 0), "direction of descent"),

@@ -157,7 +157,7 @@ def full_loss(
         predict = functools.partial(plain.predict, train=True, key=key)
         plain = dataclasses.replace(plain, predict=predict)
     loss = over_data(plain, state, data, batch_size=batch_size, mesh=mesh)
-    if hasattr(state, "params"):
+    if jax.tree.leaves(getattr(state, "params", None)):
         check_use(lambda batch, at: plain(at.params, at, batch), data, shapes(state))
     return loss
 
