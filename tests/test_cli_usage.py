@@ -6,6 +6,7 @@ import pytest
 
 from jaxml import data, nn, studies
 from jaxml.cli import main
+from jaxml.cli.study_options import KINDS
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,58 @@ def test_what_may_be_meant(command, meant, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("edge --target .1 --depths 3", "unrecognized arguments: --target .1 --depths 3"),
+        ("depth --model cnn", "unrecognized arguments: --model cnn"),
+        ("depth --hidden 64", "unrecognized arguments: --hidden"),
+        ("batch-size --depths 3", "unrecognized arguments: --depths 3"),
+        ("batch-size --acceptable .1", "unrecognized arguments: --acceptable"),
+        ("normalization --norm batch", "unrecognized arguments: --norm"),
+        ("generalization --seeds 3", "unrecognized arguments: --seeds"),
+        ("diagnose --optimizers sgd", "unrecognized arguments: --optimizers"),
+        ("edge --momenta 0.9", "(did you mean '--momentum'?)"),
+        ("batch-size --rate .1", "(did you mean '--rates'?)"),
+        ("dept", "(did you mean 'depth'?), expected a study among batch-size, optimizers"),
+        ("batch-size --model mpl", "got 'mpl' (did you mean 'mlp'?)"),
+        ("batch-size --rates .1,nan", "--rates as 8,16 or LOW:HIGH:COUNT"),
+        ("batch-size --rates .1:inf:3", "--rates as 8,16 or LOW:HIGH:COUNT"),
+        ("batch-size --rates .1:1:1000000000", "--rates as 8,16 or LOW:HIGH:COUNT"),
+        ("batch-size --momenta nan", "--momenta as 8,16"),
+        ("--resume nowhere --from 3 depth", "nothing beside --resume DIR"),
+    ],
+)
+def test_a_study_takes_its_own_options_alone(command, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", *command.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_study_has_a_help_of_its_own(capsys):
+    texts = {}
+    for kind in KINDS:
+        with pytest.raises(SystemExit):
+            main(["study", kind, "--help"])
+        texts[kind] = capsys.readouterr().out
+        options = {f"--{name.replace('_', '-')}" for name in KINDS[kind][1]}
+        common = [
+            "--help",
+            "--debug",
+            "--data",
+            "--task",
+            "--target-column",
+            "--missing",
+            "--l2",
+            "--out",
+        ]
+        assert set(re.findall(r"--[a-z0-9-]+", texts[kind])) == options | set(common)
+    assert len(set(texts.values())) == len(KINDS)
+
+
 def test_what_may_be_meant_in_python():
     for call, meant in (
         (lambda: data.load("digits", sed=1), "seed"),
@@ -50,6 +103,11 @@ NUMBERS = {
     "landscape": ["--l2", "--seeds", "--steps"],
     "train mlp --data digits": ["--learning-rate", "--l2", "--dropout", "--batch-size", "--steps",
                                 "--epochs", "--keep", "--checkpoint-every"],
+    "study batch-size": ["--l2", "--epochs", "--steps", "--plateau", "--train-loss", "--target",
+                         "--warmup", "--dropout"],
+    "study diagnose": ["--acceptable", "--epochs"],
+    "study depth": ["--parameters"],
+    "study edge": ["--momentum", "--steps"],
     "train cnn --data digits": ["--augment rotation:", "--augment mixup:"],
 }  # fmt: skip
 

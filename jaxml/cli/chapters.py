@@ -94,7 +94,7 @@ def edge(
                 rows,
                 optimizer=name,
                 learning_rate=rate,
-                momentum=float(options.momenta),
+                momentum=options.momentum,
                 steps=options.steps,
                 every=max(1, options.steps // 100),
                 l2=options.l2,
@@ -177,7 +177,6 @@ def normalization(
     """The same network with and without batch norm."""
     rows = splits["train"]
     shape, outputs = _ends(rows)
-    require(options.norm is None, "no --norm: both ways are looked at", options.norm)
     tasks = {}
     for name, norm in {"plain": None, "batch norm": "batch"}.items():
         chosen = argparse.Namespace(**vars(options) | {"norm": norm})
@@ -197,7 +196,6 @@ def normalization(
 
 def diagnose(options: argparse.Namespace, splits: Splits, rates: list, progress: Progress) -> Any:
     """The network, and those with fewer of its hidden layers."""
-    require(options.model == "mlp", "an mlp, whose layers can be left out", options.model)
     rows = splits["train"]
     shape, outputs = _ends(rows)
     hidden = (options.hidden or "64").split(",")

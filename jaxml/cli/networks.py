@@ -25,6 +25,7 @@ MODELS = {
     "cnn": ("channels", "hidden", "activation", "norm", "dropout"),
     "resnet": ("channels", "activation", "norm"),
 }
+OPTIONS = ("hidden", "channels", "activation", "norm", "dropout")
 # what stands behind the name of each
 _TRANSFORMS: dict[str, tuple[Callable[[str], float], ...]] = {
     "shift": (int,),
@@ -35,15 +36,22 @@ _TRANSFORMS: dict[str, tuple[Callable[[str], float], ...]] = {
 }
 
 
-def add_arguments(sub: argparse.ArgumentParser, *, augmented: bool = True) -> None:
-    """The options of the networks, all without default, and `--augment` where it is taken."""
-    sub.add_argument("--hidden", help="widths of hidden dense layers (64; cnn: 128), as 64,32")
-    sub.add_argument("--channels", help="of convolutions (cnn: 32,64; resnet: 16,32,64)")
-    sub.add_argument("--activation", help="of the hidden layers (relu)")
-    sub.add_argument("--norm", help="batch or layer (none; resnet: batch)")
-    sub.add_argument("--dropout", type=fraction, help="probability of a hidden value's loss (0)")
-    if not augmented:
-        return
+def add_arguments(sub: argparse.ArgumentParser, names: Sequence[str] = OPTIONS) -> None:
+    """The options of the networks, or those of these names, all without default."""
+    known: dict[str, tuple[Callable[[str], Any], str]] = {
+        "hidden": (str, "widths of hidden dense layers, as 64,32 (64; cnn: 128)"),
+        "channels": (str, "of convolutions (cnn: 32,64; resnet: 16,32,64)"),
+        "activation": (str, "of the hidden layers (relu)"),
+        "norm": (str, "batch or layer (none; resnet: batch)"),
+        "dropout": (fraction, "probability of a hidden value's loss (0)"),
+    }
+    for name in names:
+        type_, help_ = known[name]
+        sub.add_argument(f"--{name}", type=type_, help=help_)
+
+
+def add_augment(sub: argparse.ArgumentParser) -> None:
+    """Add `--augment`."""
     sub.add_argument(
         "--augment",
         metavar="NAME:VALUE,…",
@@ -83,8 +91,7 @@ def model(options: argparse.Namespace, shape: tuple[int, ...], outputs: int) -> 
         ValueError: for options that the network does not take, or out of range.
     """
     name, known = options.model, MODELS[options.model]
-    every = dict.fromkeys(option for options in MODELS.values() for option in options)
-    given = {o: getattr(options, o) for o in every if getattr(options, o) is not None}
+    given = {o: getattr(options, o) for o in OPTIONS if getattr(options, o) is not None}
     for option in given:
         takes = ", ".join(f"--{o}" for o in known) or "none of the networks' options"
         require(option in known, f"{takes} with {name}", f"--{option}")

@@ -27,7 +27,7 @@ from jaxml.files import new_folder, numbered_folder, to_json, write_atomically
 from jaxml.structured import from_npz, to_npz
 
 _CONFIG = "config.json"
-_NOT_SETTINGS = ("command", "debug", "defaults", "distributed", "resume", "start")
+_NOT_SETTINGS = ("command", "debug", "defaults", "kinds", "distributed", "resume", "start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +67,7 @@ def add_resume(sub: argparse.ArgumentParser, unit: str) -> None:
         sub: the command's parser.
         unit: what its checkpoints are numbered by.
     """
-    # what was not given is left out, so that `--resume` can refuse what was
-    aside = ("help", "debug")
-    actions = [action for action in sub._actions if action.dest not in aside]
-    defaults = {action.dest: action.default for action in actions}
-    for action in actions:
-        action.default = argparse.SUPPRESS
-    sub.set_defaults(defaults=defaults)
+    sub.set_defaults(defaults=set_aside(sub))
     sub.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
     sub.add_argument(
         "--from",
@@ -82,6 +76,16 @@ def add_resume(sub: argparse.ArgumentParser, unit: str) -> None:
         metavar=unit.upper(),
         help=f"with --resume: from the checkpoint of this {unit} (the latest); later ones go",
     )
+
+
+def set_aside(sub: argparse.ArgumentParser) -> dict[str, Any]:
+    """A parser's defaults, which it no longer gives: what was not given is left out."""
+    actions = [action for action in sub._actions if action.dest not in ("help", "debug")]
+    defaults = {action.dest: action.default for action in actions}
+    for action in actions:
+        action.default = argparse.SUPPRESS
+        sub._defaults.pop(action.dest, None)
+    return defaults
 
 
 def asked(options: argparse.Namespace, command: str) -> Asked:

@@ -14,40 +14,17 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import data, report, studies, training
-from jaxml.checks import require
+from jaxml.checks import require, require_choice
 from jaxml.cli import chapters, networks, runs
-from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out
+from jaxml.cli.console import AddCommand, data_argument, load_dataset, out, told
+from jaxml.cli.study_options import KINDS, add_kinds
 from jaxml.files import to_json, write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 
 _SAVED = "study.npz"
 _TYPES = (studies.Study, studies.Lanes, studies.Target)
-# what stands for each option that is not given
-_KINDS = {
-    "batch-size": {
-        "batch_sizes": "8,16,32,64,128,256,512,1024",
-        "optimizers": "momentum",
-        "momenta": "0,0.9",
-        "schedules": "constant",
-    },
-    "optimizers": {
-        "batch_sizes": "32",
-        "optimizers": ",".join(studies.OPTIMIZERS),
-        "momenta": "0.9",
-        "schedules": "constant,cosine",
-    },
-    "depth": {"rates": "0.01:1:5", "epochs": 40.0},
-    "edge": {
-        "optimizers": ",".join(studies.EDGES),
-        "momenta": "0.9",
-        "hidden": "32",
-        "activation": "tanh",
-        "steps": 2000,
-    },
-    "generalization": {"rates": "0.001:1:7", "epochs": 20.0},
-    "normalization": {"rates": "0.03:10:6", "epochs": 20.0, "hidden": "64,64,64,64"},
-    "diagnose": {"rates": "0.01:1:5", "epochs": 40.0},
-}
+# of LOW:HIGH:COUNT
+_MOST = 10_000
 _CHAPTERS = {
     "depth": chapters.depth,
     "edge": chapters.edge,
@@ -64,53 +41,37 @@ _RATES = dict.fromkeys(studies.OPTIMIZERS, "0.0005:0.5:9") | dict.fromkeys(
 def add(command: AddCommand) -> None:
     """The command and its arguments."""
     sub = command("study", _study, "Train many configurations side by side and compare them.")
-    sub.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(_KINDS))
-    add_data(sub, "digits")
-    sub.set_defaults(data="digits")
-    sub.add_argument("--model", default="mlp", help=f"{', '.join(networks.MODELS)} (mlp)")
-    networks.add_arguments(sub, augmented=False)
-    sizes, every = _KINDS["batch-size"]["batch_sizes"], ", ".join(studies.OPTIMIZERS)
-    sub.add_argument("--batch-sizes", help=f"B ({sizes}; optimizers: 32)")
-    sub.add_argument("--rates", help="η: LOW:HIGH:COUNT, or a list (by optimiser)")
-    sub.add_argument("--optimizers", help=f"{every} (momentum; optimizers: all)")
-    sub.add_argument("--momenta", help="β, or Adam's β₁ (0,0.9; optimizers: 0.9)")
-    names = ", ".join(studies.SCHEDULES)
-    sub.add_argument("--schedules", help=f"{names} (constant; optimizers: constant,cosine)")
-    sub.add_argument("--warmup", type=float, default=0.0, help="share of the updates (0)")
-    sub.add_argument("--seeds", type=int, default=3, help="how many (3)")
-    sub.add_argument("--target", type=float, help="error on the validation set (0.06)")
-    sub.add_argument("--epochs", type=float, help="budget of a lane (40)")
-    sub.add_argument("--steps", type=int, help="budget of a lane in updates (none)")
-    sub.add_argument("--plateau", type=float, help="end lanes that wait so long for a better one")
-    sub.add_argument("--l2", type=float, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
-    sub.add_argument("--parameters", type=int, default=5000, help="depth: of a network (5000)")
-    sub.add_argument("--depths", default="1,2,4,8", help="depth: hidden layers (1,2,4,8)")
-    sub.add_argument("--acceptable", type=float, default=0.05, help="diagnose: error (0.05)")
-    sub.add_argument("--train-loss", type=float, help="also: sharpness at this training loss")
-    sub.add_argument("--out", help="a new folder (runs/study-N)")
-    runs.add_resume(sub, "chunk")
+    add_kinds(sub, _study)
 
 
 def _numbers(text: str, name: str, kind: Callable[[str], Any] = float) -> list[Any]:
     """`8,16,32`, or `LOW:HIGH:COUNT` spread evenly in the logarithm."""
     try:
         if ":" in text:
-            low, high, count = text.split(":")
-            found = np.geomspace(float(low), float(high), int(count))
-            return [float(f"{value:.4g}") for value in found]
-        return [kind(part) for part in text.split(",")]
+            *ends, count = text.split(":")
+            low, high = map(float, ends)
+            if not (np.isfinite([low, high]).all() and 0 < int(count) <= _MOST):
+                raise ValueError
+            found = np.geomspace(low, high, int(count))
+            numbers = [float(f"{value:.4g}") for value in found]
+        else:
+            numbers = [kind(part) for part in text.split(",")]
+        if not np.isfinite(numbers).all():
+            raise ValueError
+        return numbers
     except ValueError as error:
         raise ValueError(f"expected {name} as 8,16 or LOW:HIGH:COUNT, got {text!r}") from error
 
 
 def _study(given: argparse.Namespace) -> int:
+    if given.resume is not None and "kind" not in given:
+        was = runs.config_of(Path(given.resume), "study")["arguments"].get("kind")
+        given.defaults = given.kinds.get(was, {})
     asked = runs.asked(given, "study")
     options = asked.settings
-    kinds = ", ".join(_KINDS)
-    require(options.kind in _KINDS, f"a study among {kinds}", repr(options.kind))
-    for name, value in _KINDS[options.kind].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    require(getattr(options, "kind", None), f"a study among {', '.join(KINDS)}", "none")
+    options.model = options.model or "mlp"
+    require_choice("model", options.model, tuple(networks.MODELS))
     dataset = load_dataset(options)
     options.data = data_argument(options.data)
     require(dataset.meta["task"] == "classification", "classification data", dataset.meta["task"])
@@ -131,7 +92,7 @@ def _study(given: argparse.Namespace) -> int:
         warmup=options.warmup,
         seeds=options.seeds,
     )
-    target = studies.Target(0.06 if options.target is None else options.target)
+    target = studies.Target(options.target)
     if options.epochs is None and options.steps is None:
         options.epochs = 40.0
     held_out = {k: v for k, v in splits.items() if k != "train"}
@@ -139,6 +100,8 @@ def _study(given: argparse.Namespace) -> int:
         runs.opened(asked, dataset) as folder,
         training.stop_on_signals("finishing this chunk; once more stops at once") as stop,
     ):
+        for line in told(dataset):
+            out.print(line)
         done = runs.kept(asked, _SAVED, _TYPES)
         budget = {"epochs": options.epochs, "steps": options.steps}
         planned = studies.plan(
@@ -147,7 +110,7 @@ def _study(given: argparse.Namespace) -> int:
             size=studies.size_of(task),
             **budget,
         )
-        out.print(str(planned), highlight=False)
+        out.print(str(planned))
         with _bar() as advance:
 
             def on_chunk(so_far: studies.Study, share: float) -> bool:
@@ -196,13 +159,15 @@ def _chapter(asked: runs.Asked, dataset: data.Dataset, splits: chapters.Splits) 
     require(asked.folder is None, "a new study: this kind is begun again", asked.folder)
     rates = options.rates and _numbers(options.rates, "--rates")
     with runs.opened(asked, dataset) as folder:
+        for line in told(dataset):
+            out.print(line)
         with _bar() as advance:
             found = _CHAPTERS[options.kind](options, splits, rates, advance)
         report.write(found, folder / "report.html")
         body = {**report.record(found), "arguments": vars(options)}
         write_atomically(folder / "study.json", to_json(body, 1))
     for line in chapters.said(found):
-        out.print(line, highlight=False)
+        out.print(line)
     out.print(str(folder / "report.html"))
     return 0
 
@@ -237,7 +202,7 @@ def _with_sharpness(found, task, train, held_out, options) -> studies.Findings:
         )
     out.print(str(equal))
     scales = ", ".join(f"{b:.3g} at {loss:.2g}" for loss, b in studies.mean_scales(along))
-    out.print(f"noise scale by training loss: {scales}", highlight=False)
+    out.print(f"noise scale by training loss: {scales}")
     return dataclasses.replace(found, equal_loss=equal, noise_along=along)
 
 
@@ -283,10 +248,10 @@ def _say(found: studies.Findings) -> None:
     _print_table(STEPS_COLUMNS, [steps_row(row) for row in found.table.rows])
     if len(set(found.study.lanes.batch_size.tolist())) > 1:
         for row in critical_rows(found):
-            out.print("  ".join(cell for cell in row if cell), highlight=False)
+            out.print("  ".join(cell for cell in row if cell))
     for surface, ways in found.descents.items():
         for name, why in zip(ways.names, ways.why, strict=True):
-            out.print(f"{surface}: {name}: {why}", highlight=False)
+            out.print(f"{surface}: {name}: {why}")
     seconds = found.study.seconds
     out.print(f"{seconds['compile']:.1f} s compiling, {seconds['run']:.1f} s running")
 
@@ -295,4 +260,4 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        out.print("  ".join(cells).rstrip(), highlight=False)
+        out.print("  ".join(cells).rstrip())

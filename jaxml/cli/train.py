@@ -36,6 +36,7 @@ def add(command: AddCommand) -> None:
     length.add_argument("--epochs", type=int, help="passes over the training set")
     sub.add_argument("--seed", type=int, default=0, help="of initialisation and batches (0)")
     networks.add_arguments(sub)
+    networks.add_augment(sub)
     sub.add_argument("--batch-size", type=whole(1), default=64, help="examples in a batch (64)")
     names = ", ".join(optimizers.__all__)
     sub.add_argument("--optimizer", default="adam", help=f"{names} (adam)")
