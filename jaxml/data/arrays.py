@@ -13,7 +13,7 @@ from jaxml.data.splitting import generator, split
 
 TASKS = ("classification", "regression")
 # integers of so many different values or less are labels; of more, if each has rows enough
-_FEW = 20
+FEW = 20
 # of a column's standard deviation, by which rounding may be off where it merges values
 _ROUNDING = 1e-4
 _BLOCK = 2**22
@@ -135,11 +135,11 @@ def guessed_task(name: str, targets: np.ndarray) -> str:
     values = np.unique(targets)
     often = len(values) * 10 <= rows
     if kind == "f":
-        labels = 2 <= len(values) <= _FEW and often and (values == np.floor(values)).all()
+        labels = 2 <= len(values) <= FEW and often and (values == np.floor(values)).all()
         told = f"{len(values)} whole numbers again and again, {values[0]:g} to {values[-1]:g}"
         _require_task(not labels, name, told)
         return "regression"
-    few = len(values) <= _FEW
+    few = len(values) <= FEW
     told = f"{len(values):,} different integers in {rows:,} rows"
     _require_task(few or (2 * len(values) <= rows and _dense(values)), name, told)
     if not few and not often:

@@ -21,6 +21,11 @@ _IDENTIFIER = re.compile(
     r"(?:^|[\W_])(?i:id|index|idx)$|(?<=[a-z])I[dD]$|^(?:#|[Nn]o\.?|[Nn]r\.?)$"
 )
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
+# as spreadsheets show them: 12 %, $1.50, 1,234
+_FORMATTED = re.compile(
+    r"[$€£] ?[+-]?[0-9][0-9.,]*|[+-]?[0-9][0-9.,]* ?[%$€£]"
+    r"|[+-]?[0-9]{1,3}([,' ][0-9]{3})+(\.[0-9]+)?"
+)
 _DATES = ("ISO8601", "%d.%m.%Y", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y")
 
 
@@ -64,6 +69,15 @@ def parsed(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def like_a_number(cell: str) -> bool:
+    """Whether a cell is a number to a person, if not to `parsed`."""
+    try:
+        float(cell)
+    except ValueError:
+        return _FORMATTED.fullmatch(cell) is not None
+    return True
+
+
 def kind_of(cells: Cells, delimiter: str) -> dict[str, Any]:
     """What the cells are: numbers, dates or categories, as JSON can hold it.
 
@@ -79,7 +93,7 @@ def kind_of(cells: Cells, delimiter: str) -> dict[str, Any]:
         return {"kind": "number"}
     if delimiter != "," and all(_DECIMAL_COMMA.fullmatch(value) for value in present):
         return {"kind": "number", "decimal": ","}
-    text = [value for value in present if not _like_a_number(value)]
+    text = [value for value in present if not like_a_number(value)]
     if len(text) < len(present):
         # a slip or two among numbers must not make categories of them
         share = np.isin(cells.codes, [cells.values.index(v) for v in text]).mean()
@@ -162,14 +176,6 @@ def names(column: str, kind: dict[str, Any]) -> list[str]:
 def _each(cells: Cells, number: Callable[[str], Any], missing: Any) -> np.ndarray:
     table = [missing if value in MISSING else number(value) for value in cells.values]
     return np.asarray(table, dtype=float)[cells.codes]
-
-
-def _like_a_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _date_format(cells: Cells, present: list[str]) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxml.checks import require, require_choice
 from jaxml.data import csv_columns
-from jaxml.data.arrays import TASKS, from_arrays, guessed_task, require_distinct
+from jaxml.data.arrays import FEW, TASKS, from_arrays, guessed_task, require_distinct
 from jaxml.data.csv_columns import MISSING, Cells, UnreadableError
 from jaxml.data.dataset import Dataset
 
@@ -227,13 +227,18 @@ def _targets(
         return y, kept, list(map(str, labels))
     # One slip among numbers must not turn a regression into a classification, so text is only
     # taken for classes where no number is among it or where the caller says so.
-    numeric = task is None and any(numbers[value] is not None for value in present)
+    numeric = task is None and any(map(csv_columns.like_a_number, present))
     if numeric or task == "regression":
         for value in present:
             if numbers[value] is None:
                 raise _at(table, target, cells.first(value), "a finite number")
         return of([numbers[value] for value in present]), kept, None
-    class_names = sorted(present)
+    class_names, rows = sorted(present), int(kept.sum())
+    require(
+        task is not None or len(class_names) <= FEW or 2 * len(class_names) <= rows,
+        f"the task classification to be given for column {target!r}",
+        f"{len(class_names):,} different words in {rows:,} rows",
+    )
     label = {class_name: i for i, class_name in enumerate(class_names)}
     return of([label[value] for value in present]), kept, class_names
 
@@ -279,7 +284,7 @@ def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | Non
         require(valid, expected, repr(delimiter))
     require(Path(path).is_file(), "the path of a text file", f"{path}, which is not a file")
     delimiter = delimiter or _delimiter(path)
-    top, widths, lines = _scanned(path, delimiter)
+    top, widths, lines, ended = _scanned(path, delimiter)
     require(len(lines) >= 2, "a header and at least one row", f"{len(lines)} lines in {path}")
     header, width = top[0], widths[0]
     named = target in header or not _is_data(top)
@@ -293,7 +298,7 @@ def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | Non
             expected = f"{width} cells in every row of {path}, as in its header"
             require(False, expected, f"{count} in line {line}")
     target = header[-1] if target is None else target
-    columns = _columns(path, delimiter, header, named, target)
+    columns = _columns(path, delimiter, header, target, named=named, ended=ended)
     rows = np.array(lines[named:])
     count = {len(c.codes if isinstance(c, Cells) else c) for c in columns.values()}
     require(count == {len(rows)}, f"{len(rows)} rows in {path}", count)
@@ -301,7 +306,13 @@ def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | Non
 
 
 def _columns(
-    path: str | os.PathLike[str], delimiter: str, header: list[str], named: bool, target: str
+    path: str | os.PathLike[str],
+    delimiter: str,
+    header: list[str],
+    target: str,
+    *,
+    named: bool,
+    ended: bool,
 ) -> dict[str, np.ndarray | Cells]:
     """The columns as pandas reads them, whatever is no number as text."""
     import pandas as pd  # noqa: PLC0415 - slow, and needed for text files alone
@@ -310,7 +321,7 @@ def _columns(
         path,
         sep=delimiter,
         header=0 if named else None,
-        names=list(range(len(header))),
+        names=list(range(len(header) + ended)),
         index_col=False,
         dtype={header.index(target): str} if target in header else None,
         skipinitialspace=True,
@@ -359,15 +370,23 @@ def _delimiter(path: str | os.PathLike[str]) -> str:
 
 def _scanned(
     path: str | os.PathLike[str], delimiter: str
-) -> tuple[list[list[str]], list[int], list[int]]:
-    """The rows at the top, and how many cells each row has and on which line it ends."""
+) -> tuple[list[list[str]], list[int], list[int], bool]:
+    """The rows at the top, how many cells each has, on which line it ends, and how lines end.
+
+    A last column without a name, of empty cells if any, is no column: a delimiter ends the lines.
+    """
     top, widths, lines = [], [], []
+    ended = 0
     for line, cells in _rows(path, delimiter):
+        if not top and len(cells) > 2 and not cells[-1]:
+            ended = len(cells)
+        if len(cells) == ended and not cells[-1]:
+            del cells[-1]
         if len(top) < _SAMPLE:
             top.append([cell.strip() for cell in cells])
         widths.append(len(cells))
         lines.append(line)
-    return top, widths, lines
+    return top, widths, lines, ended > 0
 
 
 def _is_data(top: list[list[str]]) -> bool:

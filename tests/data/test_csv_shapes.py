@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import re
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,8 @@ SHAPES = {
     "index of pandas": lines(PLAIN, lambda i, line: f"{i - 1 if i else ''},{line}"),
     "identifier": lines(PLAIN, lambda i, line: f"{7 * 10**18 + i if i else 'customer_id'},{line}"),
     "keys of text": lines(PLAIN, lambda i, line: f"{f'k-{i}' if i else 'Name'},{line}"),
+    "lines ended by commas": PLAIN.replace("\n", ",\n"),
+    "a header ended by a comma": PLAIN.replace("kind", "kind,"),
     "no header": PLAIN.partition("\n")[2],
 }
 
@@ -180,6 +183,25 @@ def test_columns_that_float32_merges_are_named(tmp_path):
         read(tmp_path, text)
     with pytest.raises(ValueError, match="float32 can tell apart in y"):
         read(tmp_path, text, task="regression")
+
+
+@pytest.mark.parametrize("form", ["{}%", "$ {}", "{} €", "£{}.50", '"{},000"'])
+def test_formatted_numbers_are_no_categories(form, tmp_path):
+    cells = [form.format(i + 1) for i in range(40)]
+    for text in (
+        "cost,y\n" + "".join(f"{cell},{i % 2}\n" for i, cell in enumerate(cells)),
+        "y,cost\n" + "".join(f"{i % 2},{cell}\n" for i, cell in enumerate(cells)),
+    ):
+        got = re.escape(repr(cells[0].strip('"')))
+        with pytest.raises(ValueError, match=f"finite number in line 2, column 'cost' .*{got}"):
+            read(tmp_path, text)
+
+
+def test_words_of_which_nearly_every_row_has_its_own(tmp_path):
+    text = "x,name\n" + "".join(f"{i}.5,name {i // 2 * 2 % 50}\n" for i in range(45))
+    with pytest.raises(ValueError, match=r"task classification .* 23 different words in 45 rows"):
+        read(tmp_path, text)
+    assert read(tmp_path, text, task="classification").meta["classes"] == 23
 
 
 def test_a_header_of_numbers_where_the_target_names_it(tmp_path):
