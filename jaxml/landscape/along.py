@@ -17,6 +17,7 @@ from jaxml.checks import require
 from jaxml.landscape.dense import dense_hessian, plan_dense
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
+from jaxml.landscape.scale import norm
 from jaxml.types import Params
 
 
@@ -30,7 +31,7 @@ class Followed:
         eigenvalues: the Hessian's, ascending, on one more axis.
         index: how many of them are below −tolerance.
         minimum_ratio: the share of them above the tolerance.
-        tolerance: size·ε·‖H‖, the rounding error of the eigenvalues.
+        tolerance: size·ε·‖H‖, the rounding error of the eigenvalues, and what underflows.
     """
 
     loss: Any
@@ -101,10 +102,11 @@ def _follow(loss, stack, plan):
         f, x = flatten(loss, params)
         value, gradient = jax.value_and_grad(f)(x)
         eigenvalues = jnp.linalg.eigvalsh(dense_hessian(loss, params, plan))
-        tolerance = x.size * jnp.finfo(x.dtype).eps * jnp.abs(eigenvalues).max()
+        kind, largest = jnp.finfo(x.dtype), jnp.abs(eigenvalues).max()
+        tolerance = x.size * (kind.eps * largest + jnp.where(largest > 0, kind.tiny, 0))
         return Followed(
             loss=value,
-            gradient_norm=jnp.linalg.norm(gradient),
+            gradient_norm=norm(gradient),
             eigenvalues=eigenvalues,
             index=(eigenvalues < -tolerance).sum(),
             minimum_ratio=(eigenvalues > tolerance).mean(dtype=x.dtype),

@@ -22,6 +22,7 @@ from jaxml.landscape.problem import (
     ravel_host,
     unravel_host,
 )
+from jaxml.landscape.scale import first_power_of_two, length_scale, loss_rounding, norm
 from jaxml.types import Params
 
 # parameters up to which the direction is that of the dense analysis: a second or two
@@ -156,30 +157,54 @@ def _direction(loss, params, memory) -> Params:
 def _line_search(loss, params, unit):
     """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
 
-    The grid goes from 1e-6 of the point's size to eight times it, by factors of √2. What falls by
-    less than the loss's rounding has not fallen.
+    The grid goes by factors of √2 from the power of two at which the loss first departs from its
+    value by more than rounding, whatever the units, to eight times the length over which the
+    Hessian changes, or 64 times where it begins if that is more.
 
     Returns:
         The signed distance, and the measures at the start and at the end.
     """
     f, x = flatten(loss, params)
-    scale = jnp.maximum(1, jnp.linalg.norm(x))
-    distances = scale * jnp.append(0, 2.0 ** jnp.arange(-20, 3.5, 0.5, dtype=x.dtype))
+    value = f(x)
+    rounding = loss_rounding(f, x, value) / 10
+    length, _ = length_scale(loss, params)
+
+    def departs(d):
+        there = f(x + d * unit), f(x - d * unit)
+        return jnp.any(jnp.stack([~(abs(loss - value) <= rounding) for loss in there]))
+
+    first = first_power_of_two(departs, x.dtype)
+    last = jnp.maximum(8 * length, 64 * first)
 
     def first_minimum(sense):
-        losses = jax.lax.map(lambda t: f(x + sense * t * unit), distances)
-        epsilon = jnp.finfo(x.dtype).eps
-        ceiling = losses[0] - 10 * epsilon * jnp.maximum(1, abs(losses[0]))
-        following = jnp.append(losses[1:], jnp.inf)
-        best = jnp.argmax((losses < ceiling) & ~(following < losses))
-        return losses[best], sense * distances[best]  # the start itself where none falls
+        def at(k):  # exact where k is even
+            distance = jnp.ldexp(first, k // 2) * jnp.where(k % 2 == 1, 2**0.5, 1).astype(x.dtype)
+            there = f(x + sense * distance * unit)
+            return distance, jnp.where(distance <= last, there, jnp.inf)
+
+        def found(c):
+            return (c["loss"] < value - rounding) & ~(c["next"] < c["loss"])
+
+        def advance(c):
+            distance, there = at(c["k"] + 1)
+            return {"k": c["k"] + 1, "loss": c["next"], "next": there,
+                    "distance": c["beyond"], "beyond": distance}  # fmt: skip
+
+        begin, end = at(jnp.int32(-2)), at(jnp.int32(-1))
+        start = {"k": jnp.int32(-1), "loss": begin[1], "next": end[1],
+                 "distance": begin[0], "beyond": end[0]}  # fmt: skip
+        going_on = lambda c: ~found(c) & (c["distance"] <= last)  # noqa: E731
+        end = jax.lax.while_loop(going_on, advance, start)
+        falls = found(end) & (first < jnp.inf)
+        # the start itself where none falls
+        return jnp.where(falls, end["loss"], value), jnp.where(falls, sense * end["distance"], 0)
 
     losses, ends = jax.lax.map(first_minimum, jnp.array([1.0, -1.0], x.dtype))
     distance = ends[jnp.argmin(losses)]
 
     def measure(t):
         value, gradient = jax.value_and_grad(f)(x + t * unit)
-        return {"loss": value, "gradient_norm": jnp.linalg.norm(gradient), "distance": abs(t)}
+        return {"loss": value, "gradient_norm": norm(gradient), "distance": abs(t)}
 
     both = jax.lax.map(measure, jnp.stack([jnp.zeros_like(distance), distance]))
     return distance, *({name: v[i] for name, v in both.items()} for i in (0, 1))

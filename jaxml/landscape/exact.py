@@ -12,18 +12,20 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.dense import dense_hessian, plan_dense
-from jaxml.landscape.operators import flatten, hessian_vector_product
-from jaxml.landscape.problem import (
-    check_problem,
-    needs_float64,
-    precision,
-    ravel_host,
-    unravel_host,
+from jaxml.landscape.certificate import (
+    Point,
+    Spectrum,
+    Step,
+    gradient_vanishes,
+    moved,
+    newton_step,
 )
+from jaxml.landscape.dense import dense_hessian, plan_dense
+from jaxml.landscape.null_space import find_descent
+from jaxml.landscape.operators import flatten
+from jaxml.landscape.problem import check_problem, needs_float64, precision, unravel_host
+from jaxml.landscape.scale import length_scale, norm
 from jaxml.types import Params
-
-_PROBES = 16
 
 Kind = Literal["minimum", "maximum", "saddle", "degenerate", "undecided", "not critical"]
 
@@ -48,11 +50,17 @@ class Analysis:
         eigenvalues: the Hessian's, ascending, shape `(size,)`.
         eigenvectors: those of the negative eigenvalues, or of the lowest one where none is:
             a pytree like the parameters with a leading axis, in the order of `eigenvalues`.
-        index: how many eigenvalues are below −tolerance.
+        index: how many eigenvalues are negative, below −tolerance.
         counts: how many are below, within and above the tolerance.
         minimum_ratio: the share of eigenvalues above the tolerance: 1 at a minimum.
         tolerance: the size up to which an eigenvalue counts as zero: what rounding explains,
-            size·ε·‖H‖, plus what the point's distance from the critical point explains.
+            size·ε·‖H‖, plus what the point's distance from the critical point explains; ∞ where
+            the Newton step leads to where the loss or its derivatives are not what they should be.
+        scaled_eigenvalues: `None` where `eigenvalues` decide as much as can be decided. Otherwise
+            some are within the tolerance of zero only because others are so much larger: then
+            `counts`, `index` and `tolerance` are those of these, the eigenvalues of D⁻¹HD⁻¹, D
+            diagonal so that its rows are of like size, which has the signs of H (Sylvester).
+        length: the distance over which the Hessian changes by half its size, see `length_scale`.
         distance: an estimate of that distance, the length of the Newton step; NaN where the
             point is not critical.
         refined: `params` plus the Newton step, where the critical point is to second order;
@@ -62,7 +70,8 @@ class Analysis:
             `undecided` (the same in float32, where float64 could decide), `not critical`.
         descent: a direction, as a pytree of unit length, in which the loss falls: the lowest
             eigenvector where its eigenvalue is negative, what the probe of the null space found
-            at a degenerate or undecided point; `None` where none was found.
+            at a degenerate or undecided point (where it falls along a curve, it may rise at
+            first along the direction); `None` where none was found.
     """
 
     params: Params
@@ -75,6 +84,8 @@ class Analysis:
     counts: Counts
     minimum_ratio: float
     tolerance: float
+    scaled_eigenvalues: np.ndarray | None
+    length: float
     distance: float
     refined: Params
     kind: Kind
@@ -95,7 +106,8 @@ class Analysis:
         """Whether no eigenvalue is within the tolerance of zero at a critical point.
 
         Then, by the Newton–Kantorovich theorem with the tolerance's estimate of how fast the
-        Hessian changes, one critical point lies near, isolated, and its index is this one.
+        Hessian changes, one critical point lies near, isolated, and its index is this one; what
+        is checked beside it is in `newton_step`.
         """
         return self.kind in ("minimum", "maximum", "saddle") and self.counts.within == 0
 
@@ -107,10 +119,14 @@ class Analysis:
             verdict += ", a descent was found" if self.descent is not None else ", no descent found"
         if self.kind == "undecided":
             verdict += "; float64 would decide more"
+        spectrum = f"eigenvalues {lowest:.3g} to {highest:.3g}"
+        if self.scaled_eigenvalues is not None:
+            low, high = self.scaled_eigenvalues[0], self.scaled_eigenvalues[-1]
+            spectrum += f", after diagonal scaling {low:.3g} to {high:.3g}"
         return (
             f"{verdict}: loss {self.loss:.6g}, gradient norm {self.gradient_norm:.1e} "
             f"(critical up to {self.gradient_tolerance:.1e}), index {self.index} of {self.size}, "
-            f"eigenvalues {lowest:.3g} to {highest:.3g}: {self.counts.negative} negative, "
+            f"{spectrum}: {self.counts.negative} negative, "
             f"{self.counts.within} within ±{self.tolerance:.1e}, {self.counts.positive} positive "
             f"({self.dtype})"
         )
@@ -129,8 +145,9 @@ def analyze(
     Args:
         loss: `params -> scalar`, twice differentiable; see `hessian`.
         params: the point.
-        gradient_tolerance: the gradient norm up to which the point counts as critical;
-            √ε·max(1, ‖H‖) by default, ε the dtype's machine epsilon.
+        gradient_tolerance: the gradient norm up to which the point counts as critical. By
+            default it is judged as a whole and along each eigenvector, in any units of the loss
+            and the parameters, see `gradient_vanishes`.
         float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the analysis may take; half of what is free by default.
 
@@ -164,78 +181,134 @@ def analyze(
         loss, params = check_problem(loss, params, float64=float64)
         # the matrix, its symmetric part, its eigenvectors and the solver's work space
         plan = plan_dense(loss, params, memory, copies=6)
-        value, gradient, matrix = _derivatives(loss, params, plan)
+        value, gradient, matrix, rounding = _derivatives(loss, params, plan)
         for name, array in {"loss": value, "gradient": gradient, "Hessian": matrix}.items():
             bad = np.asarray(array)[~np.isfinite(array)]
             require(bad.size == 0, f"a finite {name} at params", f"{bad[:1]} and {bad.size} in all")
-        eigenvalues, vectors = _eigh(matrix)
-        del matrix
-        return _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance)
-
-
-_eigh = jax.jit(jnp.linalg.eigh)
+        wide = [np.asarray(array, np.float64) for array in (gradient, rounding)]
+        length, steepness = length_scale(loss, params)
+        at = wide[0], wide[1], float(length), float(steepness)
+        point = Point(loss, params, float(value), *at)
+        return _verdict(point, matrix, gradient_tolerance)
 
 
 @jax.jit(static_argnames="plan")
 def _derivatives(loss, params, plan):
     f, x = flatten(loss, params)
     value, gradient = jax.value_and_grad(f)(x)
-    return value, gradient, dense_hessian(loss, params, plan)
+    matrix = dense_hessian(loss, params, plan)
+    # of the parts of the gradient: its terms are of the size of |H||x|, or of √(|f|‖H‖)
+    rounding = jnp.abs(matrix) @ jnp.abs(x)
+    rounding += jnp.sqrt(abs(value)) * jnp.sqrt(jax.lax.map(norm, matrix))
+    return value, gradient, matrix, 10 * jnp.finfo(x.dtype).eps * rounding
 
 
-def _verdict(loss, params, value, gradient, eigenvalues, vectors, gradient_tolerance) -> Analysis:
-    spectrum = np.asarray(eigenvalues)
-    norm = max(abs(spectrum[0]), abs(spectrum[-1]))
-    epsilon = float(np.finfo(spectrum.dtype).eps)
+def _verdict(point: Point, matrix, gradient_tolerance) -> Analysis:
+    size, dtype = point.gradient.size, np.dtype(matrix.dtype)
+    spectrum = _spectrum(matrix, np.ones(size))
     if gradient_tolerance is None:
-        gradient_tolerance = epsilon**0.5 * max(1.0, norm)
-    gradient_norm = float(np.linalg.norm(gradient))
-    critical = gradient_norm <= gradient_tolerance
-
-    tolerance, distance, refined = spectrum.size * epsilon * norm, np.nan, params
+        critical, bound = gradient_vanishes(point, spectrum)
+    else:
+        bound = gradient_tolerance
+        critical = float(np.linalg.norm(point.gradient)) <= bound
+    step, deciding = None, spectrum
     if critical:
-        step = _newton_step(gradient, eigenvalues, vectors, tolerance)
-        distance = float(np.linalg.norm(step))
-        refined = unravel_host(params, ravel_host(params) + np.asarray(step))
-        # Newton–Kantorovich: with ‖ΔH‖ the Hessian's change over the Newton step s, a critical
-        # point lies within 2‖s‖ and has this index if 2‖ΔH‖ ≤ |λ| for every λ. Here it is twice
-        # that, since the change is measured along s alone and by random probes.
-        probes = _probes(spectrum.size, spectrum.dtype)
-        tolerance += 4 * float(_hessian_change(loss, params, step, probes))
-    counts = Counts(
-        negative=int((spectrum < -tolerance).sum()),
-        within=int((abs(spectrum) <= tolerance).sum()),
-        positive=int((spectrum > tolerance).sum()),
-    )
+        deciding, step = _decide(point, matrix, spectrum)
+        if gradient_tolerance is None and step.tolerance == np.inf:
+            critical, step = False, None
+    tolerance = spectrum.rounding if step is None else step.tolerance
+    counts = _counts(deciding.values, tolerance)
     kind = _kind(counts) if critical else "not critical"
-    if kind == "degenerate" and spectrum.dtype != np.float64:
+    if kind == "degenerate" and dtype != np.float64:
         kind = "undecided"
 
-    rows = np.asarray(vectors).T
-    lowest = unravel_host(params, rows[: max(1, counts.negative)])
     descent = None
     if counts.negative:
-        descent = unravel_host(params, rows[0])
-    elif critical and counts.within:
-        null = rows[abs(spectrum) <= tolerance]
-        directions = np.concatenate([null[:_PROBES], _mixtures(null)])
-        direction, drop = _probe(loss, params, directions, value, gradient_norm)
-        descent = unravel_host(params, direction) if drop > 0 else None
+        descent = deciding.directions(np.array([0]))[0]
+    elif critical and counts.within and tolerance < np.inf:
+        descent = find_descent(point, deciding, tolerance)
+    params = point.params
+    refined = params if step is None or tolerance == np.inf else moved(params, step.step)
     return Analysis(
         params=jax.device_get(params),
-        loss=float(value),
-        gradient_norm=gradient_norm,
-        gradient_tolerance=float(gradient_tolerance),
-        eigenvalues=spectrum,
-        eigenvectors=lowest,
+        loss=point.value,
+        gradient_norm=float(np.linalg.norm(point.gradient)),
+        gradient_tolerance=float(bound),
+        eigenvalues=spectrum.values,
+        eigenvectors=unravel_host(params, spectrum.vectors.T[: max(1, counts.negative)]),
         index=counts.negative,
         counts=counts,
-        minimum_ratio=counts.positive / spectrum.size,
-        tolerance=float(tolerance),
-        distance=distance,
+        minimum_ratio=counts.positive / spectrum.values.size,
+        tolerance=tolerance,
+        scaled_eigenvalues=None if deciding is spectrum else deciding.values,
+        length=point.length,
+        distance=np.nan if step is None else float(np.linalg.norm(step.step)),
         refined=jax.device_get(refined),
         kind=kind,
-        descent=descent,
+        descent=None if descent is None else unravel_host(params, descent.astype(dtype)),
+    )
+
+
+def _decide(point: Point, matrix, spectrum: Spectrum) -> tuple[Spectrum, Step]:
+    """The spectrum whose signs are known best, and the Newton step with it."""
+    step = newton_step(point, spectrum)
+    within = _counts(spectrum.values, step.tolerance).within
+    if within and step.tolerance < np.inf:
+        scaled = _scaled_spectrum(matrix, spectrum)
+        if scaled is not None:
+            better = newton_step(point, scaled, measure_rounding=True)
+            if _counts(scaled.values, better.tolerance).within < within:
+                return scaled, better
+    return spectrum, step
+
+
+_eigh = jax.jit(jnp.linalg.eigh)
+
+
+def _spectrum(matrix, scale: np.ndarray) -> Spectrum:
+    values, vectors = jax.device_get(_eigh(matrix))
+    return Spectrum(values, vectors, scale)
+
+
+def _scaled_spectrum(matrix, spectrum: Spectrum) -> Spectrum | None:
+    """That of D⁻¹HD⁻¹ with rows of like size; `None` where that cannot decide more.
+
+    By Sylvester's law its inertia is that of H. Eigenvalues of H far below ε‖H‖ can be large ones
+    of it, as long as H's small entries are right by themselves. In float32 entries below the
+    rounding of H are not taken to be: float64 is at hand.
+    """
+    scale = np.asarray(_row_scales(matrix), np.float64)
+    least, largest = scale.min(), scale.max()
+    if not 0 < 4 * least <= largest:
+        return None
+    if matrix.dtype != np.float64 and least**2 <= spectrum.rounding:
+        return None
+    return _spectrum(_divided(matrix, scale.astype(matrix.dtype)), scale)
+
+
+@jax.jit
+def _row_scales(matrix):
+    """D such that the largest entry of each row of D⁻¹HD⁻¹ is 1; of a row of zeros that of H."""
+
+    def equilibrate(_, scale):
+        rows = jnp.abs(matrix / scale / scale[:, None]).max(axis=1)
+        return scale * jnp.sqrt(jnp.where(rows > 0, rows, 1))
+
+    rows = jnp.abs(matrix).max(axis=1)
+    first = jnp.sqrt(jnp.where(rows > 0, rows, rows.max()))
+    return jax.lax.fori_loop(0, 20, equilibrate, first)
+
+
+@jax.jit
+def _divided(matrix, scale):
+    return matrix / scale / scale[:, None]
+
+
+def _counts(values: np.ndarray, tolerance: float) -> Counts:
+    return Counts(
+        negative=int((values < -tolerance).sum()),
+        within=int((abs(values) <= tolerance).sum()),
+        positive=int((values > tolerance).sum()),
     )
 
 
@@ -245,66 +318,3 @@ def _kind(counts: Counts) -> Kind:
     if counts.within:
         return "degenerate"
     return "minimum" if counts.positive else "maximum"
-
-
-@jax.jit
-def _newton_step(gradient, eigenvalues, vectors, tolerance):
-    """−H⁺g, over the eigenvalues that are not zero to rounding."""
-    inverse = jnp.where(abs(eigenvalues) > tolerance, 1 / eigenvalues, 0.0)
-    return -vectors @ (inverse * (vectors.T @ gradient))
-
-
-def _probes(size: int, dtype: Any) -> np.ndarray:
-    """Rows z with E[z zᵀ] = I over their mean: the unit vectors where they are few."""
-    if size <= _PROBES:
-        return np.sqrt(size) * np.eye(size, dtype=dtype)
-    return np.random.default_rng(0).normal(size=(_PROBES, size)).astype(dtype)
-
-
-@jax.jit
-def _hessian_change(loss, params, step, probes):
-    """‖∇²f(x+s) − ∇²f(x)‖ in the Frobenius norm, by Hutchinson's estimate E‖ΔH·z‖²."""
-    f, x = flatten(loss, params)
-    points = jnp.stack([x + step, x])
-
-    def products(vector):  # the same code at both points compiles in half the time
-        return jax.lax.map(lambda point: hessian_vector_product(f, point, vector), points)
-
-    there, here = jnp.swapaxes(jax.lax.map(products, probes), 0, 1)
-    return jnp.sqrt(((there - here) ** 2).sum(axis=1).mean())
-
-
-def _mixtures(null: np.ndarray) -> np.ndarray:
-    """Random unit vectors of the whole null space, from an orthonormal basis in rows."""
-    mixed = np.random.default_rng(0).normal(size=(_PROBES, len(null))).astype(null.dtype) @ null
-    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
-
-
-@jax.jit
-def _probe(loss, params, directions, value, gradient_norm):
-    """Whether the loss falls along one of ±directions by more than the gradient explains.
-
-    Along each the first distance at which the loss departs from its value decides, so that a lower
-    basin further off is no descent. A convex function never falls by more than ‖g‖t over a
-    distance t.
-
-    Returns:
-        The direction of the largest fall, and that fall, 0 where there is none.
-    """
-    f, x = flatten(loss, params)
-    directions = jnp.concatenate([directions, -directions])
-    distances = jnp.logspace(-5, 0, 31, dtype=x.dtype) * jnp.maximum(1, jnp.linalg.norm(x))
-    epsilon = jnp.finfo(x.dtype).eps
-
-    def along(direction):
-        losses = jax.lax.map(lambda t: f(x + t * direction), distances)
-        rounding = 100 * epsilon * jnp.maximum(1, jnp.maximum(abs(losses), abs(value)))
-        change = losses - value
-        departs = abs(change) > rounding + 2 * gradient_norm * distances
-        first = change[jnp.argmax(departs)]
-        falls = departs.any() & (first < 0)
-        return jnp.where(falls, -jnp.min(change), 0.0)
-
-    drops = jax.lax.map(along, directions)
-    best = jnp.argmax(drops)
-    return directions[best], drops[best]

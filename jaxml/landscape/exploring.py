@@ -77,7 +77,10 @@ def search_from(
         search = find_critical_point(loss, start, "newton_mr", float64=True, max_steps=max_steps)
         if not search.converged:
             return Found(search, None)
-        return Found(search, analyze(loss, search.params, float64=True))
+        # what it converged to, at a degenerate point from afar, is critical for the analysis too
+        tolerance = 1.001 * float(search.gradient_norm)  # computed again, it rounds differently
+        point = analyze(loss, search.params, float64=True, gradient_tolerance=tolerance)
+        return Found(search, point)
 
     return _each(loss, one, starts)
 
@@ -138,8 +141,9 @@ def explore(
         params: the point.
         searches: how many searches: the first from the point itself, the others from points
             around it.
-        radius: how far around, relative to the size of the parameters (to 1 where they are
-            smaller): the starts are spread evenly over the distances up to it.
+        radius: how far around, relative to the norm of the parameters or to the length over which
+            the Hessian changes at the point, whichever is more: the starts are spread evenly over
+            the distances up to it.
         seed: of the starts.
         max_steps: of each search.
         memory: bytes that the analysis may take; half of what is free by default.
@@ -155,7 +159,7 @@ def explore(
     """
     searches = require_positive_int("searches", searches)
     point = analyze(loss, params, float64=True, memory=memory)
-    found = search_from(loss, _around(point.params, searches, radius, seed), max_steps=max_steps)
+    found = search_from(loss, _around(point, searches, radius, seed), max_steps=max_steps)
     distinct = _distinct([f.point for f in found if f.point is not None])
 
     def leave(analysis: Analysis) -> tuple[Escape, Analysis]:
@@ -176,21 +180,32 @@ def _each(loss: Callable, function: Callable, items: Sequence) -> list:
     return list(map(function, items)) if spans_devices(loss) else parallel_map(function, items)
 
 
-def _around(params: Params, count: int, radius: float, seed: int) -> list[Params]:
+def _around(point: Analysis, count: int, radius: float, seed: int) -> list[Params]:
     """The point, then points at evenly spread distances in random directions."""
-    x = ravel_host(params)
+    x = ravel_host(point.params)
     directions = np.random.default_rng(seed).normal(size=(count, x.size))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    distances = radius * max(1.0, float(np.linalg.norm(x))) * np.arange(count) / max(1, count - 1)
-    return [unravel_host(params, x + t * v) for t, v in zip(distances, directions, strict=True)]
+    furthest = radius * max(point.length, float(np.linalg.norm(x)))
+    distances = furthest * np.arange(count) / max(1, count - 1)
+    starts = [x + t * v for t, v in zip(distances, directions, strict=True)]
+    return [unravel_host(point.params, start) for start in starts]
 
 
 def _distinct(points: list[Analysis]) -> list[Analysis]:
-    """One of each critical point, by increasing loss."""
+    """One of each critical point, by increasing loss.
+
+    Two are the same where they differ by less than a hundred-thousandth of their norm, or than
+    four times the distances that they may be from where they should be.
+    """
     kept: list[Analysis] = []
     for point in sorted(points, key=lambda p: p.loss):
-        x = ravel_host(point.params)
-        near = 1e-5 * max(1.0, float(np.linalg.norm(x)))
-        if all(np.linalg.norm(x - ravel_host(other.params)) > near for other in kept):
+        if not any(_same(point, other) for other in kept):
             kept.append(point)
     return kept
+
+
+def _same(a: Analysis, b: Analysis) -> bool:
+    x, y = ravel_host(a.params), ravel_host(b.params)
+    near = 1e-5 * max(np.linalg.norm(x), np.linalg.norm(y))
+    near += 4 * sum(p.distance for p in (a, b) if np.isfinite(p.distance))
+    return bool(np.linalg.norm(x - y) <= near)

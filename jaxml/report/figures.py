@@ -212,7 +212,7 @@ def spectrum(point: Analysis) -> Figure:
     """One point's eigenvalues, ascending, with the tolerance band."""
     figure, (ax,) = panels(height=3.4)
     values = point.eigenvalues
-    sign = np.where(values < -point.tolerance, "n", np.where(values > point.tolerance, "p", "z"))
+    sign = np.repeat(["n", "z", "p"], point.counts)  # which scaled eigenvalues may have decided
     for code, color, label in (
         ("n", _SADDLE, "negative"), ("z", "#d98c1f", "within tolerance"), ("p", _PATH, "positive")
     ):  # fmt: skip
@@ -220,7 +220,8 @@ def spectrum(point: Analysis) -> Figure:
         if chosen.size:
             ax.plot(chosen + 1, values[chosen], ".", color=color, label=f"{chosen.size:,} {label}")
     ax.axhline(0, color="#444444", lw=0.8)
-    _signed_log(ax, max(point.tolerance, 1e-6 * float(np.abs(values).max()), 1e-300))
+    largest = float(np.abs(values).max())
+    _signed_log(ax, max(min(point.tolerance, largest), 1e-6 * largest, 1e-300))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="eigenvalue, in ascending order", ylabel="eigenvalue")
     ax.legend(frameon=False, fontsize=9)
