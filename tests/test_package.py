@@ -27,6 +27,10 @@ def test_import_costs_little_beyond_jax():
     assert python(code) == "[]"
 
 
+def test_the_command_line_needs_no_pandas_before_a_text_file():
+    assert python("import sys, jaxml.data.csv_files; print('pandas' in sys.modules)") == "False"
+
+
 def test_every_package_is_an_attribute_of_jaxml():
     names = [entry.name for entry in pkgutil.iter_modules(jaxml.__path__) if entry.ispkg]
     assert {"cli", "studies"} < set(names) <= set(jaxml.__all__)

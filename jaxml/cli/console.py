@@ -16,7 +16,7 @@ from jaxml import data
 from jaxml.checks import require
 from jaxml.data.csv_files import MISSING_CHOICES
 
-_TABLES = (".csv", ".tsv", ".txt")
+_TABLES = (".csv", ".tsv", ".txt", ".data", ".dat")
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

@@ -74,7 +74,7 @@ def from_csv(
             identifiers (a column called id or the like that tells the rows apart), empty columns
             and text of more than 64 different values.
         delimiter: the one character between two cells; by default whichever of comma, semicolon,
-            tab and bar parts the first lines.
+            tab and bar parts the first lines, or else spaces.
         missing: what becomes of cells that are empty or hold NA, NaN, null, None or ?. "refuse"
             refuses them; "impute" puts the median of the training rows for a number or date, and
             zeros for a category; "drop" leaves those rows out. With either, so is a row without
@@ -356,7 +356,10 @@ def _rows(path: str | os.PathLike[str], delimiter: str) -> Iterator[tuple[int, l
 
 
 def _delimiter(path: str | os.PathLike[str]) -> str:
-    """That which parts the first two rows into the same number of cells, and into the most."""
+    """That which parts the first two rows into the same number of cells, and into the most.
+
+    Spaces count where nothing else does so: there may be some in the cells.
+    """
 
     def cells(delimiter: str) -> tuple[int, int]:
         counts = []
@@ -365,7 +368,8 @@ def _delimiter(path: str | os.PathLike[str]) -> str:
         first = counts[0] if counts else 0
         return first if counts == [first, first] and first > 1 else 0, first
 
-    return max(_DELIMITERS, key=cells)
+    best = max(_DELIMITERS, key=cells)
+    return best if cells(best)[0] or not cells(" ")[0] else " "
 
 
 def _scanned(

@@ -37,6 +37,7 @@ SHAPES = {
     "semicolons": PLAIN.replace(",", ";"),
     "tabs": PLAIN.replace(",", "\t"),
     "bars": PLAIN.replace(",", "|"),
+    "aligned by spaces": lines(PLAIN, lambda i, line: "".join(f"{c:>6}" for c in line.split(","))),
     "decimal commas": PLAIN.replace(",", ";").replace(".", ","),
     "byte order mark": "\ufeff" + PLAIN,
     "quoted": lines(PLAIN, lambda i, line: ",".join(f'"{cell}"' for cell in line.split(","))),
