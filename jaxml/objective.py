@@ -15,13 +15,17 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxml.checks import require
 from jaxml.placement import constrain, spread
 from jaxml.programs import Bits
+from jaxml.row_coupling import coupling
+from jaxml.row_rules import Mixed, Rows, State
 from jaxml.types import Batch, DataLoss, Params
 
 Tree = TypeVar("Tree")
@@ -73,19 +77,21 @@ def in_float32(array: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Objective:
-    """The mean of one value an example, plus (l2/2)‖θ‖²: `(params, state, batch) -> scalar`.
+    """The mean or sum of one value an example, plus (l2/2)‖θ‖²: `(params, state, batch) -> scalar`.
 
-    Equal to others of the same functions and penalty, to be compiled once.
+    Equal to others of the same functions, penalty and reduction, to be compiled once.
 
     Attributes:
         predict: `(params, state, batch) -> outputs`, with one leading axis of examples.
         values: `(outputs, batch) -> values`, one an example.
         l2: λ of the penalty.
+        reduction: "mean" or "sum" of the values, weighted where the batch has weights.
     """
 
     predict: Callable[..., Any]
     values: DataLoss
     l2: Any = 0.0
+    reduction: str = "mean"
 
     def __hash__(self) -> int:
         return hash((self.predict, self.values))
@@ -93,13 +99,19 @@ class Objective:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Objective):
             return False
-        same = (self.predict, self.values) == (other.predict, other.values)
-        return same and Bits(self.l2) == Bits(other.l2)
+        mine, theirs = ((o.predict, o.values, o.reduction) for o in (self, other))
+        return mine == theirs and Bits(self.l2) == Bits(other.l2)
 
     def __call__(self, params: Params, state: Any, batch: Batch) -> jax.Array:
-        """The mean over the batch, with the penalty."""
+        """The mean or sum over the batch, with the penalty."""
+        if self.reduction == "sum":
+            return self.penalized(self.total(params, state, batch), params)
         value = weighted_mean(self.values(self.predict(params, state, batch), batch), batch)
         return self.penalized(value, params)
+
+    def divisor(self, batch: Batch, dtype: Any) -> jax.Array:
+        """What the weighted sum of the values over all of a batch is divided by."""
+        return jnp.ones((), dtype) if self.reduction == "sum" else weights_of(batch, dtype).sum()
 
     def penalized(self, value: jax.Array, params: Params) -> jax.Array:
         """The value plus the penalty."""
@@ -113,6 +125,14 @@ class Objective:
         values = per_example(self.values(self.predict(params, state, batch), batch), batch)
         return (values * weights_of(batch, values.dtype)).sum()
 
+    def coupling(self, params: Params, state: Any, batch: Batch) -> State:
+        """How the values depend on the examples of a batch, or of the shapes of one."""
+
+        def values(batch):
+            return self.values(self.predict(params, state, batch), batch)
+
+        return coupling(values, dict(batch), examples(batch))
+
 
 @dataclasses.dataclass(frozen=True)
 class OverRows:
@@ -123,15 +143,24 @@ class OverRows:
         mesh: along whose axis `data` the rows lie, or `None`.
         repeated: how often the last row is repeated, with weight zero.
         batch_size: rows that pass through the network at a time, all of them if `None`.
+        per_batch: whether a row's value may depend on the others of its batch, as in training.
     """
 
     loss: Callable[[Params, Any, Batch], jax.Array]
     mesh: Mesh | None = None
     repeated: int = 0
     batch_size: int | None = None
+    per_batch: bool = False
 
     def __call__(self, params: Params, state: Any, batch: dict[str, Any]) -> jax.Array:
-        """The loss over all rows."""
+        """The loss over all rows.
+
+        Raises:
+            ValueError: if by its program the value of a row taken with `batch_size` others is not
+                that of the row among all, or is changed by a row that is repeated.
+        """
+        if isinstance(self.loss, Objective):
+            self.check_rows(params, state, batch)
         params, batch = self.placed(params, state, batch)
         if self.batch_size is None:
             return self.loss(params, state, batch)
@@ -144,8 +173,36 @@ class OverRows:
             return objective.total(params, state, rows)
 
         value = over_batches(functools.partial(total, params), batch, self.batch_size, self.mesh)
-        dtype = value.dtype
-        return objective.penalized(value / weights_of(batch, dtype).sum(), params)
+        return objective.penalized(value / objective.divisor(batch, value.dtype), params)
+
+    def check_rows(self, params: Params, state: Any, batch: dict[str, Any]) -> None:
+        """Refuse rows that by the program depend on others that they are taken apart from.
+
+        Raises:
+            ValueError: if they do.
+        """
+        objective, count, size = self.loss, examples(batch), self.batch_size
+        assert isinstance(objective, Objective)
+        if size is not None and size < count and not self.per_batch:
+            shape = lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)  # noqa: E731
+            try:
+                found = objective.coupling(params, state, jax.tree.map(shape, batch))
+            except TypeError as error:
+                raise ValueError(
+                    f"expected a loss of which {size} of {count} rows can be taken at a time, "
+                    f"got {error}"
+                ) from error
+            mixed = isinstance(found, Mixed)
+            got = f"rows that {found.cause} mixes" if mixed else "rows that depend on their place"
+            require(_may_split(found), f"rows that can be taken {size} at a time", got)
+        if self.repeated:
+            found = objective.coupling(params, state, batch)
+            devices = 1 if self.mesh is None else self.mesh.shape["data"]
+            require(
+                not isinstance(found, Mixed) or not found.known,
+                f"rows that do not depend on each other, or in multiples of {devices}",
+                f"{count - self.repeated} that do",
+            )
 
     def placed(self, params: Params, state: Any, batch: dict[str, Any]) -> tuple[Params, dict]:
         """Parameters whole on every device, and rows divided among them."""
@@ -258,3 +315,80 @@ def parts(loss: Any) -> Parts | None:
     if not isinstance(rows.loss, Objective):
         return None
     return Parts(rows.loss, loss.keywords["state"], dict(loss.keywords["batch"]), rows)
+
+
+def _may_split(found: State) -> bool:
+    """Whether nothing speaks against taking the rows in batches."""
+    return (
+        not found.known if isinstance(found, Mixed) else not isinstance(found, Rows) or found.alone
+    )
+
+
+# rows of each of two batches whose values are compared with those of both together
+_COMPARED = 32
+
+
+def divisible(taken: Parts, params: Params) -> bool:
+    """Whether a loss is the same in whichever batches its rows are taken.
+
+    By its program, and by its values: a program may use what does not show in it, such as the
+    number of rows.
+
+    Args:
+        taken: the loss.
+        params: arrays, or tracers.
+    """
+    if taken.rows.per_batch:
+        return False
+    found = taken.objective.coupling(params, taken.state, taken.batch)
+    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((taken.state, taken.batch)))
+    if traced and isinstance(found, Mixed):
+        return False
+    return _may_split(found) and (traced or _same_apart(taken, params))
+
+
+def check_batches(taken: Parts, params: Params) -> None:
+    """Refuse a loss that its `batch_size` makes another.
+
+    Raises:
+        ValueError: if its values in batches are others than together.
+    """
+    size = taken.rows.batch_size
+    if size is None or size >= examples(taken.batch) or taken.rows.per_batch:
+        return
+    taken.rows.check_rows(params, taken.state, taken.batch)
+    leaves = jax.tree.leaves((taken.state, taken.batch))
+    same = any(isinstance(x, Tracer) for x in leaves) or _same_apart(taken, params)
+    require(same, f"rows that can be taken {size} at a time", "other values from fewer rows")
+
+
+def _same_apart(taken: Parts, params: Params) -> bool:
+    """Whether some rows have the same values together and in two halves.
+
+    At random parameters, and at these where they are known.
+    """
+    half = min(_COMPARED, examples(taken.batch) // 2)
+    random = np.random.default_rng(0)
+    points = [jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), params)]
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params)):
+        points.append(params)
+    rows = [
+        {name: leaf[a:b] for name, leaf in taken.batch.items()}
+        for a, b in ((0, half), (half, 2 * half), (0, 2 * half))
+    ]
+    for point in points if half else ():
+        try:
+            some = [np.asarray(_values(taken.objective, point, taken.state, r)) for r in rows]
+        except (TypeError, ValueError):  # it takes all its rows or none
+            return False
+        apart, together = np.concatenate(some[:2]), some[2]
+        tolerance = float(np.finfo(together.dtype).eps) ** 0.5
+        tolerance *= np.max(abs(together), where=np.isfinite(together), initial=0)
+        if not np.allclose(apart, together, rtol=0, atol=tolerance, equal_nan=True):
+            return False
+    return True
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _values(objective, params, state, rows):
+    return per_example(objective.values(objective.predict(params, state, rows), rows), rows)

@@ -147,7 +147,10 @@ def _shapes(tree: Any) -> Any:
 
 def _kept(array: Any) -> Any:
     """An array that later changes in place do not reach."""
-    return array if isinstance(array, jax.Array) else jnp.array(array)
+    if isinstance(array, jax.Array):
+        return array
+    with jax.ensure_compile_time_eval():  # not a tracer of what is being traced around it
+        return jnp.array(array)
 
 
 def _key(jaxpr: Any, within: tuple[Any, ...]) -> Hashable:

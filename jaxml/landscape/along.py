@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
-from jaxml.landscape.dense import dense_hessian, plan_dense
+from jaxml.landscape.dense import checked, dense_hessian, plan_dense
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.landscape.scale import norm
@@ -92,7 +92,7 @@ def follow(
         loss, first = check_problem(loss, jax.tree.map(lambda x: x[0], flat), float64=float64)
         plan = plan_dense(loss, first, memory, copies=6)
         stack = jax.tree.map(lambda leaf, one: jnp.asarray(leaf.astype(one.dtype)), flat, first)
-        result = jax.device_get(_follow(loss, stack, plan))
+        result = jax.device_get(checked(lambda plan: _follow(loss, stack, plan), plan))
     return jax.tree.map(lambda array: array.reshape(leading + array.shape[1:]), result)
 
 
@@ -101,10 +101,11 @@ def _follow(loss, stack, plan):
     def at(params):
         f, x = flatten(loss, params)
         value, gradient = jax.value_and_grad(f)(x)
-        eigenvalues = jnp.linalg.eigvalsh(dense_hessian(loss, params, plan))
+        matrix, error = dense_hessian(loss, params, plan)
+        eigenvalues = jnp.linalg.eigvalsh(matrix)
         kind, largest = jnp.finfo(x.dtype), jnp.abs(eigenvalues).max()
         tolerance = x.size * (kind.eps * largest + jnp.where(largest > 0, kind.tiny, 0))
-        return Followed(
+        followed = Followed(
             loss=value,
             gradient_norm=norm(gradient),
             eigenvalues=eigenvalues,
@@ -112,5 +113,6 @@ def _follow(loss, stack, plan):
             minimum_ratio=(eigenvalues > tolerance).mean(dtype=x.dtype),
             tolerance=tolerance,
         )
+        return followed, error
 
     return jax.lax.map(at, stack)

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
-from jaxml.landscape.dense import dense_hessian, plan_dense
+from jaxml.landscape.dense import Dense, checked, dense_hessian, plan_dense
 from jaxml.landscape.descent import default_gradient_tolerance, lbfgs
 from jaxml.landscape.minres import minres
 from jaxml.landscape.operators import (
@@ -115,30 +115,36 @@ def find_critical_point(
     leaves = leaves_float64(float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
-        plan = plan_dense(loss, params, memory, copies=6) if method == "newton" else None
-        found = _search(loss, params, method, gradient_tolerance, max_steps, flat_tolerance, plan)
+        newton = method == "newton"
+        found = checked(
+            lambda plan: _search(
+                loss, params, method, gradient_tolerance, max_steps, flat_tolerance, plan
+            ),
+            plan_dense(loss, params, memory, copies=6) if newton else Dense((), 0),
+        )
         traced = isinstance(found.loss, Tracer)
         return jax.device_get(found) if leaves and not traced else found
 
 
 @functools.partial(jax.jit, static_argnames=("method", "max_steps", "plan"))
-def _search(loss, params, method, tolerance, max_steps, flat_tolerance, plan) -> Search:
+def _search(loss, params, method, tolerance, max_steps, flat_tolerance, plan) -> tuple[Search, Any]:
     f, x = flatten(loss, params)
     _, unravel = ravel_pytree(params)
     if tolerance is None:
         tolerance = default_gradient_tolerance(x.dtype)
+    error = jnp.zeros((), x.dtype)
     if method == "gradient_norm":
         end, steps, path = _minimise_gradient_norm(f, x, tolerance, max_steps)
     elif method == "newton_mr":
         end, steps, path = _newton_mr(f, x, tolerance, max_steps)
     else:
         dense = lambda y: dense_hessian(loss, unravel(y), plan)  # noqa: E731
-        end, steps, path = _damped_newton(f, x, tolerance, max_steps, dense)
+        end, steps, path, error = _damped_newton(f, x, tolerance, max_steps, dense)
     value, gradient = jax.value_and_grad(f)(end)
     gradient_norm = jnp.linalg.norm(gradient)
     converged = gradient_norm <= tolerance
     flatness = _flatness(f, end, gradient)
-    return Search(
+    found = Search(
         params=unravel(end),
         loss=value,
         gradient_norm=gradient_norm,
@@ -148,6 +154,7 @@ def _search(loss, params, method, tolerance, max_steps, flat_tolerance, plan) ->
         steps=steps,
         path=path,
     )
+    return found, error
 
 
 def _flatness(f, x, gradient):
@@ -192,6 +199,7 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
     The damping μ is relative to the gradient, μ = damping·‖g‖, so that it vanishes at a critical
     point fast enough for quadratic convergence, singular or not. The Hessian is kept while steps
     with it at least halve the gradient (Shamanskii's method): it costs hundreds of gradients.
+    Beside the end, the steps and the path it returns the largest error of a Hessian.
     """
     differentiate = jax.value_and_grad(f)
 
@@ -201,11 +209,15 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
         scale = eigenvalues / (eigenvalues**2 + mu**2 + zero**2)
         return -vectors @ (scale * (vectors.T @ gradient))
 
+    def decompose(x):
+        matrix, error = dense(x)
+        return (*jnp.linalg.eigh(matrix), error)
+
     def advance(c):
-        eigenvalues, vectors = jax.lax.cond(
+        eigenvalues, vectors, error = jax.lax.cond(
             c["refresh"],
-            lambda: tuple(jnp.linalg.eigh(dense(c["x"]))),
-            lambda: (c["eigenvalues"], c["vectors"]),
+            lambda: decompose(c["x"]),
+            lambda: (c["eigenvalues"], c["vectors"], c["error"]),
         )
         trial = c["x"] + step(c["gradient"], eigenvalues, vectors, c["damping"])
         value, gradient = differentiate(trial)
@@ -224,6 +236,7 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
             "gradient": gradient,
             "eigenvalues": eigenvalues,
             "vectors": vectors,
+            "error": jnp.maximum(error, c["error"]),
             "damping": c["damping"] * jnp.where(accept, 0.1, jnp.where(current, 4, 1)),
             "current": current & ~accept,
             "refresh": jnp.where(accept, ratio > 0.5, ~current),
@@ -232,7 +245,7 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
             "going": (trial != c["x"]).any() & (c["damping"] < 1e12),
         }
 
-    return _iterate(
+    end = _iterate(
         f,
         x,
         tolerance,
@@ -244,12 +257,14 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
             "damping": jnp.ones((), x.dtype),
             "current": jnp.bool_(False),  # the Hessian in hand is that at x
             "refresh": jnp.bool_(True),
+            "error": jnp.zeros((), x.dtype),
         },
     )
+    return end["x"], end["k"], end["path"], end["error"]
 
 
 def _iterate(f, x, tolerance, max_steps, advance, extra):
-    """`advance` a dict of `x`, `value`, `gradient`, `k`, `path`, `going` and `extra` to the end."""
+    """A dict of `x`, `value`, `gradient`, `k`, `path`, `going` and `extra`, advanced to the end."""
 
     def going_on(c):
         small = jnp.linalg.norm(c["gradient"]) <= tolerance
@@ -257,7 +272,7 @@ def _iterate(f, x, tolerance, max_steps, advance, extra):
 
     value, gradient = jax.value_and_grad(f)(x)
     empty = dict.fromkeys(("loss", "gradient_norm"), jnp.full(max_steps + 1, jnp.nan, x.dtype))
-    end = jax.lax.while_loop(
+    return jax.lax.while_loop(
         going_on,
         advance,
         {
@@ -270,7 +285,6 @@ def _iterate(f, x, tolerance, max_steps, advance, extra):
             **extra,
         },
     )
-    return end["x"], end["k"], end["path"]
 
 
 def _newton_mr(f, x, tolerance, max_steps):
@@ -311,4 +325,5 @@ def _newton_mr(f, x, tolerance, max_steps):
             "going": accept,
         }
 
-    return _iterate(f, x, tolerance, max_steps, advance, {})
+    end = _iterate(f, x, tolerance, max_steps, advance, {})
+    return end["x"], end["k"], end["path"]

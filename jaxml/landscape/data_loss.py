@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxml.checks import require
+from jaxml.checks import require, require_choice
 from jaxml.objective import Objective
 from jaxml.training.supervised import over_data
 from jaxml.types import Batch, DataLoss, Params
@@ -22,10 +22,11 @@ def data_loss(
     data: Batch | Sequence[Batch],
     *,
     l2: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean",
     batch_size: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Partial:
-    """The mean of one value an example over data, as `params -> scalar`.
+    """The mean or sum of one value an example over data, as `params -> scalar`.
 
     Of a loss in this form the landscape knows more than of any other: it forms the Hessian of dense
     layers as matrix products, has Gauss–Newton and Fisher matrices, and takes the data in batches.
@@ -33,18 +34,20 @@ def data_loss(
     Args:
         predict: `(params, batch) -> outputs`, with one leading axis of examples.
         values: `(outputs, batch) -> values`, one an example, such as those of
-            `jaxml.training.losses`; their mean is the loss, weighted where the data have
-            `"weights"`.
+            `jaxml.training.losses`.
         data: a dict of arrays with one leading axis, or batches, each such a dict: every example
             counts the same, in whichever batch it stands.
-        l2: λ in (λ/2)‖θ‖².
+        l2: λ in (λ/2)‖θ‖², which is added once.
+        reduction: whether the loss is the values' mean or their sum, of n examples n times the
+            mean; weighted where the data have `"weights"`. Curvature matrices are of that loss.
         batch_size: rows that pass through `predict` at a time, to bound the memory; all at once by
             default, or the size of the first batch where batches are given.
         mesh: devices, along whose axis `data` the rows lie, see `training.full_loss`.
 
     Raises:
         ValueError: if `predict` or `values` is no function; for bad data, options or meshes, as
-            `training.full_loss`.
+            `training.full_loss`. By the loss, if an example's value depends on others and they
+            are to be taken in batches.
 
     Example:
         >>> from jaxml.training import losses
@@ -55,6 +58,7 @@ def data_loss(
     """
     require(callable(predict), "a function (params, batch) -> outputs", type(predict).__name__)
     require(callable(values), "a function (outputs, batch) -> values", type(values).__name__)
+    require_choice("reduction", reduction, ("mean", "sum"))
     require(0 <= l2 < np.inf, "l2 to be finite and at least 0", l2)
     if not isinstance(data, Mapping):
         batches = list(data)
@@ -64,7 +68,7 @@ def data_loss(
         if batch_size is None:
             batch_size = len(next(iter(batches[0].values())))
         data = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    objective = Objective(_WithoutState(predict), values, l2)
+    objective = Objective(_WithoutState(predict), values, l2, reduction)
     return over_data(objective, None, data, batch_size=batch_size, mesh=mesh)
 
 

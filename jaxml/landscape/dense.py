@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
@@ -19,9 +21,11 @@ from jaxml.checks import require
 from jaxml.landscape.dense_layers import Layer, find_layers
 from jaxml.landscape.layered import add_layer_blocks, as_the_leaves, row_bytes
 from jaxml.landscape.problem import trace
-from jaxml.objective import examples, fold_batches, over_batches, parts, weights_of
+from jaxml.objective import Parts, divisible, examples, fold_batches, over_batches, parts
 from jaxml.placement import constrain
 from jaxml.types import Params
+
+Result = TypeVar("Result")
 
 # columns formed together: on CPU a few stay in the cache, an accelerator wants them all at once
 _CPU_BLOCK = 8
@@ -70,8 +74,9 @@ def plan_dense(
         count = examples(taken.batch)
         size = taken.rows.batch_size or count
         each = row_bytes(layers, itemsize) + beside // count
-        while matrix + size * each > bound and size > 64:
-            size //= 2
+        if matrix + size * each > bound and divisible(taken, params):
+            while matrix + size * each > bound and size > 64:
+                size //= 2
         batch_size, beside = None if size >= count else size, min(size, count) * each
         column = column * min(size, count) // count
     require_matrix(n, leaves[0].dtype, memory, copies, beside)
@@ -106,16 +111,47 @@ def require_matrix(
     )
 
 
+def checked(form: Callable[[Dense], tuple[Result, Any]], plan: Dense) -> Result:
+    """What is made of dense Hessians, by matrix products where they pass their check.
+
+    Args:
+        form: plan -> the result, and the errors of all Hessians in it, from `dense_hessian`.
+        plan: from `plan_dense`.
+
+    Returns:
+        The result; where an error is more than 1 that of the plan without layers, with a warning.
+        Where the errors are traced it cannot be told: then these Hessians are NaN.
+    """
+    result, errors = form(plan)
+    if not plan.layers or isinstance(errors, Tracer):
+        return result
+    worst = float(np.max(errors))
+    if worst <= 1:
+        return result
+    warnings.warn(
+        f"the Hessian formed by matrix products differs from its product with a random vector by "
+        f"{worst:.1e} times what rounding explains; it is formed column by column instead. Do the "
+        "samples couple in a way that the program does not show?",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return form(plan._replace(layers=()))[0]
+
+
 def dense_hessian(
     loss: Any, params: Params, plan: Dense, mesh: Mesh | None = None
-) -> Float[Array, "size size"]:
-    """∇²L over the flattened parameters; traceable.
+) -> tuple[Float[Array, "size size"], Float[Array, ""]]:
+    """∇²L over the flattened parameters, checked where matrix products form it; traceable.
 
     Args:
         loss: `params -> scalar`, checked.
         params: where.
         plan: from `plan_dense`.
         mesh: each device along its axis `lanes`, where it has one, forms columns of its own.
+
+    Returns:
+        The matrix, and the error of its product with a random vector over what rounding explains,
+        0 without layers. The matrix has NaN on its diagonal where that is more than 1.
     """
     leaves, structure = jax.tree.flatten(params)
     size, dtype = sum(leaf.size for leaf in leaves), leaves[0].dtype
@@ -143,9 +179,9 @@ def dense_hessian(
     matrix = jnp.zeros((size, size), dtype)
     taken = parts(loss)
     if taken is None:
-        return _assemble(strips(loss), groups, leaves, offsets, matrix)
+        return _assemble(strips(loss), groups, leaves, offsets, matrix), jnp.zeros((), dtype)
     _, batch = taken.rows.placed(params, taken.state, taken.batch)
-    weight = weights_of(batch, dtype).sum()
+    weight = taken.objective.divisor(batch, dtype)
     batch_size = plan.batch_size or examples(batch)
 
     def strips_of_rows(rows):
@@ -161,8 +197,54 @@ def dense_hessian(
     if alone:
         rows = over_batches(strips_of_rows, batch, batch_size, taken.rows.mesh)
         matrix = _assemble(rows, groups, leaves, offsets, matrix)
+    shift, error = taken.objective.l2, jnp.zeros((), dtype)
+    if layered:
+        error = _error(matrix, taken, params, plan.batch_size)
+        shift += jnp.where(error <= 1, 0, jnp.nan).astype(dtype)
     diagonal = jnp.arange(size)
-    return matrix.at[diagonal, diagonal].add(taken.objective.l2)
+    return matrix.at[diagonal, diagonal].add(shift), error
+
+
+# times ε√(rows + columns), to which the rounding errors of so many terms add up at random, for
+# terms that cancel and for what every layer adds; random programs stay below a tenth of it
+_ROUNDING = 20
+
+
+def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) -> Array:
+    """How far the matrix is from products, over what rounding explains; not its part by l2."""
+    x, _ = ravel_pytree(params)
+    vector = jax.random.normal(jax.random.key(0), x.shape, x.dtype)
+    expected = product_over_rows(taken, params, vector, batch_size)
+    got = matrix @ vector
+    # of a random vector the product has the Frobenius norm of the matrix on average
+    size = jnp.maximum(jnp.linalg.norm(expected), jnp.linalg.norm(got))
+    rounding = _ROUNDING * jnp.finfo(x.dtype).eps * (x.size + examples(taken.batch)) ** 0.5
+    error = jnp.linalg.norm(got - expected) / jnp.where(size > 0, size * rounding, 1)
+    # a loss that is not finite is not for want of a check
+    nowhere = ~jnp.isfinite(got).all() & ~jnp.isfinite(expected).all()
+    return jnp.where(nowhere, 0, error)
+
+
+def product_over_rows(
+    taken: Parts, params: Params, vector: Float[Array, " size"], batch_size: int | None
+) -> Float[Array, " size"]:
+    """The Hessian of a loss over data, without its penalty, times a vector; traceable.
+
+    Args:
+        taken: the loss.
+        params: where.
+        vector: flat.
+        batch_size: rows that are taken at a time, all if `None`.
+    """
+    x, unravel = ravel_pytree(params)
+    params, batch = taken.rows.placed(params, taken.state, taken.batch)
+
+    def product(rows):
+        f = lambda v: taken.objective.total(unravel(v), taken.state, rows)  # noqa: E731
+        return jax.jvp(jax.grad(f), (x,), (vector,))[1]
+
+    sums = over_batches(product, batch, batch_size or examples(batch), taken.rows.mesh)
+    return sums / taken.objective.divisor(batch, x.dtype)
 
 
 def _groups(indices: Sequence[int], leaves: Sequence[Any]) -> list[list[int]]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.extend import core
 
 from jaxml.objective import Parts, examples
+from jaxml.row_coupling import INLINED, along, constant, inside, propagate
+from jaxml.row_rules import Mixed, Rows, Same, State
 from jaxml.types import Params
 
 _ELEMENTWISE = {
@@ -26,8 +26,10 @@ _ELEMENTWISE = {
     *("integer_pow", "log", "log1p", "logistic", "max", "min", "mul", "neg", "pow", "rsqrt"),
     *("select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tanh"),
 }
-_INLINED = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint")
-_CALLS = (*_INLINED, "custom_jvp_call", "custom_vjp_call")
+_CALLS = (*INLINED, "custom_jvp_call")
+
+
+_SAME = Same()
 
 
 class Layer(NamedTuple):
@@ -58,21 +60,9 @@ def find_layers(parts: Parts, params: Params) -> tuple[Layer, ...]:
     """The dense layers of a loss over data whose weights are used for nothing else.
 
     Returns:
-        In the order of evaluation; none if there are none or if the examples couple.
+        In the order of evaluation; none if there are none or if by the program an example's value
+        may depend on another's pre-activations.
     """
-    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), (params, parts.batch))
-    key = (*jax.tree.leaves(shapes), jax.tree.structure(shapes))
-    known = _KNOWN.setdefault(parts.objective, {})
-    if key not in known:
-        known[key] = _find_layers(parts, params)
-    return known[key]
-
-
-# one small program has to be compiled to find out whether examples couple
-_KNOWN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-def _find_layers(parts: Parts, params: Params) -> tuple[Layer, ...]:
     leaves, structure = jax.tree.flatten(params)
 
     def detect(unused: frozenset[int]) -> _Tap:
@@ -94,38 +84,8 @@ def _find_layers(parts: Parts, params: Params) -> tuple[Layer, ...]:
         if not shared:
             break
         unused |= shared
-    layers = tuple(tap.layers)
-    return layers if layers and not _coupled(parts, params, layers) else ()
-
-
-def _coupled(parts: Parts, params: Params, layers: Sequence[Layer]) -> bool:
-    """Whether some of the first examples change the values of the others."""
-    leaves, structure = jax.tree.flatten(params)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((parts.state, parts.batch))):
-        return True  # it cannot be told here
-    random = np.random.default_rng(0)
-    # which examples meet does not depend on the parameters' values, and those may be traced
-    leaves = [random.normal(size=leaf.shape).astype(leaf.dtype) for leaf in leaves]
-    count = min(examples(parts.batch), 8)
-    batch = {name: array[:count] for name, array in parts.batch.items()}
-    unused = frozenset(range(len(leaves))) - {i for k in layers for i in k.leaves()}
-
-    @jax.jit
-    def changes(leaves, state, batch):
-        def run(shifts):
-            tap, values = tapped(parts, structure, leaves, state, batch, unused, shifts)
-            return values, tap.inputs
-
-        shifts = [jnp.zeros((count, k.outputs), leaves[k.weight].dtype) for k in layers]
-        _, outputs = jax.jvp(run, (shifts,), (tangents,))
-        return [jnp.abs(leaf[count // 2 :]).max() for leaf in jax.tree.leaves(outputs)]
-
-    tangents = []
-    for k in layers:
-        tangent = random.normal(size=(count, k.outputs)) * (np.arange(count) < count // 2)[:, None]
-        tangents.append(tangent.astype(leaves[k.weight].dtype))
-
-    return count < 2 or any(change != 0 for change in changes(leaves, parts.state, batch))
+    alone = examples(parts.batch) < 2  # axes cannot be told from others then
+    return () if tap.mixed or alone else tuple(tap.layers)
 
 
 @dataclasses.dataclass
@@ -134,19 +94,23 @@ class _Value:
 
     Attributes:
         value: the array.
-        leaf: which leaf of the parameters it is, as it stands.
+        leaf: which leaf of the parameters it is, as it stands or transposed.
+        flipped: whether transposed.
         vector: which leaf it is, spread along other axes.
         layer: which layer's product it is, before the bias.
         layer_axis: which axis of that product counts the layer's outputs.
+        rows: how it depends on the pre-activations of the examples.
         deps: layers it depends on -> 1 where element by element, -1 where its axes are exchanged
             besides, 0 otherwise.
     """
 
     value: Any
     leaf: int | None = None
+    flipped: bool = False
     vector: int | None = None
     layer: int | None = None
     layer_axis: int = 1
+    rows: State = _SAME
     deps: dict[int, int] = dataclasses.field(default_factory=dict)
 
     @property
@@ -167,6 +131,7 @@ def tapped(parts, structure, leaves, state, batch, unused, shifts):
     ins = [_Value(leaf, leaf=None if i in unused else i) for i, leaf in enumerate(leaves)]
     ins += [_Value(leaf) for leaf in jax.tree.leaves((state, batch))]
     (out,) = tap.run(closed.jaxpr, closed.consts, ins)
+    tap.mixed = isinstance(along(out.rows, 0), Mixed)
     return tap, out.value
 
 
@@ -177,18 +142,21 @@ class _Tap:
         self._count, self._shifts = count, shifts
         self.layers: list[Layer] = []
         self.inputs: list[Any] = []
+        # whether an example's value may depend on the layers of others
+        self.mixed = False
         # how often a leaf enters an equation that does more than move it
         self.uses: collections.Counter[int] = collections.Counter()
 
     def run(self, jaxpr: Any, consts: Sequence[Any], ins: Sequence[_Value]) -> list[_Value]:
-        known = dict(zip(jaxpr.constvars, map(_Value, consts), strict=True))
+        consts = [_Value(c, rows=constant(c)) for c in consts]
+        known = dict(zip(jaxpr.constvars, consts, strict=True))
         known |= dict(zip(jaxpr.invars, ins, strict=True))
         used = [v for e in jaxpr.eqns for v in e.invars] + list(jaxpr.outvars)
         times = collections.Counter(v for v in used if not isinstance(v, core.Literal))
 
         def read(v):
             if isinstance(v, core.Literal):
-                return _Value(v.val)
+                return _Value(v.val, rows=constant(v.val))
             if times[v] > 1:  # no bias can be told of what goes several ways
                 return dataclasses.replace(known[v], vector=None, layer=None)
             return known[v]
@@ -200,19 +168,26 @@ class _Tap:
 
     def _evaluate(self, equation: Any, ins: list[_Value]) -> list[_Value]:
         name = equation.primitive.name
-        if name in _INLINED and any(v.watched for v in ins):
-            jaxpr, consts = _inner(equation)
+        if name in INLINED and any(v.watched for v in ins):
+            jaxpr, consts = inside(equation)
             return self.run(jaxpr, consts, ins)
         if name == "dot_general" and (z := self._dense(equation, ins)) is not None:
             return [z]
         params = equation.primitive.get_bind_params(equation.params)
         outs = equation.primitive.bind(*(v.value for v in ins), **params)
         outs = outs if equation.primitive.multiple_results else [outs]
-        values = [_Value(out, deps=_dependence(equation, ins, out)) for out in outs]
+        states = propagate(equation, [v.rows for v in ins], self._count)
+        values = [
+            _Value(out, rows=state, deps=_dependence(equation, ins, out))
+            for out, state in zip(outs, states, strict=True)
+        ]
         moved = name in ("reshape", "broadcast_in_dim")
         vectors = [v.leaf if v.vector is None else v.vector for v in ins]
         if moved and ins[0].value.ndim == 1:
             values[0].vector = vectors[0]
+        elif name == "transpose" and np.ndim(ins[0].value) == 2 and ins[0].leaf is not None:
+            turned = equation.params["permutation"] == (1, 0)
+            values[0].leaf, values[0].flipped = ins[0].leaf, ins[0].flipped != turned
         else:
             self.uses.update(leaf for leaf in vectors if leaf is not None)
         if name == "transpose" and ins[0].layer is not None:
@@ -232,18 +207,21 @@ class _Tap:
                 continue
             if len(contracted[0]) != 1 or rows.value.shape[1 - contracted[a][0]] != self._count:
                 continue
-            along, of_weight = contracted[a][0], contracted[w][0]
+            inner, of_weight = contracted[a][0], contracted[w][0]
+            if isinstance(along(rows.rows, 1 - inner), Mixed):
+                continue
             z = equation.primitive.bind(*(v.value for v in ins), **equation.params)
             k = len(self.layers)
             if self._shifts is not None:
                 z = z + (self._shifts[k] if w == 1 else self._shifts[k].T)
             self.uses[weight.leaf] += 1
-            self.inputs.append(rows.value if along == 1 else rows.value.T)
-            near = frozenset(i for i, how in rows.deps.items() if how == (1 if along else -1))
-            inputs, outputs = rows.value.shape[along], weight.value.shape[1 - of_weight]
-            self.layers.append(Layer(weight.leaf, of_weight == 1, None, inputs, outputs, near))
+            self.inputs.append(rows.value if inner == 1 else rows.value.T)
+            near = frozenset(i for i, how in rows.deps.items() if how == (1 if inner else -1))
+            inputs, outputs = rows.value.shape[inner], weight.value.shape[1 - of_weight]
+            turned = (of_weight == 1) != weight.flipped
+            self.layers.append(Layer(weight.leaf, turned, None, inputs, outputs, near))
             deps = dict.fromkeys(rows.deps, 0) | {k: w or -1}
-            return _Value(z, layer=k, layer_axis=w, deps=deps)
+            return _Value(z, layer=k, layer_axis=w, rows=Rows(1 - w), deps=deps)
         return None
 
     def _bias(self, z: _Value, b: _Value) -> None:
@@ -256,11 +234,6 @@ class _Tap:
         spread = len(shape) == 2 and shape == tuple(expected) and shape[1 - z.layer_axis] == 1
         if spread and layer.bias is None:
             self.layers[z.layer] = layer._replace(bias=b.vector)
-
-
-def _inner(equation: Any) -> tuple[Any, Sequence[Any]]:
-    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 
 def _dependence(equation: Any, ins: list[_Value], out: Any) -> dict[int, int]:
@@ -280,6 +253,6 @@ def _is_local(equation: Any) -> bool:
     """Whether every element of the result depends on that element of the operands alone."""
     if equation.primitive.name in _CALLS:
         return all(
-            _is_local(e) or e.primitive.name == "broadcast_in_dim" for e in _inner(equation)[0].eqns
+            _is_local(e) or e.primitive.name == "broadcast_in_dim" for e in inside(equation)[0].eqns
         )
     return equation.primitive.name in _ELEMENTWISE

@@ -20,7 +20,7 @@ from jaxml.landscape.certificate import (
     moved,
     newton_step,
 )
-from jaxml.landscape.dense import dense_hessian, plan_dense
+from jaxml.landscape.dense import checked, dense_hessian, plan_dense
 from jaxml.landscape.null_space import find_descent
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision, unravel_host
@@ -181,7 +181,8 @@ def analyze(
         loss, params = check_problem(loss, params, float64=float64)
         # the matrix, its symmetric part, its eigenvectors and the solver's work space
         plan = plan_dense(loss, params, memory, copies=6)
-        value, gradient, matrix, rounding = _derivatives(loss, params, plan)
+        derivatives = checked(lambda plan: _derivatives(loss, params, plan), plan)
+        value, gradient, matrix, rounding = derivatives
         for name, array in {"loss": value, "gradient": gradient, "Hessian": matrix}.items():
             bad = np.asarray(array)[~np.isfinite(array)]
             require(bad.size == 0, f"a finite {name} at params", f"{bad[:1]} and {bad.size} in all")
@@ -196,11 +197,11 @@ def analyze(
 def _derivatives(loss, params, plan):
     f, x = flatten(loss, params)
     value, gradient = jax.value_and_grad(f)(x)
-    matrix = dense_hessian(loss, params, plan)
+    matrix, error = dense_hessian(loss, params, plan)
     # of the parts of the gradient: its terms are of the size of |H||x|, or of √(|f|‖H‖)
     rounding = jnp.abs(matrix) @ jnp.abs(x)
     rounding += jnp.sqrt(abs(value)) * jnp.sqrt(jax.lax.map(norm, matrix))
-    return value, gradient, matrix, 10 * jnp.finfo(x.dtype).eps * rounding
+    return (value, gradient, matrix, 10 * jnp.finfo(x.dtype).eps * rounding), error
 
 
 def _verdict(point: Point, matrix, gradient_tolerance) -> Analysis:

@@ -29,8 +29,10 @@ from jaxml.landscape.operators import (
     unraveled,
 )
 from jaxml.landscape.problem import check_problem, needs_float64, precision
-from jaxml.objective import Parts, examples, over_batches, parts, weights_of
+from jaxml.objective import Parts, divisible, examples, over_batches, parts, weights_of
 from jaxml.placement import check_mesh, constrain, place
+from jaxml.row_coupling import coupling
+from jaxml.row_rules import Mixed
 from jaxml.seeds import key as key_of
 from jaxml.training import losses
 from jaxml.types import Batch, Params
@@ -51,7 +53,7 @@ def gauss_newton(
 ) -> SymmetricOperator:
     """The generalised Gauss–Newton matrix: the Hessian of the loss with the network linearised.
 
-    A is the Hessian of an example's value by its outputs, weighted as the mean weighs it; an L2
+    A is the Hessian of an example's value by its outputs, weighted as the loss weighs it; an L2
     penalty adds λI. It is positive semi-definite where the value is convex in the outputs.
 
     Args:
@@ -87,7 +89,8 @@ def fisher(
 ) -> SymmetricOperator:
     """The Fisher information of the distribution that the network's outputs state.
 
-    The value of an example is taken for its negative log-likelihood. `"type-2"`: A is that
+    The value of an example is taken for its negative log-likelihood, and the matrix is the mean or
+    sum of the examples', as the loss is (`reduction` of `data_loss`). `"type-2"`: A is that
     likelihood's own Fisher information in the outputs, which is the value's Hessian for softmax
     and sigmoid cross-entropy and squared errors, and equals `gauss_newton` without its penalty.
     `"monte carlo"`: A is the mean of m·g gᵀ over gradients g by the outputs at targets drawn from
@@ -108,7 +111,8 @@ def fisher(
         mesh: likewise.
 
     Raises:
-        ValueError: as `gauss_newton`; if the values' distribution is not known.
+        ValueError: as `gauss_newton`; if the values' distribution is not known; if a value that
+            is differentiated by itself depends on the outputs of other examples.
 
     Reference:
         Kunstner, Balles and Hennig 2019 (arXiv:1905.12558), section 2, for the three.
@@ -142,6 +146,8 @@ def _operator(curvature, loss, params, layers, memory, mesh) -> SymmetricOperato
         params = place(params, mesh)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         dtype = np.dtype(jax.tree.leaves(params)[0].dtype)
+        if isinstance(curvature, _Gradients):
+            _check_values(loss, params)
     make = lambda: _product(curvature, loss, params, memory, mesh)  # noqa: E731
     return SymmetricOperator(
         size=size,
@@ -149,6 +155,20 @@ def _operator(curvature, loss, params, layers, memory, mesh) -> SymmetricOperato
         unravel=unraveled(params, float64),
         make_product=make,
         make_dense=lambda: dense_of(make(), size, dtype, memory),
+    )
+
+
+def _check_values(loss: Partial, params: Params) -> None:
+    """Each example must have a gradient by its outputs: its value depends on no others."""
+    taken = parts(loss)
+    assert taken is not None
+    objective, batch = taken.objective, taken.batch
+    outputs = jax.eval_shape(objective.predict, params, taken.state, batch)
+    found = coupling(lambda z: objective.values(z, batch), outputs, examples(batch))
+    mixed = isinstance(found, Mixed) and found.known
+    cause = found.cause if isinstance(found, Mixed) else ""
+    require(
+        not mixed, "values that each depend on one example's outputs", f"a {cause} over several"
     )
 
 
@@ -224,7 +244,9 @@ def _product(curvature, loss, params, memory, mesh) -> Partial:
         if kept <= bound // 2:
             push, factor = _linearized(loss, params, columns, curvature=curvature)
             return Partial(_Linearized(mesh), push, factor, _penalty(curvature, taken))
-        size = max(1, examples(taken.batch) * (bound // 4) // kept)
+        size = examples(taken.batch)
+        if divisible(taken, params):
+            size = max(1, size * (bound // 4) // kept)
     return Partial(_InBatches(curvature, size), loss, params, columns)
 
 
@@ -248,7 +270,7 @@ def _rows(loss, params, columns):
     taken = parts(loss)
     assert taken is not None
     params, batch = taken.rows.placed(params, taken.state, {**taken.batch, **columns})
-    weight = weights_of(batch, jax.tree.leaves(params)[0].dtype).sum()
+    weight = taken.objective.divisor(batch, jax.tree.leaves(params)[0].dtype)
     return taken, params, batch, weight
 
 

@@ -16,10 +16,17 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.checks import require
-from jaxml.landscape.dense import available_memory, dense_hessian, plan_dense, require_matrix
+from jaxml.landscape.dense import (
+    available_memory,
+    checked,
+    dense_hessian,
+    plan_dense,
+    product_over_rows,
+    require_matrix,
+)
 from jaxml.landscape.layers import on_layers
 from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision
-from jaxml.objective import examples, over_batches, parts, weights_of
+from jaxml.objective import divisible, examples, parts
 from jaxml.placement import check_mesh, constrain, place
 from jaxml.types import Params
 
@@ -181,14 +188,13 @@ def hessian(
         loss, params = check_problem(loss, params, float64=float64)
         params = place(params, mesh)
     lanes = 1 if mesh is None else mesh.shape.get("lanes", 1)
+    plan = functools.cache(lambda: plan_dense(loss, params, memory, lanes=lanes))
     return SymmetricOperator(
         size=sum(leaf.size for leaf in jax.tree.leaves(params)),
         dtype=np.dtype(jax.tree.leaves(params)[0].dtype),
         unravel=unraveled(params, float64),
         make_product=lambda: _hessian_product(loss, params, memory, mesh),
-        make_dense=lambda: _dense(
-            loss, params, plan_dense(loss, params, memory, lanes=lanes), mesh
-        ),
+        make_dense=lambda: checked(lambda plan: _dense(loss, params, plan, mesh), plan()),
     )
 
 
@@ -205,7 +211,8 @@ def unraveled(params: Params, float64: bool) -> Callable:
 
 @jax.jit(static_argnames=("plan", "mesh"))
 def _dense(loss, params, plan, mesh):
-    return constrain(dense_hessian(loss, params, plan, mesh), mesh)
+    matrix, error = dense_hessian(loss, params, plan, mesh)
+    return constrain(matrix, mesh), error
 
 
 def _hessian_product(loss, params, memory, mesh) -> Partial:
@@ -218,9 +225,8 @@ def _hessian_product(loss, params, memory, mesh) -> Partial:
         if kept <= bound // 2:
             product = _linearized(loss, params)
             return product if mesh is None else Partial(_Whole(mesh), product)
-        if taken is not None:
-            count = examples(taken.batch)
-            size = max(1, count * (bound // 4) // kept)
+        if taken is not None and divisible(taken, params):
+            size = max(1, examples(taken.batch) * (bound // 4) // kept)
     return Partial(_plain if size is None else _InBatches(size), loss, params)
 
 
@@ -254,16 +260,8 @@ class _InBatches:
     def __call__(self, loss, params, vector):
         taken = parts(loss)
         assert taken is not None
-        x, unravel = ravel_pytree(params)
-        params, batch = taken.rows.placed(params, taken.state, taken.batch)
-        weight = weights_of(batch, x.dtype).sum()
-
-        def product(rows):
-            f = lambda v: taken.objective.total(unravel(v), taken.state, rows)  # noqa: E731
-            return hessian_vector_product(f, x, vector)
-
-        sums = over_batches(product, batch, self.batch_size, taken.rows.mesh)
-        return constrain(sums / weight + taken.objective.l2 * vector, taken.rows.mesh)
+        product = product_over_rows(taken, params, vector, self.batch_size)
+        return constrain(product + taken.objective.l2 * vector, taken.rows.mesh)
 
 
 def _plain(loss, params, vector):

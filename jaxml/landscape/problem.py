@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from jaxml.checks import require
-from jaxml.objective import Parts, parts
+from jaxml.objective import Parts, check_batches, parts
 from jaxml.programs import Program, alike, as_read, read
 from jaxml.types import Params
 
@@ -114,7 +114,9 @@ def _as_read(taken: Parts, params: Params) -> Partial:
     predict = _twice(as_read, objective.predict, params, state, batch)
     values = _twice(as_read, objective.values, predict.reading.func.outputs, batch)
     objective = dataclasses.replace(objective, predict=predict, values=values)
-    return Partial(dataclasses.replace(taken.rows, loss=objective), state=state, batch=batch)
+    rows = dataclasses.replace(taken.rows, loss=objective)
+    check_batches(Parts(objective, state, batch, rows), params)
+    return Partial(rows, state=state, batch=batch)
 
 
 def _twice(reader: Callable, function: Callable, *arguments: Any) -> Any:

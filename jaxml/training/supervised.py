@@ -143,8 +143,9 @@ def full_loss(
     Raises:
         ValueError: if the algorithm has no loss, or not one that `supervised` made where
             `batch_size` or `train` is given; for bad data or a bad mesh as in `fit`. By the loss,
-            if the devices do not divide the rows and it ignores `batch["weights"]`: the last row
-            is repeated then, with weight zero.
+            if the devices do not divide the rows and it ignores `batch["weights"]` or couples
+            them: the last row is repeated then, with weight zero; if rows couple that are to be
+            taken in batches, other than in training.
     """
     plain = algorithm.loss
     require(plain is not None, "an algorithm that descends a loss", "one without")
@@ -156,7 +157,7 @@ def full_loss(
         assert isinstance(plain, Objective)
         predict = functools.partial(plain.predict, train=True, key=key)
         plain = dataclasses.replace(plain, predict=predict)
-    loss = over_data(plain, state, data, batch_size=batch_size, mesh=mesh)
+    loss = over_data(plain, state, data, batch_size=batch_size, mesh=mesh, per_batch=train)
     if jax.tree.leaves(getattr(state, "params", None)):
         check_use(lambda batch, at: plain(at.params, at, batch), data, shapes(state))
     return loss
@@ -169,16 +170,18 @@ def over_data(
     *,
     batch_size: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    per_batch: bool = False,
 ) -> Partial:
     """`loss(params, state, batch)` over all the data as `params -> scalar`; see `full_loss`."""
     if batch_size is not None:
         batch_size = require_positive_int("batch_size", batch_size)
     if mesh is None:
-        rows = loss if batch_size is None else OverRows(loss, batch_size=batch_size)
+        whole = batch_size is None
+        rows = loss if whole else OverRows(loss, batch_size=batch_size, per_batch=per_batch)
         return Partial(rows, state=state, batch=check_data(data) | _float64(data))
     mesh = check_mesh(mesh, "data")
     placed = check_data(data, mesh)
-    rows = OverRows(loss, placed.mesh, placed.repeated, batch_size)
+    rows = OverRows(loss, placed.mesh, placed.repeated, batch_size, per_batch)
     return Partial(rows, state=place(state, mesh), batch=placed.weighted())
 
 

@@ -110,6 +110,27 @@ def test_draws_do_not_depend_on_the_batches(x64):
     assert abs(landscape.fisher(loss, params, **options | {"seed": 4}).dense() - whole).max() > 1e-3
 
 
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_of_a_sum_each_is_the_weights_sum_times_that_of_the_mean(x64, batch_size):
+    mean, params, data = problem("softmax")
+    total, _, _ = problem("softmax", l2=0.1, reduction="sum", batch_size=batch_size)
+    times, penalty = data["weights"].sum(), 0.1 * np.eye(21)
+    squares = sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(params))
+    np.testing.assert_allclose(total(params), times * mean(params) + 0.05 * squares, rtol=1e-13)
+    expected = times * sandwich("softmax", CURVATURES["softmax"])
+    np.testing.assert_allclose(
+        landscape.gauss_newton(total, params).dense(), expected + penalty, atol=1e-12
+    )
+    np.testing.assert_allclose(landscape.fisher(total, params).dense(), expected, atol=1e-12)
+    for options in ({"kind": "empirical"}, {"kind": "monte carlo", "samples": 3}):
+        one, other = (landscape.fisher(loss, params, **options).dense() for loss in (mean, total))
+        np.testing.assert_allclose(other, times * one, atol=1e-12)
+    one, other = (landscape.hessian(loss, params) for loss in (mean, total))
+    np.testing.assert_allclose(other.dense(), times * one.dense() + penalty, atol=1e-12)
+    v = np.arange(21.0)
+    np.testing.assert_allclose(other.matvec(v), other.dense() @ v, atol=1e-11)
+
+
 def test_a_layer_and_a_bound(x64):
     loss, params, _ = problem("softmax")
     whole = landscape.gauss_newton(loss, params).dense()
@@ -133,12 +154,15 @@ def test_bad_input():
         landscape.fisher(loss, w, kind="exact")
     with pytest.raises(ValueError, match="samples"):
         landscape.fisher(loss, w, samples=0)
+    with pytest.raises(ValueError, match="reduction to be one of mean, sum, got 'none'"):
+        landscape.data_loss(lambda w, b: b["x"] @ w, losses.mse, {"x": np.eye(3)}, reduction="none")
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", ["softmax", "mse"])
-def test_curvlinops_has_the_same(name):
+def test_curvlinops_has_the_same(name, reduction):
     torch = pytest.importorskip("torch")
     curvlinops = pytest.importorskip("curvlinops")
     with jax.enable_x64(True):
@@ -152,7 +176,8 @@ def test_curvlinops_has_the_same(name):
             first.weight.copy_(torch.tensor(np.asarray(params["a"]).T.copy()))
             second.weight.copy_(torch.tensor(np.asarray(params["b"]).T.copy()))
         net = torch.nn.Sequential(first, torch.nn.Tanh(), second)
-        value = torch.nn.CrossEntropyLoss() if name == "softmax" else torch.nn.MSELoss()
+        kind = torch.nn.CrossEntropyLoss if name == "softmax" else torch.nn.MSELoss
+        value = kind(reduction=reduction)
         # two batches, the second short
         pairs = [
             (torch.tensor(data["x"][:6]), torch.tensor(data["y"][:6])),
@@ -165,17 +190,21 @@ def test_curvlinops_has_the_same(name):
             "empirical": curvlinops.EFLinearOperator(*arguments) @ eye,
             "hessian": curvlinops.HessianLinearOperator(*arguments) @ eye,
         }
+        theirs["fisher"] = theirs["ggn"]  # of these losses
     finally:
         torch.set_default_dtype(torch.float32)
     with jax.enable_x64(True):
-        loss = landscape.data_loss(predict, LOSSES[name], data, batch_size=6)
+        loss = landscape.data_loss(predict, LOSSES[name], data, batch_size=6, reduction=reduction)
+        # PyTorch's sum is over the outputs too, of which ours is the mean
+        times = 3 if (name, reduction) == ("mse", "sum") else 1
         ours = {
             "ggn": landscape.gauss_newton(loss, params).dense(),
             "empirical": landscape.fisher(loss, params, kind="empirical").dense(),
             "hessian": landscape.hessian(loss, params).dense(),
+            "fisher": landscape.fisher(loss, params).dense(),
         }
     # their weights are (out, in)
     order = np.r_[np.arange(12).reshape(4, 3).T.ravel(), 12 + np.arange(9).reshape(3, 3).T.ravel()]
     for kind, matrix in theirs.items():
-        got = np.asarray(ours[kind])[np.ix_(order, order)]
+        got = times * np.asarray(ours[kind])[np.ix_(order, order)]
         np.testing.assert_allclose(got, matrix.numpy(), atol=1e-12, err_msg=kind)
