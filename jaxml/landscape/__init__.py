@@ -18,9 +18,7 @@ from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum,
 from jaxml.landscape.functions import (
     Estimate,
     diagonal,
-    effective_dimension,
     frobenius_norm,
-    log_determinant,
     trace,
 )
 from jaxml.landscape.gauss_newton import fisher, gauss_newton
@@ -30,6 +28,7 @@ from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
 from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
+from jaxml.landscape.spectral_sums import effective_dimension, log_determinant
 from jaxml.landscape.stuck import leaving_saddles
 from jaxml.landscape.surfaces import Surface, surface
 from jaxml.landscape.trajectories import Trajectory, trajectory

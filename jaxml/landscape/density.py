@@ -12,8 +12,11 @@ from jaxtyping import Float
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
+from jaxml.landscape.intervals import CONFIDENCE, count_bounds, mean_bounds, standard_error
 from jaxml.landscape.operators import SymmetricOperator
 from jaxml.landscape.problem import precision
+from jaxml.landscape.quadrature import quadrature
+from jaxml.landscape.rounding import zero_tolerance
 from jaxml.seeds import key as key_of
 from jaxml.seeds import words
 from jaxml.tridiagonal import lanczos
@@ -28,10 +31,20 @@ OnProgress = Callable[[int, int], Any] | None
 
 
 class Mean(NamedTuple):
-    """A mean over the eigenvalues, and its standard error over the probes: NaN from one probe."""
+    """A mean over the eigenvalues.
+
+    Attributes:
+        value: the estimate.
+        standard_error: over the probes: NaN from one probe.
+        low: the least and
+        high: the largest mean that the probes leave, at 95 %: of the probes alone, which is all
+            for a polynomial of a degree below 2·steps; infinite from one probe.
+    """
 
     value: Any
     standard_error: Any
+    low: Any
+    high: Any
 
 
 class Share(NamedTuple):
@@ -39,15 +52,21 @@ class Share(NamedTuple):
 
     Attributes:
         value: the estimate.
-        standard_error: over the probes: NaN from one probe.
+        standard_error: over the probes alone: NaN from one probe. It says nothing of where the
+            quadratures cannot place the mass, which may be far more.
         lower: the least that the probes' quadratures allow, and
         upper: the most: they tell where the mass is only up to the weight of a node.
+        low: the least share and
+        high: the largest that quadratures and probes together leave, at 95 %: the interval to
+            report.
     """
 
     value: Any
     standard_error: Any
     lower: Any
     upper: Any
+    low: Any
+    high: Any
 
 
 class Shares(NamedTuple):
@@ -130,7 +149,10 @@ class Density:
         Args:
             function: elementwise, of an array of eigenvalues.
         """
-        return Mean(*self._over_probes((self.weights * function(self.nodes)).sum(axis=1)))
+        values = (self.weights * function(self.nodes)).sum(axis=1)
+        mean, error = self._over_probes(values)
+        bounds = (mean, mean) if self.exact else map(float, mean_bounds(values, values))
+        return Mean(mean, error, *bounds)
 
     def moment(self, order: int) -> Mean:
         """The mean of λ^order over the eigenvalues."""
@@ -211,24 +233,20 @@ class Density:
 
     def __str__(self) -> str:
         """Range, shares, and what they rest on."""
-
-        def error(value: float) -> str:
-            return f" ± {value:.1g}" if np.isfinite(value) else ""  # one probe tells none
-
         shares = [
             f"{share.value:.4g}"
             if self.exact
-            else f"{share.value:.3g}{error(share.standard_error)} "
-            f"({share.lower:.3g} to {share.upper:.3g} by the quadrature)"
+            else f"{share.value:.3g} ({share.low:.3g} to {share.high:.3g})"
             for share in self.shares()
         ]
         probes, steps = self.nodes.shape
+        level = "" if self.exact else f" (intervals at {CONFIDENCE:.0%})"
         source = "exact" if self.exact else f"{probes} probe{'s'[: probes > 1]} of {steps} steps"
         return (
             f"{self.size:,} eigenvalues from {self.nodes.min():.4g} to {self.nodes.max():.4g} "
             f"({source}, {self.products:,} products); "
             f"share below {-self.tolerance:.1e}: {shares[0]}, within: {shares[1]}, "
-            f"above: {shares[2]}; mass resolution {self.resolution:.2g}"
+            f"above: {shares[2]}{level}; mass resolution {self.resolution:.2g}"
         )
 
     def _over_probes(self, values: np.ndarray) -> tuple[Any, Any]:
@@ -249,8 +267,12 @@ class Density:
         return value, (value, value) if self.exact else (low, high)
 
     def _share(self, values: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> Share:
-        low, high = (self._over_probes(bound)[0] for bound in bounds)
-        return Share(*self._over_probes(values), low, high)
+        lower, upper = (self._over_probes(bound)[0] for bound in bounds)
+        known = lower, upper
+        if not self.exact:
+            counts = (count / self.size for count in count_bounds(*bounds, self.size))
+            known = (share if np.ndim(share) else float(share) for share in counts)
+        return Share(*self._over_probes(values), lower, upper, *known)
 
 
 def _heights(
@@ -289,9 +311,8 @@ def spectral_density(
             where it returns True the density is of what is done.
 
     Returns:
-        The density, with a standard error for everything that is read from it. Those are of the
-        probes alone, and say nothing of what so many steps cannot tell apart, which may be more:
-        see `Share.lower` and `Share.upper`.
+        The density. What is read from it comes with its standard error, which is of the probes
+        alone, and shares with the interval of all that is not known: see `Share.low`.
 
     Raises:
         ValueError: for bad options, or if the products are not finite.
@@ -299,7 +320,8 @@ def spectral_density(
 
     Reference:
         Ubaru, Chen and Saad 2017 (doi:10.1137/16M1104974); Ghorbani, Krishnan and Xiao 2019
-        (arXiv:1901.10159). The probes are of random signs.
+        (arXiv:1901.10159). The probes are even on the sphere: what a vector of random signs sees
+        of an eigenvector depends on the eigenvector, and may be nothing.
 
     Example:
         >>> import jax.numpy as jnp
@@ -332,41 +354,6 @@ def spectral_density(
     return density(krylov_probes(operator, steps, probes, seed, enough, on_progress))
 
 
-class Quadrature(NamedTuple):
-    """Nodes, ascending, and weights of sum 1."""
-
-    nodes: np.ndarray
-    weights: np.ndarray
-
-
-def quadrature(alphas: np.ndarray, betas: np.ndarray) -> Quadrature:
-    """The Gauss quadrature of a tridiagonal matrix, up to where its space is invariant.
-
-    Args:
-        alphas: the diagonal.
-        betas: beside it, as of `Tridiagonal`.
-
-    Reference:
-        Golub and Welsch 1969.
-    """
-    alphas, betas = np.asarray(alphas, float), np.asarray(betas, float)
-    ends = np.flatnonzero(betas[:-1] == 0)
-    k = int(ends[0]) + 1 if ends.size else alphas.size
-    beside = betas[: k - 1]
-    matrix = np.diag(alphas[:k]) + np.diag(beside, 1) + np.diag(beside, -1)
-    nodes, vectors = np.linalg.eigh(matrix)
-    missing = (0, alphas.size - k)  # beyond an invariant space there is no mass
-    weights = vectors[0] ** 2 / (vectors[0] ** 2).sum()
-    return Quadrature(np.pad(nodes, missing, mode="edge"), np.pad(weights, missing))
-
-
-def standard_error(values: np.ndarray) -> Any:
-    """Of the mean over the leading axis; NaN where that is of one value."""
-    if len(values) == 1:
-        return np.full(values.shape[1:], np.nan)
-    return values.std(axis=0, ddof=1) / np.sqrt(len(values))
-
-
 def check_accuracy(accuracy: float | None) -> None:
     """Raise `ValueError` unless it is None or above 0."""
     valid = accuracy is None or 0 < accuracy < np.inf
@@ -390,14 +377,13 @@ def exact_spectrum(operator: SymmetricOperator, steps: int, probes: int) -> Dens
     matrix = np.asarray(operator.dense(), float)
     _require_finite(matrix)
     values = np.linalg.eigvalsh(matrix)
-    rounding = operator.size * float(np.finfo(operator.dtype).eps)
     return Density(
         values[None],
         np.full((1, operator.size), 1 / operator.size),
         operator.size,
         products=operator.size,
         exact=True,
-        tolerance=rounding * float(np.abs(values).max()),
+        tolerance=zero_tolerance(operator.size, operator.dtype, float(np.abs(values).max())),
     )
 
 
@@ -409,7 +395,7 @@ def krylov_probes(
     enough: Callable[[list[tuple[np.ndarray, np.ndarray]]], bool],
     on_progress: OnProgress,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`alphas` and `betas` of `Tridiagonal` from random signs, one probe after another.
+    """`alphas` and `betas` of `Tridiagonal` from random vectors, one probe after another.
 
     Args:
         operator: as `exact_spectrum` has checked it, with the two numbers.
@@ -436,7 +422,7 @@ def krylov_probes(
 @jax.jit(static_argnames=("steps", "size", "dtype"))
 def _probe(product, seed, probe, steps, size, dtype):
     key = jax.random.fold_in(key_of(seed), probe)
-    return lanczos(product, jax.random.rademacher(key, (size,), dtype), steps)[:2]
+    return lanczos(product, jax.random.normal(key, (size,), dtype), steps)[:2]
 
 
 def _require_finite(values: np.ndarray) -> None:

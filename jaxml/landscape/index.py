@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
+from jaxml.landscape.counting import Evidence, Interval
+from jaxml.landscape.dense import gib
+from jaxml.landscape.intervals import CONFIDENCE
 from jaxml.landscape.lanczos import (
-    Projected,
     basis_rows,
     begin,
     eigenpairs,
@@ -22,25 +23,14 @@ from jaxml.landscape.lanczos import (
 )
 from jaxml.landscape.operators import SymmetricOperator, available_memory
 from jaxml.landscape.problem import precision
+from jaxml.landscape.quadrature import Rule, lowest_bound
+from jaxml.landscape.rounding import rounding_error, zero_tolerance
 from jaxml.seeds import require_seed
 
-# the level of every interval of this module
-_CONFIDENCE = 0.95
 # random vectors of the stochastic count, and steps from each
 _PROBES, _STEPS = 8, 80
 # negative eigenvalues looked for one by one, first and at most
 _FEW = (8, 32)
-
-
-class Interval(NamedTuple):
-    """A count that is known to lie from low to high; decided where the two are equal."""
-
-    low: int
-    high: int
-
-    def __str__(self) -> str:
-        """One number where it is decided."""
-        return f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,14 +87,16 @@ def count_eigenvalues(
     """Count the negative, zero and positive eigenvalues of a symmetric operator.
 
     Exactly from the dense matrix where that fits into memory. Otherwise the negative ones are
-    looked for one by one from the lowest end, up to 32 of them, and random vectors count the
-    rest: the spectral measure of each has bounds that no quadrature error can break (Radau
-    rules with a node at ±tolerance), and the spread over the vectors gives the interval.
+    looked for one by one from the lowest end, up to 32 of them. The pairs found count for
+    themselves, and random vectors orthogonal to them count the rest: the spectral measure of each
+    has bounds that no quadrature error can break (Radau rules with a node at ±tolerance), and the
+    mass of k eigenvalues has a known distribution, which gives the interval.
 
     Args:
         operator: from `hessian`, or any other `SymmetricOperator`.
-        tolerance: the size up to which an eigenvalue counts as zero; what rounding explains by
-            default, size·ε·‖H‖ with the dtype's ε.
+        tolerance: the size up to which an eigenvalue counts as zero; by default what rounding
+            explains, 10·√size·ε·‖H‖ with the dtype's ε, or ten times the rounding measured where
+            that is more.
         memory: bytes it may take; half of what is free by default. The dense way takes six
             matrices; 0 keeps from it, and then the basis has the memory it needs.
         max_products: at most so many products.
@@ -123,8 +115,9 @@ def count_eigenvalues(
 
     Reference:
         Golub and Meurant 2010, "Matrices, Moments and Quadrature", section 6.2, for the rules;
-        Karlin and Studden 1966 for the inequalities of Chebyshev, Markov and Stieltjes;
-        Kuczyński and Woźniakowski 1992, theorem 4.2, for what random vectors cannot have missed.
+        Karlin and Studden 1966 for the inequalities of Chebyshev, Markov and Stieltjes; Higham
+        2002, section 2.8, for the rounding; Haynsworth 1968 for what the rest of the pairs found
+        does to the count of the rest.
 
     Example:
         >>> import jax.numpy as jnp
@@ -154,10 +147,8 @@ def _dense(operator: SymmetricOperator, tolerance: float | None) -> SpectrumCoun
     require(bad == 0, "a finite matrix", f"{bad} values that are not")
     values = np.linalg.eigvalsh(matrix)
     size, norm = values.size, float(abs(values).max())
-    epsilon = float(np.finfo(matrix.dtype).eps)
-    tolerance = size * epsilon * norm if tolerance is None else tolerance
-    # Higham 2002, section 2.8: rounding errors add up like a random walk
-    rounding = size**0.5 * epsilon * norm
+    tolerance = zero_tolerance(size, matrix.dtype, norm) if tolerance is None else tolerance
+    rounding = rounding_error(size, matrix.dtype, norm)
     negative = [int((values < -tolerance + shift).sum()) for shift in (-rounding, rounding)]
     positive = [int((values > tolerance + shift).sum()) for shift in (rounding, -rounding)]
     within = [int((abs(values) <= tolerance + shift).sum()) for shift in (-rounding, rounding)]
@@ -178,6 +169,7 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
     size, epsilon = operator.size, float(np.finfo(operator.dtype).eps)
     steps = min(_STEPS, size, basis_rows(operator, 1, memory), max_products // (2 * _PROBES))
     budget, products, ended = max_products - steps * _PROBES, 0, False
+    sought = min(1e-5, epsilon**0.5)
 
     def report(done):
         nonlocal ended
@@ -191,7 +183,7 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
             operator,
             top=1,
             lowest=lowest,
-            tolerance=min(1e-5, epsilon**0.5),
+            tolerance=sought,
             multiplicities=True,
             max_products=budget - products,
             start=found,
@@ -200,58 +192,64 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
             on_progress=lambda done, _, earlier=earlier: report(earlier + done),
         )
         products += found.products
-        cut = -(size * epsilon * found.norm if tolerance is None else tolerance)
+        zero = max(zero_tolerance(size, operator.dtype, found.norm), 10 * found.rounding)
+        cut = -zero if tolerance is None else -tolerance
         more = min(_FEW[1], size)
         left = found.converged.all() and not ended and budget - products > 4 * more
         if not left or lowest == more or found.values[lowest - 1] > cut:
             break
         lowest = more
     rounding = found.rounding + 10 * epsilon * found.norm
-    # Courant and Fischer: at least as many eigenvalues are below the cut as Ritz values
-    below = found.values < cut - rounding
-    negative = Interval(int(below.sum()), size)
-    least = found.values - found.residuals
-    complete = lowest == size or (len(least) > lowest and least[lowest - 1] > cut)
-    if complete and found.converged.all():
-        negative = Interval(negative.low, int((least <= cut).sum()))
 
-    # random vectors orthogonal to what is known to be negative
-    known, rest = found.vectors[below], size - negative.low
+    # random vectors orthogonal to what was found
+    known = found.residuals <= sought * found.norm
+    pairs, rest = int(known.sum()), size - int(known.sum())
     steps = min(steps, rest)
-    shift = float(np.linalg.norm(found.residuals[below])) + rounding
-    shares, ritz = [], []
+    rules = []
     with precision(operator.dtype == np.float64):
-        rows = np.append(known, np.zeros((1, size), known.dtype), axis=0)
+        empty = np.zeros((1, size), found.vectors.dtype)
+        rows = np.append(found.vectors[known], empty, axis=0)
         for i in range(_PROBES if rest else 0):
-            stop, drawn = len(known) + steps, salt(seed, 2, i)
-            basis = begin(rows, drawn, stop, with_images=False)
-            basis = extend(operator.product, basis, stop, drawn)
-            seen = project(basis, skip=len(known))
+            drawn = salt(seed, 2, i)
+            basis = begin(rows, drawn, pairs + steps, with_images=False)
+            basis = extend(operator.product, basis, pairs + steps, drawn)
+            seen = project(basis, skip=pairs)
             products += steps
-            shares.append([_below(seen, x, shift) for x in (cut, -cut)])
-            ritz.extend(seen.values)
+            rules.append(Rule(seen.values, seen.weights[0], seen.weights[-1], seen.rest))
             if report(products):
                 break
-    bounds = np.reshape(shares, (-1, 2, 2))  # of each vector, below each cut, from and to
-    under, up_to = bounds[:, 0], bounds[:, 1]
-    sampled = _interval(under, rest)
-    sampled = Interval(negative.low + sampled.low, negative.low + sampled.high)
-    within = _interval(np.clip(up_to - under[:, ::-1], 0, 1), rest)
-    positive = _interval(1 - up_to[:, ::-1], rest)
+    evidence = Evidence(found.values[known], found.residuals[known], rules, rest, rounding)
+    negative, within, positive = evidence.counts(-cut)
+    own, _ = evidence.shifts(cut)
+    lowest_node = min((float(rule.nodes[0]) for rule in rules), default=np.inf)
 
-    missed = min(ritz, default=np.inf) < cut - shift
-    decided = negative.high < size or rest == 0
-    words = f"{len(shares)} random vectors of {steps} steps, intervals at {_CONFIDENCE:.0%}"
-    if decided and not missed:
-        method = "lowest end"
-        if rest:
-            floor = _floor(ritz, steps, len(shares), rest)
-            words = f"at {_CONFIDENCE:.0%} no negative one below {floor:.1e} is missing; {words}"
+    # Courant and Fischer: at least as many eigenvalues are below the cut as Ritz values
+    below = int((found.values < cut - rounding).sum())
+    missed = lowest_node < cut - evidence.coupling - rounding
+    if missed:
+        below = max(below, 1 + int((evidence.values < cut - evidence.coupling - rounding).sum()))
+    words = f"{len(rules)} random vectors of {steps} steps, intervals at {CONFIDENCE:.0%}"
+    complete = lowest == size or (
+        len(found.values) > lowest and float(found.values[lowest - 1]) - own > cut
+    )
+    if complete and found.converged.all() and not missed:
+        method, high = "lowest end", int((found.values - own <= cut).sum())
+        if rest and rules:
+            floor = lowest_bound(rules, rest, 1 - CONFIDENCE) - evidence.coupling - rounding
+            words = f"at {CONFIDENCE:.0%} no negative one below {floor:.1e} is missing; {words}"
     else:
-        method = "stochastic"
-        low = max(negative.low + missed, sampled.low)
-        negative = Interval(low, max(low, sampled.high))
+        method, high = "stochastic", negative.high
+        if left := int((~found.converged).sum()):
+            words += f"; {left} of {len(found.values)} at the ends did not converge"
+    negative = Interval(max(below, negative.low), max(below, negative.low, high))
     negative, within, positive = _consistent(size, negative, within, positive)
+    if any(count.low < count.high for count in (negative, within, positive)):
+        finer = ", float64" if operator.dtype == np.float32 else ""
+        matrices = gib(6 * size**2 * operator.dtype.itemsize)
+        words += (
+            f"; to decide more: more products, a larger tolerance{finer}, or `memory` of "
+            f"{matrices} for the whole matrix"
+        )
     return SpectrumCounts(
         negative=negative,
         within=within,
@@ -263,54 +261,6 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
         products=products,
         size=size,
     )
-
-
-def _below(seen: Projected, x: float, shift: float) -> tuple[float, float]:
-    """Between which shares of a vector's spectral measure lies below x.
-
-    The rule with a node at x gives that node the largest mass that x can have with the moments
-    known, and the nodes below it the least mass below x. Both hold up to a `shift` of the
-    spectrum.
-    """
-    return _radau(seen, x - shift)[0], _radau(seen, x + shift)[1]
-
-
-def _radau(seen: Projected, x: float) -> tuple[float, float]:
-    """The mass of the nodes below x in the Gauss–Radau rule with a node at x, and with it."""
-    apart = seen.values - x
-    coupling = seen.rest * seen.weights[-1]
-    tiny = np.finfo(float).eps * (abs(seen.values).max() + abs(x)) + np.finfo(float).tiny
-    apart = np.where(abs(apart) < tiny, tiny, apart)
-    arrow = np.diag(np.append(seen.values, x + (coupling**2 / apart).sum()))
-    arrow[-1, :-1] = arrow[:-1, -1] = coupling
-    nodes, vectors = np.linalg.eigh(arrow)
-    masses = (np.append(seen.weights[0], 0) @ vectors) ** 2
-    node = int(abs(nodes - x).argmin())
-    return masses[:node].sum(), masses[: node + 1].sum()
-
-
-def _interval(shares: np.ndarray, size: int) -> Interval:
-    """The interval of a count from the shares that random vectors give, from and to."""
-    if len(shares) < 2:
-        return Interval(0, size)
-    spread = shares.std(axis=0, ddof=1) / len(shares) ** 0.5
-    spread = spread * stdtrit(len(shares) - 1, (1 + _CONFIDENCE) / 2)
-    low, high = size * (shares.mean(axis=0) + spread * [-1, 1])
-    return Interval(max(0, int(np.ceil(low))), min(size, int(np.floor(high))))
-
-
-def _floor(ritz: list[float], steps: int, vectors: int, size: int) -> float:
-    """What no eigenvalue is below, at the level of confidence, by these Ritz values.
-
-    Each vector has missed the lowest by a share e of the spectrum's width with a probability of
-    at most 1.648·√size·exp(−√e·(2·steps − 1)), Kuczyński and Woźniakowski 1992, theorem 4.2.
-    """
-    root = np.log(1.648 * size**0.5) - np.log(1 - _CONFIDENCE) / vectors
-    share = (root / (2 * steps - 1)) ** 2
-    lowest, highest = min(ritz), max(ritz)
-    if steps == size:
-        return lowest
-    return (lowest - share * highest) / (1 - share) if share < 1 else -np.inf
 
 
 def _consistent(size: int, *counts: Interval) -> list[Interval]:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from jaxml.landscape import Analysis, Connection, Exploration, Step, Surface, Trajectory
 from jaxml.landscape.density import Curve, Density
+from jaxml.landscape.intervals import CONFIDENCE
 from jaxml.staircase import Staircase
 
 _MINIMUM, _SADDLE, _FLAT, _PATH = "#1b7f4d", "#c2334d", "#9a9a9a", "#5b7db1"
@@ -229,9 +230,10 @@ def spectrum(point: Analysis) -> Figure:
 
 
 def density(result: Density) -> Figure:
-    """The distribution of the eigenvalues, with two standard errors on either side.
+    """The distribution of the eigenvalues, with two standard errors of the probes on either side.
 
-    Over λ, with the height of a single eigenvalue; and over the decades of |λ|, both signs.
+    Over λ, with the height of a single eigenvalue; and over the decades of |λ|, both signs, with
+    the interval of each share, which knows of the quadratures as well.
     """
     figure, (linear, signed) = panels(width=11.0, columns=2)
 
@@ -250,10 +252,10 @@ def density(result: Density) -> Figure:
     linear.set(yscale="log", xlabel="eigenvalue", ylabel="density")
     linear.set_ylim(one / 10, 3 * curve.density.max())
     probes, steps = result.nodes.shape
-    known = not result.exact and probes > 1  # of one probe there is no standard error
     source = f"exact, {result.size:,} eigenvalues"
     if not result.exact:
-        how = "probes, ±2 standard errors" if known else "probe, no standard errors"
+        # of one probe there is no standard error
+        how = "probes, ±2 standard errors of them" if probes > 1 else "probe, no standard errors"
         source = f"{probes} {how}, {steps} steps"
     linear.set_title(f"{source}; dashed: one eigenvalue", fontsize=9, loc="left", color="#444444")
 
@@ -268,13 +270,14 @@ def density(result: Density) -> Figure:
         _signed_log(signed, decades.floor, horizontal=True)
         signed.axvspan(-decades.floor, decades.floor, color=_FLAT, alpha=0.25, lw=0)
         negative, within, positive = (
-            f"{100 * share.value:.1f}"
-            + (f" ± {200 * share.standard_error:.1f}" if known else "")
-            + " %"
+            f"{100 * share.value:.1f} %"
+            if result.exact
+            else f"{100 * share.low:.1f} to {100 * share.high:.1f} %"
             for share in result.shares(decades.floor)
         )
+        level = "" if result.exact else f" (at {CONFIDENCE:.0%})"
         signed.set_title(
-            f"{negative} below, {within} within ±{decades.floor:.1e}, {positive} above",
+            f"{negative} below, {within} within ±{decades.floor:.1e}, {positive} above{level}",
             fontsize=9, loc="left", color="#444444",
         )  # fmt: skip
     signed.set(xlabel="eigenvalue, logarithmic", ylabel="share per decade")

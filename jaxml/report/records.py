@@ -214,7 +214,11 @@ def _inspection(result: Inspection) -> dict[str, Any]:
     if result.sharpness is not None:
         body["sharpness"] = dataclasses.asdict(result.sharpness)
     if result.density is not None:
-        body["density"] = dataclasses.asdict(result.density)
+        shares = {
+            name: {"value": share.value, "low": share.low, "high": share.high}
+            for name, share in result.density.shares()._asdict().items()
+        }
+        body["density"] = dataclasses.asdict(result.density) | {"shares": shares}
     if result.layers is not None:
         body["layers"] = [
             {"name": layer.name, "size": layer.size, **_ends(layer.ends)} for layer in result.layers

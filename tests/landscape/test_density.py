@@ -36,7 +36,7 @@ def wigner():
 
 @pytest.fixture(scope="module")
 def density(wigner):
-    return landscape.spectral_density(operator(wigner), steps=STEPS, probes=10)
+    return landscape.spectral_density(operator(wigner), steps=STEPS, probes=10, seed=2)
 
 
 run = jax.jit(lanczos, static_argnames="steps")
@@ -86,7 +86,7 @@ def test_an_invariant_space_ends_the_quadrature(x64, distinct):
 def test_a_zero_operator():
     found = landscape.spectral_density(operator(np.zeros((40, 40))), steps=3, probes=2)
     np.testing.assert_array_equal(found.nodes, np.zeros((2, 3)))
-    assert found.moment(2) == (0, 0)
+    assert found.moment(2) == (0, 0, 0, 0)
     assert found.linear().density.max() > 0
 
 
@@ -115,7 +115,7 @@ def test_moments_of_a_gauss_quadrature_are_those_of_its_probe(density, wigner):
     second = density.moment(2)
     truth = (np.linalg.eigvalsh(wigner) ** 2).mean()
     assert abs(second.value - truth) < 4 * second.standard_error
-    assert density.moment(0) == pytest.approx((1, 0))
+    assert density.moment(0) == pytest.approx((1, 0, 1, 1))
     assert density.average(np.exp).value == pytest.approx(
         np.exp(np.linalg.eigvalsh(wigner)).mean(), abs=4 * density.average(np.exp).standard_error
     )
@@ -128,8 +128,8 @@ def test_quadrature_bounds_hold_for_each_probe(wigner):
         found = landscape.spectral_density(operator(wigner), steps=STEPS, probes=1, seed=seed)
         key = jax.random.fold_in(jax.random.key(seed), 0)
         with jax.enable_x64(True):
-            z = np.asarray(jax.random.rademacher(key, (N,), np.float64))
-        mass = (vectors.T @ z) ** 2 / N
+            z = np.asarray(jax.random.normal(key, (N,), np.float64))
+        mass = (vectors.T @ z) ** 2 / (z @ z)
         x = np.linspace(-2.2, 2.2, 201)
         truth = (mass[:, None] * (values[:, None] <= x)).sum(axis=0)
         share = found.cumulative(x)
@@ -241,7 +241,7 @@ def test_it_stops_by_accuracy_and_by_the_hook(wigner):
     )
     assert 5 <= len(found.nodes) < 30
     assert asked == [(8 * (i + 1), 240) for i in range(len(found.nodes))]
-    strict = landscape.spectral_density(operator(wigner), steps=8, probes=30, accuracy=0.015)
+    strict = landscape.spectral_density(operator(wigner), steps=8, probes=30, accuracy=0.016)
     assert len(found.nodes) < len(strict.nodes) < 30
     np.testing.assert_array_equal(strict.nodes[: len(found.nodes)], found.nodes)
     stopped = landscape.spectral_density(
@@ -257,7 +257,7 @@ def test_float32_and_float64_give_numpy_float64_nodes(wigner):
     double = landscape.spectral_density(operator(wigner), steps=8, probes=2)
     assert type(single.nodes) is type(double.nodes) is np.ndarray
     mixed = abs(single.moment(1).value - double.moment(1).value)
-    assert mixed < 0.2  # other random signs: jax draws other bits in float64 mode
+    assert mixed < 0.2  # other vectors: jax draws other bits in float64 mode
     assert jnp.zeros(1).dtype == jnp.float32  # the mode is as it was
 
 

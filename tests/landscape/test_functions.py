@@ -61,13 +61,13 @@ CASES = {
         log_determinant,
         POSITIVE,
         np.log(VALUES + DAMPING).sum(),
-        {"steps": 5, "probes": 20},
+        {"steps": 5, "probes": 20, "lowest": 0.0},
     ),
     "effective dimension": (
         effective_dimension,
         POSITIVE,
         (VALUES / (VALUES + DAMPING)).sum(),
-        {"steps": 5, "probes": 20},
+        {"steps": 5, "probes": 20, "lowest": 0.0},
     ),
 }
 cases = pytest.mark.parametrize("name", CASES)
@@ -75,20 +75,20 @@ cases = pytest.mark.parametrize("name", CASES)
 
 @cases
 def test_calibration(name):
-    """How often ±2 standard errors cover the truth, over 200 seeds, and that the mean is it."""
+    """That the intervals cover the truth, and that mean and standard error are right."""
     function, matrix, truth, options = CASES[name]
     matrix = operator(matrix)
     estimates = [function(matrix, seed=seed, **options) for seed in range(200)]
     values = np.array([estimate.value for estimate in estimates])
     errors = np.array([estimate.standard_error for estimate in estimates])
-    covered = (abs(values - truth) <= 2 * errors).mean()
+    low, high = np.array([[estimate.low, estimate.high] for estimate in estimates]).T
+    assert ((low <= truth) & (truth <= high)).mean() >= 0.95
+    assert np.median(high - low) < 7 * np.median(errors) + 2 * estimates[0].truncation
     ratio = values.std() / np.sqrt((errors**2).mean())
     spread = values.std() / np.sqrt(200)
-    if name == "xtrace":  # whose docstring says so
-        assert 0.85 <= covered <= 0.97
-        assert 1.0 < ratio < 1.35
+    if name == "xtrace":  # a jackknife's, which its docstring says is too large
+        assert 0.4 < ratio < 1
     else:
-        assert 0.91 <= covered <= 0.98
         assert 0.85 < ratio < 1.15
     bias = max(estimate.truncation for estimate in estimates)
     assert abs(values.mean() - truth) < 3 * spread + bias
@@ -179,11 +179,9 @@ def test_xtrace_against_matfree(x64):
     theirs = np.asarray(integrand(lambda v: matrix @ v, jnp.asarray(z.T)))
     az = INDEFINITE @ z
     q = np.linalg.qr(az)[0]
-    value, error = functions._xtrace(N)(
-        q.T @ INDEFINITE @ q, q.T @ z, q.T @ az, (z * az).sum(axis=0)
-    )
-    assert value == pytest.approx(theirs.mean(), rel=1e-10)
-    assert error == pytest.approx(theirs.std(ddof=1) / np.sqrt(k), rel=1e-8)
+    parts = q.T @ INDEFINITE @ q, q.T @ z, q.T @ az, (z * az).sum(axis=0)
+    np.testing.assert_allclose(functions._leave_one_out(N, *parts), theirs, rtol=1e-8)
+    assert functions._xtrace(N)(*parts).value == pytest.approx(theirs.mean(), rel=1e-10)
 
 
 def test_truncation_tells_of_too_few_steps():

@@ -7,8 +7,7 @@ from test_lanczos import diagonal, random_quadratic
 
 from jaxml import landscape
 from jaxml.landscape import Interval, count_eigenvalues
-from jaxml.landscape.index import _radau
-from jaxml.landscape.lanczos import Projected
+from jaxml.landscape.quadrature import Rule, mass_below
 
 
 def true_counts(spectrum, tolerance):
@@ -89,6 +88,54 @@ def test_the_intervals_cover_as_often_as_they_say():
     assert np.size(held) - np.sum(held) <= 5
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_zeros_among_600_are_those_found(dtype):
+    """Random vectors alone left "0 to 5" and were wrong 19 times of 160."""
+    spectrum = np.r_[np.zeros(4), np.linspace(0.1, 1, 596)]
+    for seed in range(3):
+        counts = count_eigenvalues(diagonal(spectrum, dtype), memory=0, seed=seed)
+        assert counts.within == (4, 4)
+        assert counts.negative == (0, 0)
+        assert counts.undecided == 0
+
+
+@pytest.mark.slow
+def test_zeros_inside_the_spectrum_are_counted_by_random_vectors():
+    """Pairs at the ends say nothing of three zeros among 600: the intervals hold at 95 %."""
+    spectrum = np.r_[np.zeros(3), np.linspace(0.1, 1, 297), np.linspace(-1, -0.1, 300)]
+    operator = diagonal(spectrum)
+    held = []
+    for seed in range(100):
+        counts = count_eigenvalues(operator, memory=0, max_products=1000, seed=seed)
+        held.append(holds(counts, spectrum))
+        assert counts.within.high <= 20
+    assert np.sum(held, axis=0).min() >= 93
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        np.geomspace(1e-16, 1, 600),
+        np.r_[1e-16, np.geomspace(1e-3, 1, 599)],
+        np.r_[-np.geomspace(1e-16, 1, 300), np.geomspace(1e-16, 1, 300)],
+    ],
+    ids=["all scales", "one tiny", "both signs"],
+)
+def test_graded_spectra_say_what_is_not_known(spectrum, dtype):
+    counts = count_eigenvalues(diagonal(spectrum, dtype), memory=0)
+    assert all(holds(counts, np.asarray(spectrum, dtype)))
+    if counts.undecided:
+        assert "to decide more: more products, a larger tolerance" in str(counts)
+        assert ("float64" in str(counts)) == (dtype == "float32")
+
+
+def test_the_zero_tolerance_is_that_of_a_random_walk():
+    for size in (100, 900):
+        counts = count_eigenvalues(diagonal(np.ones(size)))
+        assert counts.tolerance == pytest.approx(10 * size**0.5 * 2.0**-23)
+
+
 def test_radau_masses_enclose_the_measure():
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -102,9 +149,9 @@ def test_radau_masses_enclose_the_measure():
             start = atoms * rows[-1]
         matrix = np.array(rows[:8]) * atoms @ np.array(rows[:8]).T
         values, weights = np.linalg.eigh(matrix)
-        seen = Projected(values, weights, float(rows[8] * atoms @ rows[7]))
+        rule = Rule(values, weights[0], weights[-1], float(rows[8] * atoms @ rows[7]))
         for x in rng.normal(size=5):
-            low, high = _radau(seen, x)
+            low, high = mass_below(rule, x)
             assert low - 1e-12 <= masses[atoms < x].sum() <= high + 1e-12
             assert high - low < 0.5
 
