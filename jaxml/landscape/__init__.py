@@ -14,7 +14,7 @@ from jaxml.landscape.edge_of_stability import edge_of_stability
 from jaxml.landscape.eigenvalues import eigenvalues
 from jaxml.landscape.escape import Escape, NoDescentError, escape
 from jaxml.landscape.exact import Analysis, Counts, analyze
-from jaxml.landscape.exploring import Exploration, Found, explore, find_minimum, search_from
+from jaxml.landscape.exploring import Exploration, Found, explore, search_from
 from jaxml.landscape.functions import (
     Estimate,
     diagonal,
@@ -26,6 +26,7 @@ from jaxml.landscape.index import Interval, SpectrumCounts, count_eigenvalues
 from jaxml.landscape.inspection import Inspection, LayerEnds, Step, inspect, inspect_series
 from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
+from jaxml.landscape.minimum import find_minimum
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
 from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.spectral_sums import effective_dimension, log_determinant

@@ -22,6 +22,7 @@ from jaxml.landscape.operators import (
     hessian_vector_product,
 )
 from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision
+from jaxml.landscape.units import natural_units, norm
 from jaxml.types import Params
 
 METHODS = ("newton", "newton_mr", "gradient_norm")
@@ -35,7 +36,7 @@ class Search:
         params: the end of the path.
         loss: the loss there.
         gradient_norm: the gradient's 2-norm there.
-        converged: whether that is below the tolerance.
+        converged: whether that is within the tolerance.
         flat: whether the search stalled where the gradient g lies in the kernel of the Hessian H:
             not converged, and ‖Hg‖ below `flat_tolerance`·‖H‖‖g‖. Such a gradient-flat point is
             no critical point, however small its gradient (Frye 2021).
@@ -75,17 +76,20 @@ def find_critical_point(
         params: the starting point.
         method: how.
 
-            - `newton`: damped Newton (Levenberg–Marquardt) on ½‖g‖²; finds points of any index,
-              by the dense Hessian.
+            - `newton`: Newton's method in a trust region on ½‖g‖² (Levenberg and Marquardt's
+              step); finds points of any index, by the dense Hessian.
             - `newton_mr`: the step is the least-squares solution of Hp = −g by MINRES, with a
               line search on ½‖g‖²; matrix-free.
             - `gradient_norm`: L-BFGS on ½‖g‖²; matrix-free.
-        gradient_tolerance: the gradient norm at which the search has converged; ε^(2/3) by
-            default, 4e-11 in float64 and 2e-5 in float32.
+        gradient_tolerance: the gradient norm at which the search has converged. By default
+            the rounding of the gradient at the start, as in `descend`, or 4·ε·‖H‖·‖x‖ at the end:
+            what the rounding of the parameters explains there, ε the dtype's machine epsilon.
         max_steps: at most so many steps.
         flat_tolerance: see `Search.flat`.
         float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the dense Hessian may take; half of what is free by default.
+
+    The units of the loss and of the parameters do not matter, see `descend`.
 
     Returns:
         A pytree, see `Search`.
@@ -96,7 +100,8 @@ def find_critical_point(
 
     Reference:
         Frye et al. 2019 (arXiv:1901.10603) compares the three as finders of critical points;
-        Roosta et al. 2018 (arXiv:1810.00303) for Newton-MR; Fan and Yuan 2005 for the damping;
+        Roosta et al. 2018 (arXiv:1810.00303) for Newton-MR; Moré 1978 for Levenberg and
+        Marquardt's step in a trust region;
         Frye et al. 2021 (arXiv:2003.10397) for gradient-flat points.
 
     Example:
@@ -130,84 +135,92 @@ def find_critical_point(
 def _search(loss, params, method, tolerance, max_steps, flat_tolerance, plan) -> tuple[Search, Any]:
     f, x = flatten(loss, params)
     _, unravel = ravel_pytree(params)
-    if tolerance is None:
-        tolerance = default_gradient_tolerance(x.dtype)
+    units = natural_units(f, x)
+    least = default_gradient_tolerance(x, units) if tolerance is None else tolerance
+    scaled, small = units.scaled(f), least / units.slope
+    problem = scaled, x / units.length, units, small, max_steps
     error = jnp.zeros((), x.dtype)
     if method == "gradient_norm":
-        end, steps, path = _minimise_gradient_norm(f, x, tolerance, max_steps)
+        end, steps, path = _minimise_gradient_norm(*problem)
     elif method == "newton_mr":
-        end, steps, path = _newton_mr(f, x, tolerance, max_steps)
+        end, steps, path = _newton_mr(*problem)
     else:
-        dense = lambda y: dense_hessian(loss, unravel(y), plan)  # noqa: E731
-        end, steps, path, error = _damped_newton(f, x, tolerance, max_steps, dense)
-    value, gradient = jax.value_and_grad(f)(end)
-    gradient_norm = jnp.linalg.norm(gradient)
-    converged = gradient_norm <= tolerance
-    flatness = _flatness(f, end, gradient)
+        to_scale = units.length**2 / units.height
+
+        def dense(y):
+            matrix, error = dense_hessian(loss, unravel(units.length * y), plan)
+            return to_scale * matrix, error
+
+        end, steps, path, error = _newton(*problem, dense)
+    value, size = path["loss"][steps], path["gradient_norm"][steps]
+    largest, flatness = _flatness(scaled, end, jax.grad(scaled)(end))
+    if tolerance is None:
+        small = jnp.maximum(small, 4 * jnp.finfo(x.dtype).eps * largest * norm(end))
+    converged = size <= small
     found = Search(
-        params=unravel(end),
-        loss=value,
-        gradient_norm=gradient_norm,
+        params=unravel(units.length * end),
+        loss=units.height * value,
+        gradient_norm=units.slope * size,
         converged=converged,
         flat=~converged & (flatness < flat_tolerance),
         flatness=flatness,
         steps=steps,
-        path=path,
+        path={
+            "loss": units.height * path["loss"],
+            "gradient_norm": units.slope * path["gradient_norm"],
+        },
     )
     return found, error
 
 
 def _flatness(f, x, gradient):
-    """‖Hg‖/(‖H‖‖g‖), with ‖H‖ by 30 power iterations: from below, and ample for this ratio."""
+    """‖H‖ and ‖Hg‖/(‖H‖‖g‖), the norm by 30 power iterations: from below, and ample for this."""
     tiny = jnp.finfo(x.dtype).tiny
 
     def advance(k, carry):
-        v, norm, _ = carry
+        v, largest, _ = carry
         v = jnp.where(k == 30, gradient, v)  # the last product is the gradient's
-        v = hessian_vector_product(f, x, v / jnp.maximum(jnp.linalg.norm(v), tiny))
-        size = jnp.linalg.norm(v)
-        return v, jnp.where(k < 30, jnp.maximum(norm, size), norm), size
+        v = hessian_vector_product(f, x, v / jnp.maximum(norm(v), tiny))
+        size = norm(v)
+        return v, jnp.where(k < 30, jnp.maximum(largest, size), largest), size
 
     zero = jnp.zeros((), x.dtype)
     start = (jax.random.normal(jax.random.key(0), x.shape, x.dtype), zero, zero)
-    _, norm, curvature = jax.lax.fori_loop(0, 31, advance, start)
+    _, largest, curvature = jax.lax.fori_loop(0, 31, advance, start)
     # a loss that is linear has no curvature at all: 0, as flat as can be
-    return jnp.where(gradient.any(), curvature / jnp.maximum(norm, tiny), jnp.nan)
+    return largest, jnp.where(gradient.any(), curvature / jnp.maximum(largest, tiny), jnp.nan)
 
 
-def _minimise_gradient_norm(f, x, tolerance, max_steps):
+def _minimise_gradient_norm(f, x, units, tolerance, max_steps):
+    del units
+
     def half_square(x):
-        return 0.5 * (jax.grad(f)(x) ** 2).sum()
+        value, gradient = jax.value_and_grad(f)(x)
+        # out of the domain of the loss its gradient may still be defined
+        return jnp.where(jnp.isfinite(value), 0.5 * (gradient**2).sum(), jnp.nan)
 
-    def measure(x, value, gradient):  # noqa: ARG001 - the gradient is that of ½‖g‖²
+    def measure(x, value, _):  # the gradient is that of ½‖g‖²
         size = jnp.sqrt(2 * value)
         return size, {"loss": f(x), "gradient_norm": size}
 
-    return lbfgs(half_square, x, measure, tolerance, max_steps)
+    return lbfgs(half_square, x, natural_units(half_square, x), measure, tolerance, max_steps)
 
 
 def _record(path, k, value, gradient):
     return {
         "loss": path["loss"].at[k].set(value),
-        "gradient_norm": path["gradient_norm"].at[k].set(jnp.linalg.norm(gradient)),
+        "gradient_norm": path["gradient_norm"].at[k].set(norm(gradient)),
     }
 
 
-def _damped_newton(f, x, tolerance, max_steps, dense):
-    """Step by p = −H(H² + μ²)⁻¹g, Levenberg and Marquardt's step on ½‖g‖².
+def _newton(f, x, units, tolerance, max_steps, dense):
+    """Minimise ‖g + Hp‖ over a trust region ‖p‖ ≤ r: Levenberg and Marquardt's step on ½‖g‖².
 
-    The damping μ is relative to the gradient, μ = damping·‖g‖, so that it vanishes at a critical
-    point fast enough for quadratic convergence, singular or not. The Hessian is kept while steps
-    with it at least halve the gradient (Shamanskii's method): it costs hundreds of gradients.
-    Beside the end, the steps and the path it returns the largest error of a Hessian.
+    The Hessian is kept while steps with it at least halve the gradient (Shamanskii's method): it
+    costs hundreds of gradients. Beside the end, the steps and the path it returns the largest
+    error of a Hessian.
     """
     differentiate = jax.value_and_grad(f)
-
-    def step(gradient, eigenvalues, vectors, damping):
-        mu = damping * jnp.linalg.norm(gradient)
-        zero = jnp.finfo(x.dtype).eps * x.size * jnp.abs(eigenvalues).max()
-        scale = eigenvalues / (eigenvalues**2 + mu**2 + zero**2)
-        return -vectors @ (scale * (vectors.T @ gradient))
 
     def decompose(x):
         matrix, error = dense(x)
@@ -219,17 +232,25 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
             lambda: decompose(c["x"]),
             lambda: (c["eigenvalues"], c["vectors"], c["error"]),
         )
-        trial = c["x"] + step(c["gradient"], eigenvalues, vectors, c["damping"])
+        components = vectors.T @ c["gradient"]
+        step, inside = _least_squares_step(eigenvalues, components, c["radius"])
+        trial = c["x"] + vectors @ step
         value, gradient = differentiate(trial)
-        ratio = jnp.linalg.norm(gradient) / jnp.linalg.norm(c["gradient"])
-        accept = ratio < 1
+        size, new = norm(c["gradient"]), norm(gradient)
+        predicted = size**2 - norm(components + eigenvalues * step) ** 2
+        gain = (size**2 - new**2) / predicted
+        accept = (new < size) & jnp.isfinite(value)
         x, value, gradient = jax.tree.map(
             lambda new, old: jnp.where(accept, new, old),
             (trial, value, gradient),
             (c["x"], c["value"], c["gradient"]),
         )
-        # a step that an old Hessian proposed in vain says nothing of the damping
+        # a step that an old Hessian proposed in vain says nothing of the region
         current = c["refresh"] | c["current"]
+        length = norm(step)
+        larger = jnp.where(inside, jnp.maximum(c["radius"], length), 2 * c["radius"])
+        radius = jnp.where(gain > 0.75, larger, c["radius"])
+        radius = jnp.where(accept & (gain >= 0.25) | ~current, radius, length / 4)
         return {
             "x": x,
             "value": value,
@@ -237,24 +258,24 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
             "eigenvalues": eigenvalues,
             "vectors": vectors,
             "error": jnp.maximum(error, c["error"]),
-            "damping": c["damping"] * jnp.where(accept, 0.1, jnp.where(current, 4, 1)),
+            "radius": radius,
             "current": current & ~accept,
-            "refresh": jnp.where(accept, ratio > 0.5, ~current),
+            "refresh": jnp.where(accept, new > 0.5 * size, ~current),
             "k": c["k"] + 1,
             "path": _record(c["path"], c["k"] + 1, value, gradient),
-            "going": (trial != c["x"]).any() & (c["damping"] < 1e12),
+            "going": (trial != c["x"]).any(),
         }
 
     end = _iterate(
-        f,
         x,
+        units,
         tolerance,
         max_steps,
         advance,
         {
             "eigenvalues": jnp.ones_like(x),
             "vectors": jnp.zeros((x.size, x.size), x.dtype),
-            "damping": jnp.ones((), x.dtype),
+            "radius": jnp.ones((), x.dtype),
             "current": jnp.bool_(False),  # the Hessian in hand is that at x
             "refresh": jnp.bool_(True),
             "error": jnp.zeros((), x.dtype),
@@ -263,14 +284,46 @@ def _damped_newton(f, x, tolerance, max_steps, dense):
     return end["x"], end["k"], end["path"], end["error"]
 
 
-def _iterate(f, x, tolerance, max_steps, advance, extra):
-    """A dict of `x`, `value`, `gradient`, `k`, `path`, `going` and `extra`, advanced to the end."""
+def _least_squares_step(eigenvalues, gradient, radius):
+    """The step s that minimises ‖g + Λs‖ within the radius, and whether it lies inside of it.
+
+    It is −Λ(Λ² + μ²)⁻¹g. Its length falls in μ, from that of −Λ⁺g; the μ of the given length is
+    found by bisection, to the rounding of its logarithm.
+    """
+    epsilon = jnp.finfo(gradient.dtype).eps
+    largest = abs(eigenvalues).max()
+    zero = epsilon * gradient.size * largest
+
+    def step(mu):
+        return -eigenvalues / jnp.maximum(eigenvalues**2 + mu**2 + zero**2, tiny) * gradient
+
+    tiny = jnp.finfo(gradient.dtype).tiny
+    inside = norm(step(0.0)) <= radius
+
+    def halve(_, interval):
+        low, high = interval
+        middle = (low + high) / 2
+        long = norm(step(jnp.exp(middle))) > radius
+        return jnp.where(long, middle, low), jnp.where(long, high, middle)
+
+    # |λ|/(λ² + μ²) ≤ |λ|/μ², so that at the upper end the step is short enough
+    high = jnp.log(jnp.maximum(jnp.sqrt(largest * norm(gradient) / radius), tiny)) + 1
+    low = jnp.log(jnp.maximum(zero, tiny)) - 5
+    _, high = jax.lax.fori_loop(0, 40, halve, (jnp.minimum(low, high), high))
+    return jnp.where(inside, step(0.0), step(jnp.exp(high))), inside
+
+
+def _iterate(x, units, tolerance, max_steps, advance, extra):
+    """A dict of `x`, `value`, `gradient`, `k`, `path`, `going` and `extra`, advanced to the end.
+
+    All of it is in the units, of which the start's value and gradient are.
+    """
 
     def going_on(c):
-        small = jnp.linalg.norm(c["gradient"]) <= tolerance
+        small = norm(c["gradient"]) <= tolerance
         return (c["k"] < max_steps) & ~small & c["going"]
 
-    value, gradient = jax.value_and_grad(f)(x)
+    value, gradient = units.value / units.height, units.gradient / units.slope
     empty = dict.fromkeys(("loss", "gradient_norm"), jnp.full(max_steps + 1, jnp.nan, x.dtype))
     return jax.lax.while_loop(
         going_on,
@@ -287,7 +340,7 @@ def _iterate(f, x, tolerance, max_steps, advance, extra):
     )
 
 
-def _newton_mr(f, x, tolerance, max_steps):
+def _newton_mr(f, x, units, tolerance, max_steps):
     """Step by p ≈ −H⁺g from MINRES, halved until the gradient is smaller."""
     differentiate = jax.value_and_grad(f)
 
@@ -296,7 +349,7 @@ def _newton_mr(f, x, tolerance, max_steps):
         _, product = jax.linearize(jax.grad(f), x)
         # loose far away, where a full solution along near-null directions would leave the region
         # in which the gradient is linear; tight enough at the end for superlinear convergence
-        forcing = jnp.clip(jnp.linalg.norm(gradient), jnp.finfo(x.dtype).eps ** 0.5, 0.1)
+        forcing = jnp.clip(norm(gradient), jnp.finfo(x.dtype).eps ** 0.5, 0.1)
         p = minres(product, -gradient, forcing, max_steps=min(4 * x.size, 500))
         merit = gradient @ gradient
         slope = p @ product(gradient)  # of ½‖g‖² along p; −‖Hp‖² for the exact solution
@@ -306,13 +359,14 @@ def _newton_mr(f, x, tolerance, max_steps):
             return length, *differentiate(x + length * p)
 
         def too_long(trial):
-            length, _, new = trial
-            return (length > 1e-8) & ~(new @ new <= merit + 2e-4 * length * slope)
+            length, value, new = trial
+            falls = (new @ new <= merit + 2e-4 * length * slope) & jnp.isfinite(value)
+            return (length > 1e-8) & ~falls
 
         length, value, new = jax.lax.while_loop(
             too_long, halve, (jnp.full((), 2.0, x.dtype), c["value"], gradient + jnp.inf)
         )
-        accept = new @ new < merit
+        accept = (new @ new < merit) & jnp.isfinite(value)
         x = jnp.where(accept, x + length * p, x)
         value = jnp.where(accept, value, c["value"])
         gradient = jnp.where(accept, new, gradient)
@@ -325,5 +379,5 @@ def _newton_mr(f, x, tolerance, max_steps):
             "going": accept,
         }
 
-    end = _iterate(f, x, tolerance, max_steps, advance, {})
+    end = _iterate(x, units, tolerance, max_steps, advance, {})
     return end["x"], end["k"], end["path"]

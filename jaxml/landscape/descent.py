@@ -18,14 +18,19 @@ from jaxml.checks import require, require_choice
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.landscape.trust_region import trust_region_newton
+from jaxml.landscape.units import Units, natural_units, norm
 from jaxml.types import Params
+
+# steps of L-BFGS without a better point after which it is at the precision of the loss
+_IDLE = 20
 
 
 class Descent(NamedTuple):
     """A way down. All arrays are numpy's.
 
     Attributes:
-        params: its end.
+        params: its end, the best point that it came to; never one where the loss or its gradient
+            is not finite, unless the start is.
         loss: the loss there.
         gradient_norm: the gradient's 2-norm there.
         path: `"loss"`, `"gradient_norm"` and `"distance"` (from the start), each of shape
@@ -61,10 +66,14 @@ def descend(
               on Hessian-vector products; twice differentiable losses. It follows negative
               curvature wherever the gradient has a part along it, so that it leaves saddles that
               hold up L-BFGS; where the gradient has none, see `escape`.
-        gradient_tolerance: the gradient norm at which it ends; ε^(2/3) by default. It also ends
-            where the search no longer moves: at the precision of the loss.
+        gradient_tolerance: the gradient norm at which it ends; by default the rounding of the
+            gradient at the start, see `default_gradient_tolerance`. It also ends where it gets no
+            further: at the precision of the loss, at a kink or at the border of its domain.
         max_steps: at most so many steps.
         float64: compute in float64, as is done anyway where a parameter is in it.
+
+    The units of the loss and of the parameters do not matter: both methods work in the length
+    over which the slope at the start changes, and in the change of the loss over it.
 
     Raises:
         ValueError: for a bad loss, bad parameters, as `hessian`, or bad options.
@@ -100,8 +109,6 @@ def descend_checked(
     method: str = "lbfgs",
 ) -> Descent:
     """`descend` for a problem that is checked, with the path's distances taken from `origin`."""
-    if tolerance is None:
-        tolerance = default_gradient_tolerance(jax.tree.leaves(params)[0].dtype)
     end, steps, path, products = _descend(loss, params, origin, tolerance, max_steps, method)
     path = {name: np.asarray(values)[: int(steps) + 1] for name, values in path.items()}
     last = {name: float(values[-1]) for name, values in path.items()}
@@ -113,84 +120,127 @@ def _descend(loss, params, origin, tolerance, max_steps, method):
     f, x = flatten(loss, params)
     start = ravel_pytree(origin)[0]
 
-    def measure(y, value, gradient):
-        size = jnp.linalg.norm(gradient)
-        away = jnp.linalg.norm(y - start)
-        return size, {"loss": value, "gradient_norm": size, "distance": away}
+    def measure(y, value, size):
+        return size, {"loss": value, "gradient_norm": size, "distance": norm(y - start)}
 
+    units = natural_units(f, x)
+    if tolerance is None:
+        tolerance = default_gradient_tolerance(x, units)
     if method == "lbfgs":
-        end, steps, path, products = *lbfgs(f, x, measure, tolerance, max_steps), 0
+        end, steps, path, products = *lbfgs(f, x, units, measure, tolerance, max_steps), 0
     else:
-        end, steps, path, products = trust_region_newton(f, x, measure, tolerance, max_steps)
+        end, steps, path, products = trust_region_newton(f, x, units, measure, tolerance, max_steps)
     return ravel_pytree(params)[1](end), steps, path, products
 
 
-def default_gradient_tolerance(dtype: Any) -> float:
-    """ε^(2/3): 4e-11 in float64, 2e-5 in float32."""
-    return float(jnp.finfo(dtype).eps) ** (2 / 3)
+def default_gradient_tolerance(x: Float[Array, " size"], units: Units) -> Array:
+    """ε·‖g‖·max(1, ‖x‖/ℓ): ε‖g‖, and what the rounding of x makes of a slope that changes over ℓ.
+
+    Args:
+        x: the start.
+        units: there, with g and ℓ.
+    """
+    epsilon = jnp.finfo(x.dtype).eps
+    return epsilon * units.gradient_norm * jnp.maximum(1, norm(x) / units.length)
 
 
 def lbfgs(
     f: Callable,
     x: Float[Array, " size"],
+    units: Units,
     measure: Callable,
     tolerance: float | Array,
     max_steps: int,
 ) -> tuple[Float[Array, " size"], Array, dict[str, Array]]:
     """Minimise `f` from `x` until a size is below the tolerance; traceable.
 
+    A step on which the line search fails (it leads out of the domain, across a kink, or upwards)
+    is not taken: the memory is forgotten, and where that does not help the descent has ended. So
+    it has after 20 steps without a better point, which is a lower one or, where the loss cannot
+    tell, one of smaller size.
+
     Args:
         f: vector -> scalar.
         x: where to start.
-        measure: `(x, f(x), ∇f(x)) -> (the size that should vanish, dict of numbers to record)`.
+        units: of `f` at `x`, see `natural_units`.
+        measure: `(x, f(x), ‖∇f(x)‖) -> (the size that should vanish, dict of numbers to record)`.
         tolerance: of that size.
         max_steps: at most so many steps.
 
     Returns:
-        The end, the number of steps, and the record, each of shape `(max_steps + 1,)` and NaN
-        after the end.
+        The best point, the number of steps to it, and the record, each of shape
+        `(max_steps + 1,)` and NaN after that point.
     """
     # a step of a long memory costs little beside a gradient over all data, and saves many of them
     optimizer = optax.lbfgs(memory_size=int(np.clip(2**26 // x.size, 10, 100)))
+    scaled, epsilon = units.scaled(f), jnp.finfo(x.dtype).eps
+
+    def measured(y, value, gradient):
+        point = units.length * y, units.height * value, units.slope * norm(gradient)
+        return measure(*point)
 
     def advance(c):
         updates, state = optimizer.update(
-            c["gradient"], c["state"], c["x"], value=c["value"], grad=c["gradient"], value_fn=f
+            c["gradient"], c["state"], c["y"], value=c["value"], grad=c["gradient"], value_fn=scaled
         )
-        x = optax.apply_updates(c["x"], updates)
-        # the line search has left the value and the gradient of its last point, which is x
+        y = optax.apply_updates(c["y"], updates)
+        # the line search has left the value and the gradient of its last point, which is y
         value, gradient = optax.tree.get(state, "value"), optax.tree.get(state, "grad")
-        size, numbers = measure(x, value, gradient)
-        record = {name: c["record"][name].at[c["k"] + 1].set(numbers[name]) for name in numbers}
+        # as far as the line search lets a loss rise that is at its precision
+        ceiling = c["value"] + 1e-6 * abs(c["value"])
+        taken = (value <= ceiling) & jnp.isfinite(gradient).all() & (y != c["y"]).any()
+        y, value, gradient = jax.tree.map(
+            lambda new, old: jnp.where(taken, new, old),
+            (y, value, gradient),
+            (c["y"], c["value"], c["gradient"]),
+        )
+        count, weights = (optax.tree.get(state, name) for name in ("count", "weights_memory"))
+        forgotten = {"count": jnp.where(taken, count, 0), "weights_memory": taken * weights}
+        size, numbers = measured(y, value, gradient)
+        best, k = c["best"], c["k"] + 1
+        rounding = 10 * epsilon * abs(best["value"])
+        lower = value < best["value"] - rounding
+        better = lower | ((value <= best["value"] + rounding) & (size < best["size"]))
+        here = {"y": y, "value": value, "size": size, "k": k}
         return {
-            "x": x,
+            "y": y,
             "value": value,
             "gradient": gradient,
-            "state": state,
-            "k": c["k"] + 1,
-            "record": record,
-            "size": size,
-            "moved": (x != c["x"]).any(),
+            "state": optax.tree.set(state, **forgotten),
+            "k": k,
+            "record": {name: c["record"][name].at[k].set(numbers[name]) for name in numbers},
+            "best": jax.tree.map(lambda new, old: jnp.where(better, new, old), here, best),
+            "taken": taken,
+            "ended": ~(taken | c["taken"]),
         }
 
     def going_on(c):
-        return (c["k"] < max_steps) & (c["size"] > tolerance) & c["moved"]
+        idle = c["k"] - c["best"]["k"] >= _IDLE
+        return (c["k"] < max_steps) & (c["best"]["size"] > tolerance) & ~idle & ~c["ended"]
 
-    value, gradient = jax.value_and_grad(f)(x)
-    size, numbers = measure(x, value, gradient)
+    y, value, gradient = (
+        x / units.length,
+        units.value / units.height,
+        units.gradient / units.slope,
+    )
+    size, numbers = measured(y, value, gradient)
     empty = jnp.full(max_steps + 1, jnp.nan, x.dtype)
     end = jax.lax.while_loop(
         going_on,
         advance,
         {
-            "x": x,
+            "y": y,
             "value": value,
             "gradient": gradient,
-            "state": optimizer.init(x),
+            "state": optimizer.init(y),
             "k": jnp.int32(0),
             "record": {name: empty.at[0].set(number) for name, number in numbers.items()},
-            "size": size,
-            "moved": jnp.bool_(True),
+            "best": {"y": y, "value": value, "size": size, "k": jnp.int32(0)},
+            "taken": jnp.bool_(True),
+            "ended": jnp.bool_(False),
         },
     )
-    return end["x"], end["k"], end["record"]
+    best = end["best"]
+    to_it = jnp.arange(max_steps + 1) <= best["k"]
+    record = {name: jnp.where(to_it, kept, jnp.nan) for name, kept in end["record"].items()}
+    return units.length * best["y"], best["k"], record

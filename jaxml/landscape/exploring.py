@@ -11,9 +11,9 @@ import numpy as np
 from jaxml.backend import parallel_map
 from jaxml.checks import require_positive_int
 from jaxml.landscape.critical_points import Search, find_critical_point
-from jaxml.landscape.descent import descend
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, analyze
+from jaxml.landscape.minimum import find_minimum
 from jaxml.landscape.problem import ravel_host, unravel_host
 from jaxml.placement import spans_devices
 from jaxml.types import Params
@@ -83,45 +83,6 @@ def search_from(
         return Found(search, point)
 
     return _each(loss, one, starts)
-
-
-def find_minimum(
-    loss: Callable[[Params], Any], params: Params, *, max_steps: int = 5000, rounds: int = 5
-) -> Analysis:
-    """Descend to a critical point from which no descent is found, and analyse it, in float64.
-
-    L-BFGS converges to a saddle where the start lies on its stable manifold, which a symmetry of
-    the network suffices for; such a saddle is left, and the descent goes on.
-
-    Args:
-        loss: `params -> scalar`, twice differentiable; see `hessian`.
-        params: where to start.
-        max_steps: of each descent.
-        rounds: descents at most.
-
-    Returns:
-        The analysis of the end: its `kind` says what was reached.
-
-    Raises:
-        ValueError: as `analyze`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> find_minimum(lambda w: (1 - w[0] * w[1]) ** 2, jnp.array([1.0, -1.0])).loss < 1e-15
-        True
-    """
-
-    def bottom(start: Params) -> Analysis:
-        below = descend(loss, start, float64=True, max_steps=max_steps)
-        return analyze(loss, below.params, float64=True)
-
-    point = bottom(params)
-    for _ in range(require_positive_int("rounds", rounds) - 1):
-        if point.descent is None:
-            break
-        way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=True)
-        point = bottom(way.params)
-    return point
 
 
 def explore(

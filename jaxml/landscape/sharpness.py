@@ -45,7 +45,8 @@ class Sharpness:
             `largest_eigenvalue`.
         trace: of the Hessian, an unbiased estimate.
         trace_error: its standard error.
-        keskar: Keskar's φ in per cent, 100·(max f − f)/(1 + f) over the box |yᵢ| ≤ ε(|xᵢ| + 1).
+        keskar: Keskar's φ in per cent, 100·(max f − f)/(1 + f) over the box |yᵢ| ≤ ε(|xᵢ| + 1);
+            NaN for a loss of −1 or less, where it would be infinite or change its sign.
         sam: the rise over the ball ‖y‖ ≤ ρ.
         adaptive_sam: the rise over the ellipsoid ‖y/|x|‖ ≤ ρ.
     """
@@ -61,10 +62,12 @@ class Sharpness:
 
     def __str__(self) -> str:
         """All of them in one paragraph."""
+        defined = not math.isnan(self.keskar)
+        keskar = f"{self.keskar:.4g} %" if defined else "undefined for a loss of −1 or less"
         return (
             f"loss {self.loss:.6g}, largest eigenvalue {self.largest_eigenvalue:.4g} "
             f"(residual {self.residual:.1e}), trace {self.trace:.4g} ± {self.trace_error:.1g}, "
-            f"Keskar's φ {self.keskar:.4g} %, SAM {self.sam.largest:.4g} "
+            f"Keskar's φ {keskar}, SAM {self.sam.largest:.4g} "
             f"(first order {self.sam.first_order:.4g}), adaptive SAM "
             f"{self.adaptive_sam.largest:.4g} (first order {self.adaptive_sam.first_order:.4g})"
         )
@@ -153,7 +156,7 @@ def sharpness(
         residual=float(top.residuals[0]),
         trace=float(total.value),
         trace_error=float(total.standard_error),
-        keskar=100 * keskar.largest / (1 + float(value)),
+        keskar=100 * keskar.largest / (1 + float(value)) if value > -1 else math.nan,
         sam=sam,
         adaptive_sam=adaptive,
     )
@@ -180,7 +183,8 @@ def _rises(loss, params, vector, sizes, key, rounds, random_starts):
             return f(x + start) - value, _ascend(f, x, start, farthest, rounds) - value
 
         first, last = jax.lax.map(rise, directions)
-        return jnp.maximum(last.max(), 0), first[0]
+        # a search that began out of the domain of the loss has found nothing
+        return jnp.nanmax(last, initial=0), first[0]
 
     # one after the other, so that one program is compiled for the three
     return value, jax.lax.map(rises, jnp.arange(3))

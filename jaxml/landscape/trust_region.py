@@ -8,20 +8,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxml.landscape.units import Units, last_length, norm
+
+# rejected steps in a row that promised less than the loss's rounding, after which it ends
+_IDLE = 3
+
 
 def trust_region_newton(
     f: Callable,
     x: Float[Array, " size"],
+    units: Units,
     measure: Callable,
     tolerance: float | Array,
     max_steps: int,
 ) -> tuple[Float[Array, " size"], Array, dict[str, Array], Array]:
     """Minimise `f` from `x` until a size is below the tolerance; traceable.
 
+    The first region reaches as far as the slope against the gradient is that of a parabola.
+
     Args:
         f: vector -> scalar.
         x: where to start.
-        measure: `(x, f(x), ∇f(x)) -> (the size that should vanish, dict of numbers to record)`.
+        units: of `f` at `x`, see `natural_units`.
+        measure: `(x, f(x), ‖∇f(x)‖) -> (the size that should vanish, dict of numbers to record)`.
         tolerance: of that size.
         max_steps: at most so many steps, those included that are rejected.
 
@@ -33,34 +42,39 @@ def trust_region_newton(
         Nocedal and Wright 2006, algorithms 4.1 and 7.2 (Steihaug 1983, Toint 1981). Where the
         loss changes by less than its rounding, the gradient's norm decides on a step instead.
     """
-    differentiate = jax.value_and_grad(f)
-    epsilon = jnp.finfo(x.dtype).eps
+    scaled, epsilon = units.scaled(f), jnp.finfo(x.dtype).eps
+    differentiate = jax.value_and_grad(scaled)
+
+    def measured(y, value, gradient):
+        point = units.length * y, units.height * value, units.slope * norm(gradient)
+        return measure(*point)
 
     def advance(c):
-        x, value, gradient = c["x"], c["value"], c["gradient"]
-        _, product = jax.linearize(jax.grad(f), x)
+        y, value, gradient = c["y"], c["value"], c["gradient"]
+        _, product = jax.linearize(jax.grad(scaled), y)
         p, Hp, products = steihaug(product, gradient, c["radius"])
-        trial = x + p
+        trial = y + p
         new_value, new_gradient = differentiate(trial)
         predicted = -(gradient @ p + p @ Hp / 2)
         ratio = (value - new_value) / predicted
         # what the loss cannot tell
         blind = predicted <= 10 * epsilon * jnp.maximum(1, abs(value))
-        smaller = jnp.linalg.norm(new_gradient) < jnp.linalg.norm(gradient)
+        smaller = norm(new_gradient) < norm(gradient)
         ratio = jnp.where(blind, jnp.where(smaller, 0.5, 0.0), ratio)
-        length = jnp.linalg.norm(p)
+        defined = jnp.isfinite(new_value) & jnp.isfinite(new_gradient).all()
+        length = norm(p)
         edge = length >= 0.99 * c["radius"]
         radius = jnp.where(ratio > 0.75, jnp.where(edge, 2 * c["radius"], c["radius"]), c["radius"])
-        radius = jnp.where(ratio >= 0.25, radius, length / 4)  # NaN too
-        accept = ratio > 0.15
-        x, value, gradient = jax.tree.map(
+        radius = jnp.where(defined & (ratio >= 0.25), radius, length / 4)
+        accept = defined & (ratio > 0.15)
+        y, value, gradient = jax.tree.map(
             lambda new, old: jnp.where(accept, new, old),
             (trial, new_value, new_gradient),
-            (x, value, gradient),
+            (y, value, gradient),
         )
-        size, numbers = measure(x, value, gradient)
+        size, numbers = measured(y, value, gradient)
         return {
-            "x": x,
+            "y": y,
             "value": value,
             "gradient": gradient,
             "radius": radius,
@@ -70,31 +84,57 @@ def trust_region_newton(
                 name: c["record"][name].at[c["k"] + 1].set(numbers[name]) for name in numbers
             },
             "size": size,
-            "moved": (trial != c["x"]).any(),
+            "idle": jnp.where(blind & ~accept, c["idle"] + 1, 0),
+            "moved": (trial != c["y"]).any(),
         }
 
     def going_on(c):
-        return (c["k"] < max_steps) & (c["size"] > tolerance) & c["moved"]
+        stalled = ~c["moved"] | (c["idle"] >= _IDLE)
+        return (c["k"] < max_steps) & (c["size"] > tolerance) & ~stalled
 
-    value, gradient = differentiate(x)
-    size, numbers = measure(x, value, gradient)
+    y, value, gradient = (
+        x / units.length,
+        units.value / units.height,
+        units.gradient / units.slope,
+    )
+    size, numbers = measured(y, value, gradient)
     empty = jnp.full(max_steps + 1, jnp.nan, x.dtype)
     end = jax.lax.while_loop(
         going_on,
         advance,
         {
-            "x": x,
+            "y": y,
             "value": value,
             "gradient": gradient,
-            "radius": jnp.ones((), x.dtype),
+            "radius": _first_radius(scaled, y, gradient),
             "k": jnp.int32(0),
             "products": jnp.int32(0),
             "record": {name: empty.at[0].set(number) for name, number in numbers.items()},
             "size": size,
+            "idle": jnp.int32(0),
             "moved": jnp.bool_(True),
         },
     )
-    return end["x"], end["k"], end["record"], end["products"]
+    return units.length * end["y"], end["k"], end["record"], end["products"]
+
+
+def _first_radius(f: Callable, x: Float[Array, " size"], gradient: Float[Array, " size"]) -> Array:
+    """How far against the gradient the slope is that of a parabola, to 3/4 of the larger term."""
+    size = norm(gradient)
+    known = (size > 0) & jnp.isfinite(size)
+    direction = gradient / jnp.where(known, size, 1)
+
+    def change(length):
+        return size - jax.grad(f)(x - length * direction) @ direction
+
+    one = jnp.ones((), x.dtype)
+    curvature = change(one)
+
+    def parabolic(length):
+        there = length * curvature
+        return abs(change(length) - there) <= 0.75 * jnp.maximum(size, abs(there))
+
+    return last_length(parabolic, one, known)
 
 
 def steihaug(

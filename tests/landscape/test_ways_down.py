@@ -31,7 +31,7 @@ def test_rosenbrock_s_minimum_is_scipy_s(start):
 
 @pytest.mark.parametrize("size", [2, 20])
 def test_trust_region_newton_is_scipy_s(size):
-    """The same steps, and no more products than scipy takes."""
+    """No more steps and products than scipy takes, whose forcing term has a unit."""
     start = np.array([-1.2, 1.0]) if size == 2 else np.random.default_rng(0).normal(size=size)
     products = 0
 
@@ -49,7 +49,7 @@ def test_trust_region_newton_is_scipy_s(size):
     np.testing.assert_allclose(got.params, want.x, atol=1e-9)
     assert got.gradient_norm <= 4e-11
     steps = len(got.path["loss"]) - 1
-    assert steps == pytest.approx(want.nit, rel=0.05)
+    assert steps <= 1.05 * want.nit
     assert steps <= got.products < products
     if size == 2:
         assert (np.diff(got.path["loss"]) <= 0).all()
