@@ -9,6 +9,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxml.reductions import (
+    combine,
+    from_blocks,
+    inner,
+    no_scaling,
+    norm,
+    project,
+    scaled_product,
+    to_blocks,
+)
+
 
 class Tridiagonal(NamedTuple):
     """VᵀAV of a Krylov space, the rows of `basis` being V's columns.
@@ -30,8 +41,8 @@ def lanczos(product: Callable, start: Float[Array, " size"], steps: int) -> Trid
     """Lanczos' method with full reorthogonalisation; traceable.
 
     The two terms of the recurrence are taken off first, then all that rounding left along the
-    basis, and that once more where little remained. The basis lies in rows, since a product with
-    its transpose otherwise takes ten times as long on CPU.
+    basis, and that once more where little remained. The matrix is multiplied near a scale of one:
+    its own may be near the ends of the dtype's range.
 
     Args:
         product: vector -> A·vector.
@@ -43,36 +54,41 @@ def lanczos(product: Callable, start: Float[Array, " size"], steps: int) -> Trid
         Giraud, Langou, Rozložník and van den Eshof 2005 for that twice is enough.
     """
     epsilon, tiny = jnp.finfo(start.dtype).eps, jnp.finfo(start.dtype).tiny
-    zero = jnp.zeros((), start.dtype)
-    first = start / jnp.linalg.norm(start)
+    zero, size = jnp.zeros((), start.dtype), start.size
+    first = to_blocks(start / norm(start))
 
     def orthogonal(basis, w):
-        return w - (basis @ w) @ basis
+        return w - combine(project(basis, w), basis)
 
     def advance(i, s):
-        alphas, betas, basis, v, v_old, beta, norm = s
-        w = product(v) - beta * v_old
-        alpha = v @ w
+        alphas, betas, basis, v, v_old, beta, largest, scaling = s
+        image, scaling = scaled_product(product, from_blocks(v, size), scaling)
+        w = to_blocks(image) - beta * v_old
+        alpha = inner(v, w)
         w = w - alpha * v
-        before = jnp.linalg.norm(w)
+        before = jnp.sqrt(inner(w, w))
         w = orthogonal(basis, w)
-        again = jnp.linalg.norm(w) < before / 2**0.5
+        again = jnp.sqrt(inner(w, w)) < before / 2**0.5
         w = jax.lax.cond(again, orthogonal, lambda _, w: w, basis, w)
-        norm = jnp.maximum(norm, jnp.sqrt(alpha**2 + beta**2))
-        beta = jnp.linalg.norm(w)
-        beta = jnp.where(beta > 10 * epsilon * norm, beta, 0.0)  # a NaN ends here; alpha keeps it
+        largest = jnp.maximum(largest, jnp.sqrt(alpha**2 + beta**2))
+        beta = jnp.sqrt(inner(w, w))
+        beta = jnp.where(beta > 10 * epsilon * largest, beta, 0.0)  # a NaN ends here; alpha has it
         v_new = jnp.where(beta > 0, w / jnp.maximum(beta, tiny), 0.0)
         return (
             alphas.at[i].set(alpha),
             betas.at[i].set(beta),
-            jax.lax.dynamic_update_index_in_dim(basis, v_new, i + 1, 0),
+            basis.at[:, i + 1].set(v_new),
             v_new,
             v,
             beta,
-            norm,
+            largest,
+            scaling,
         )
 
     zeros = jnp.zeros(steps, start.dtype)
-    basis = jnp.zeros((steps + 1, start.size), start.dtype).at[0].set(first)
-    start_state = (zeros, zeros, basis, first, jnp.zeros_like(start), zero, zero)
-    return Tridiagonal(*jax.lax.fori_loop(0, steps, advance, start_state)[:3])
+    blocks, width = first.shape
+    basis = jnp.zeros((blocks, steps + 1, width), start.dtype).at[:, 0].set(first)
+    scaling = no_scaling(start.dtype)
+    state = (zeros, zeros, basis, first, jnp.zeros_like(first), zero, zero, scaling)
+    alphas, betas, basis, *_, scaling = jax.lax.fori_loop(0, steps, advance, state)
+    return Tridiagonal(alphas * scaling.unit, betas * scaling.unit, from_blocks(basis, size))

@@ -20,6 +20,7 @@ from jaxml.landscape.lanczos import (
     extend,
     project,
     salt,
+    unit,
 )
 from jaxml.landscape.operators import SymmetricOperator, available_memory
 from jaxml.landscape.problem import precision
@@ -212,8 +213,8 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
         for i in range(_PROBES if rest else 0):
             drawn = salt(seed, 2, i)
             basis = begin(rows, drawn, pairs + steps, with_images=False)
-            basis = extend(operator.product, basis, pairs + steps, drawn)
-            seen = project(basis, skip=pairs)
+            basis = extend(operator.product, basis, pairs + steps, drawn, size)
+            seen = project(basis, skip=pairs, unit=unit(basis))
             products += steps
             rules.append(Rule(seen.values, seen.weights[0], seen.weights[-1], seen.rest))
             if report(products):

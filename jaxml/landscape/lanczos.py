@@ -16,6 +16,17 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
 from jaxml.landscape.operators import SymmetricOperator, available_memory
 from jaxml.landscape.problem import precision
+from jaxml.reductions import (
+    Scaling,
+    combine,
+    from_blocks,
+    inner,
+    no_scaling,
+    norm,
+    scaled_product,
+    to_blocks,
+)
+from jaxml.reductions import project as inner_products
 from jaxml.seeds import require_seed, words
 
 # rows of a basis: what a few outliers need, and what the dense side of a spectrum needs
@@ -38,8 +49,9 @@ class Eigenpairs:
             pytree like the parameters.
         residuals: ‖Hv − θv‖ of each pair: an eigenvalue lies within so much of θ. Computed from
             products, not from the recurrence, and with `rounding` added.
-        bounds: how far each value is from an eigenvalue: the residual r, or r²/gap where that is
-            less, with the gap to the rest of the spectrum as far as it has been seen.
+        bounds: how far each value is from an eigenvalue: the residual r, or r²/gap with what
+            rounding adds to it where that is less, with the gap to the rest of the spectrum as
+            far as it has been seen.
         converged: whether the residual is at most tolerance·‖H‖ and, where multiplicities were
             asked for, the last search changed nothing.
         products: Hessian-vector products used.
@@ -179,40 +191,37 @@ def basis_rows(operator: SymmetricOperator, pairs: int, memory: int | None) -> i
 
 
 class Basis(NamedTuple):
-    """A Krylov basis under construction; a pytree.
+    """A Krylov basis under construction, of a scaled operator; a pytree.
 
     Attributes:
-        rows: orthonormal; those after the row `filled` are zero.
+        rows: orthonormal, in blocks (see `reductions`); those after the row `filled` are zero.
         images: the operator times each row before `filled`; None where nobody asks for them.
         projected: rows·imagesᵀ on and above the diagonal, and below it the length of what was
             left of an image when the rows were projected out.
         filled: how many rows have been multiplied; the row `filled` is next.
+        scaling: of the operator in the images and in what is projected.
     """
 
-    rows: Float[Array, "capacity+1 size"]
-    images: Float[Array, "capacity size"] | None
+    rows: Float[Array, "blocks capacity+1 width"]
+    images: Float[Array, "blocks capacity width"] | None
     projected: Float[Array, "capacity+1 capacity+1"]
     filled: Array
-
-
-# without it an accelerator multiplies in fewer bits
-_dot = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
+    scaling: Scaling
 
 
 def _orthogonalize(rows, vector):
     """The vector less its projection on the rows, and that projection; twice is enough."""
-    first = _dot(rows, vector)
-    vector = vector - _dot(first, rows)
-    second = _dot(rows, vector)
-    return vector - _dot(second, rows), first + second
+    first = inner_products(rows, vector)
+    vector = vector - combine(first, rows)
+    second = inner_products(rows, vector)
+    return vector - combine(second, rows), first + second
 
 
-def _random_row(rows, key):
+def _random_row(rows, size, key):
     """A random unit vector orthogonal to the rows, zero where they span the space."""
-    drawn = jax.random.normal(key, rows.shape[1:], rows.dtype)
-    drawn = drawn / jnp.linalg.norm(drawn)
-    row = _orthogonalize(rows, drawn)[0]
-    length = jnp.linalg.norm(row)
+    drawn = to_blocks(jax.random.normal(key, (size,), rows.dtype))
+    row = _orthogonalize(rows, drawn / norm(drawn))[0]
+    length = norm(row)
     spanned = length < 100 * jnp.finfo(rows.dtype).eps
     return jnp.where(spanned, 0.0, row / jnp.where(spanned, 1.0, length))
 
@@ -244,94 +253,111 @@ def begin(
     The rows before it are only projected out: they are in no image.
     """
     known, size = rows.shape
-    padded = jnp.zeros((capacity + 1, size), rows.dtype).at[:known].set(rows)
-    last = rows[-1]
-    length = jnp.linalg.norm(last)
-    others = padded.at[known - 1].set(0.0)
+    given = to_blocks(rows)
+    blocks, _, width = given.shape
+    padded = jnp.zeros((blocks, capacity + 1, width), rows.dtype).at[:, :known].set(given)
+    last = given[:, -1]
+    length = norm(last)
+    others = padded.at[:, known - 1].set(0.0)
     row = jax.lax.cond(
         length > 0,
         lambda: last / jnp.where(length > 0, length, 1),
-        lambda: _random_row(others, _key(salt)),
+        lambda: _random_row(others, size, _key(salt)),
     )
     return Basis(
-        padded.at[known - 1].set(row),
-        jnp.zeros((capacity, size), rows.dtype) if with_images else None,
+        padded.at[:, known - 1].set(row),
+        jnp.zeros((blocks, capacity, width), rows.dtype) if with_images else None,
         jnp.zeros((capacity + 1, capacity + 1), rows.dtype),
         jnp.int32(known - 1),
+        no_scaling(rows.dtype),
     )
 
 
-@jax.jit
-def extend(product: Partial, basis: Basis, stop: ArrayLike, salt: Array) -> Basis:
+@jax.jit(static_argnames="size")
+def extend(product: Partial, basis: Basis, stop: ArrayLike, salt: Array, size: int) -> Basis:
     """Lanczos steps until so many rows have been multiplied.
 
     Where the space turns out invariant, it goes on from a random vector orthogonal to it.
     """
 
     def step(basis):
-        rows, images, projected, j = basis
-        image = product(rows[j])
+        rows, images, projected, j, scaling = basis
+        image, scaling = scaled_product(product, from_blocks(rows[:, j], size), scaling)
+        image = to_blocks(image)
         rest, coefficients = _orthogonalize(rows, image)
-        length = jnp.linalg.norm(rest)
+        length = jnp.sqrt(inner(rest, rest))
         projected = projected.at[:, j].set(coefficients)
         floor = 10 * jnp.finfo(rows.dtype).eps * abs(projected).max()
         invariant = length <= floor
         following = jax.lax.cond(
             invariant,
-            lambda: _random_row(rows, jax.random.fold_in(_key(salt), j)),
+            lambda: _random_row(rows, size, jax.random.fold_in(_key(salt), j)),
             lambda: rest / jnp.where(invariant, 1, length),
         )
         return Basis(
-            rows.at[j + 1].set(following),
-            None if images is None else images.at[j].set(image),
+            rows.at[:, j + 1].set(following),
+            None if images is None else images.at[:, j].set(image),
             projected.at[j + 1, j].set(length),
             j + 1,
+            scaling,
         )
 
     return jax.lax.while_loop(lambda basis: basis.filled < stop, step, basis)
 
 
-@jax.jit
-def _mix(basis, mixing, projected, count, fresh, salt):
+@jax.jit(static_argnames="size")
+def _mix(basis, mixing, projected, count, fresh, salt, size):
     """The basis with combinations of its rows in their place, for a restart.
 
     Row `count` of what is returned is the next one: the old next one, or a random one.
     """
-    rows = _dot(mixing, basis.rows)
-    others = rows.at[count].set(0.0)
+    rows = combine(mixing, basis.rows)
+    others = rows.at[:, count].set(0.0)
     following = jax.lax.cond(
         fresh,
-        lambda: _random_row(others, _key(salt)),
-        lambda: rows[count] / jnp.linalg.norm(rows[count]),
+        lambda: _random_row(others, size, _key(salt)),
+        lambda: rows[:, count] / norm(rows[:, count]),
     )
-    images = _dot(mixing[:-1, :-1], basis.images)
-    return Basis(others.at[count].set(following), images, projected, jnp.int32(count))
+    images = combine(mixing[:-1, :-1], basis.images)
+    rows = others.at[:, count].set(following)
+    return Basis(rows, images, projected, jnp.int32(count), basis.scaling)
 
 
 @jax.jit(static_argnames="more")
 def _grow(basis, more):
     pad = lambda array, *after: jnp.pad(array, [(0, k) for k in after])  # noqa: E731
-    rows, images, projected, filled = basis
-    return Basis(pad(rows, more, 0), pad(images, more, 0), pad(projected, more, more), filled)
+    return basis._replace(
+        rows=pad(basis.rows, 0, more, 0),
+        images=pad(basis.images, 0, more, 0),
+        projected=pad(basis.projected, more, more),
+    )
 
 
 @jax.jit
 def _ritz(basis, weights, values):
-    """Ritz vectors of unit length, their images, and the residuals."""
-    vectors = _dot(weights, basis.rows[:-1])
-    images = _dot(weights, basis.images)
-    lengths = jnp.linalg.norm(vectors, axis=1, keepdims=True)
+    """Ritz vectors of unit length, their images, residuals, and Rayleigh quotients less values."""
+    vectors = combine(weights, basis.rows[:, :-1])
+    images = combine(weights, basis.images)
+    lengths = _norms(vectors)[None, :, None]
     vectors, images = vectors / lengths, images / lengths
-    return vectors, images, jnp.linalg.norm(images - values[:, None] * vectors, axis=1)
+    residuals = images - values[:, None] * vectors
+    drifts = jax.vmap(inner, in_axes=1)(vectors, residuals)
+    return vectors, images, _norms(residuals), drifts
 
 
-@jax.jit
-def _defect(product, vectors, images):
+def _norms(blocks):
+    return jax.vmap(norm, in_axes=1)(blocks)
+
+
+@jax.jit(static_argnames="size")
+def _defect(product, scaling, vectors, images, size):
     """‖Hz − Σcᵢ(Hvᵢ)‖ for z = Σcᵢvᵢ of unit length."""
-    weights = jnp.full(len(vectors), len(vectors) ** -0.5, vectors.dtype)
-    mixture = _dot(weights, vectors)
-    gap = product(mixture) - _dot(weights, images)
-    return jnp.linalg.norm(gap) / jnp.linalg.norm(mixture)
+    count = vectors.shape[1]
+    weights = jnp.full(count, count**-0.5, vectors.dtype)
+    mixture = combine(weights, vectors)
+    image, _ = scaled_product(product, from_blocks(mixture, size), scaling)
+    gap = to_blocks(image) - combine(weights, images)
+    return norm(gap) / norm(mixture)
 
 
 @jax.jit
@@ -339,8 +365,7 @@ def _mixture(vectors, salt):
     """The sum of the vectors with a little of everything else, to start from."""
     total = vectors.sum(axis=0)
     drawn = jax.random.normal(_key(salt), total.shape, total.dtype)
-    scaled = drawn / jnp.linalg.norm(drawn)
-    return total / jnp.linalg.norm(total) + _FRESH_SHARE * scaled
+    return total / norm(total) + _FRESH_SHARE * (drawn / norm(drawn))
 
 
 class Projected(NamedTuple):
@@ -362,14 +387,20 @@ class Projected(NamedTuple):
         return self.rest * abs(self.weights[-1])
 
 
-def project(basis: Basis, skip: int = 0) -> Projected:
-    """Rayleigh–Ritz on the rows from `skip` to `filled`.
+def unit(basis: Basis) -> float:
+    """What a number of the basis is multiplied by to be one of the operator."""
+    before, after = (float(power) for power in basis.scaling)
+    return 1 / (after or 1.0) / before
+
+
+def project(basis: Basis, skip: int = 0, unit: float = 1.0) -> Projected:
+    """Rayleigh–Ritz on the rows from `skip` to `filled`, in multiples of 1/`unit`.
 
     Raises:
         ValueError: if a product was not finite.
     """
     count = int(basis.filled)
-    matrix = np.asarray(basis.projected, np.float64)[: count + 1, :count]
+    matrix = unit * np.asarray(basis.projected, np.float64)[: count + 1, :count]
     bad = int((~np.isfinite(matrix)).any(axis=0).sum())
     require(bad == 0, "finite Hessian-vector products", f"{bad} of {count} that are not")
     upper = np.triu(matrix[skip:count, skip:])
@@ -392,7 +423,7 @@ def _search(
     while True:
         # one product is left for the last look
         stop = min(count + chunk, capacity, count + max_products - 1 - products)
-        basis = extend(product, basis, stop, salt(seed, products))
+        basis = extend(product, basis, stop, salt(seed, products), size)
         products, count = products + stop - count, stop
         ended = count == size or products >= max_products - 1
         ended |= on_progress is not None and bool(on_progress(products, max_products))
@@ -410,7 +441,7 @@ def _search(
         enough = len(wanted) == min(size, top + lowest + extra * ((top > 0) + (lowest > 0)))
         chunk = 1 if enough and (estimates <= 30 * goal).all() else max(_CHUNK, count // 8)
         if ended or (enough and (estimates <= goal).all()):
-            vectors, images, residuals = _pairs(basis, seen, wanted)
+            vectors, images, residuals, drifts = _pairs(basis, seen, wanted)
             looks = 0 if residuals.max() < 0.7 * best else looks + 1
             best = min(best, residuals.max())
             done = enough and (residuals + rounding <= aim).all()
@@ -420,11 +451,11 @@ def _search(
                 found = seen.values[asked]
                 settled = before is not None and abs(found - before).max() <= 2 * tolerance * norm
                 if not settled and not ended:
-                    basis = _restart(basis, seen, asked, salt(seed, 1, products))
+                    basis = _restart(basis, size, seen, asked, salt(seed, 1, products))
                     count, extra, looks, best, before = len(asked), 1, 0, np.inf, found
                     continue
             if done or ended:
-                rounding = float(_defect(product, vectors, images))
+                rounding = float(_defect(product, basis.scaling, vectors, images, size))
                 products += 1
                 done = (residuals + rounding <= aim).all()
                 if done or ended or rounding > aim.min() / 2 or products >= max_products - 1:
@@ -433,7 +464,7 @@ def _search(
             basis, capacity = _grow(basis, rows - capacity), rows
         elif count == capacity:
             kept = _kept(count, top, lowest, extra)
-            basis = _restart(basis, seen, kept)
+            basis = _restart(basis, size, seen, kept)
             count = len(kept)
 
     # Parlett 1998, theorem 11.7.1, with the gap to the other Ritz values where they can be
@@ -442,17 +473,22 @@ def _search(
     gaps = others.min(axis=1, initial=np.inf)
     residuals = residuals + rounding
     squared = residuals**2 / np.where(gaps > residuals, gaps, np.inf)
-    bounds = np.where(gaps > residuals, squared + 4 * epsilon * norm, residuals)
+    # the quotient of the vector that is there, not of the one meant, is that close
+    bounds = np.where(gaps > residuals, squared + drifts + rounding, np.inf)
+    bounds = np.minimum(bounds + 4 * epsilon * norm, residuals)
     chosen = np.isin(wanted, asked)
+    exact = seen.values[wanted] * unit(basis)
+    values = exact.astype(operator.dtype)
+    lost = abs(exact - values)  # of what is too small for the dtype
     return Eigenpairs(
-        values=seen.values[wanted][chosen].astype(operator.dtype),
-        vectors=np.asarray(vectors)[chosen],
-        residuals=residuals[chosen],
-        bounds=np.minimum(bounds, residuals)[chosen],
+        values=values[chosen],
+        vectors=np.asarray(from_blocks(vectors, size))[chosen],
+        residuals=(residuals * unit(basis) + lost)[chosen],
+        bounds=(bounds * unit(basis) + lost)[chosen],
         converged=(residuals <= tolerance * norm)[chosen] & (settled or not multiplicities),
         products=products,
-        norm=norm,
-        rounding=rounding,
+        norm=norm * unit(basis),
+        rounding=rounding * unit(basis),
     )
 
 
@@ -471,22 +507,22 @@ def _kept(count: int, top: int, lowest: int, extra: int) -> np.ndarray:
 
 
 def _pairs(basis: Basis, seen: Projected, places: np.ndarray):
-    """Ritz vectors and their images on the device, residuals on the host."""
+    """Ritz vectors and their images on the device, residuals and drifts on the host."""
     dtype = basis.rows.dtype
-    weights = np.zeros((len(places), len(basis.rows) - 1), dtype)
+    weights = np.zeros((len(places), basis.rows.shape[1] - 1), dtype)
     weights[:, : len(seen.values)] = seen.weights[:, places].T
-    vectors, images, residuals = _ritz(basis, weights, seen.values[places].astype(dtype))
-    return vectors, images, np.asarray(residuals, np.float64)
+    vectors, images, residuals, drifts = _ritz(basis, weights, seen.values[places].astype(dtype))
+    return vectors, images, np.asarray(residuals, np.float64), abs(np.asarray(drifts, np.float64))
 
 
 def _restart(
-    basis: Basis, seen: Projected, kept: np.ndarray, fresh: np.ndarray | None = None
+    basis: Basis, size: int, seen: Projected, kept: np.ndarray, fresh: np.ndarray | None = None
 ) -> Basis:
     """The basis of the Ritz vectors kept, to go on with its next row or one from a fresh salt."""
-    rows, dtype, count = len(basis.rows), basis.rows.dtype, len(kept)
+    rows, dtype, count = basis.rows.shape[1], basis.rows.dtype, len(kept)
     mixing, projected = np.zeros((2, rows, rows), dtype)
     mixing[:count, : len(seen.values)] = seen.weights[:, kept].T
     mixing[count, len(seen.values)] = 1
     projected[np.arange(count), np.arange(count)] = seen.values[kept]
     drawn = salt(0, 0, 0) if fresh is None else fresh
-    return _mix(basis, mixing, projected, count, fresh is not None, drawn)
+    return _mix(basis, mixing, projected, count, fresh is not None, drawn, size)

@@ -11,6 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml.checks import require, require_positive_int
+from jaxml.reductions import norm, project, to_blocks
 from jaxml.seeds import key as key_of
 from jaxml.tridiagonal import lanczos
 
@@ -70,13 +71,13 @@ def saddle_free_newton(dimension: int = 32) -> optax.GradientTransformationExtra
             return value_fn(unravel(x))
 
         _, product = jax.linearize(jax.grad(f), x)
-        size = jnp.linalg.norm(g)
+        size = norm(g)
         start = jnp.where(size > 0, g, 1)  # where there is no gradient, the step is 0 all the same
         alphas, betas, basis = lanczos(product, start, min(dimension, x.size))
         basis, beside = basis[:-1], jnp.diag(betas[:-1], 1)
         curvatures, vectors = jnp.linalg.eigh(jnp.diag(alphas) + beside + beside.T)
         curvatures = abs(curvatures)
-        coefficients = vectors.T @ (basis @ g)
+        coefficients = vectors.T @ project(to_blocks(basis), to_blocks(g))
         largest = jnp.where(curvatures.max() > 0, curvatures.max(), size)  # size: of a linear loss
         dampings = largest * _DAMPINGS.astype(x.dtype)
 

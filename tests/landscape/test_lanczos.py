@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 
 from jaxml import landscape, nn, training
 from jaxml.landscape import eigenpairs
-from jaxml.landscape.lanczos import begin, extend, project, salt
+from jaxml.landscape.lanczos import begin, extend, project, salt, unit
 from jaxml.training import losses, sampling
 
 
@@ -165,8 +165,8 @@ def test_a_warm_start_saves_products(net):
 def test_three_hundred_steps_show_no_ghosts():
     spectrum = outliers(bulk=1000)
     basis = begin(np.zeros((1, spectrum.size), "float32"), salt(0), 300, with_images=False)
-    basis = extend(diagonal(spectrum).product, basis, 300, salt(0))
-    values = project(basis).values
+    basis = extend(diagonal(spectrum).product, basis, 300, salt(0), spectrum.size)
+    values = project(basis, unit=unit(basis)).values
     np.testing.assert_allclose(values[-5:], np.sort(spectrum)[-5:], rtol=2e-6)
     assert (values > 0.011).sum() == 5
     assert (values < -1e-3).sum() == 2
@@ -303,3 +303,40 @@ def test_a_bad_start_and_a_bad_product():
         eigenpairs(diagonal(outliers()), start=spoiled)
     with pytest.raises(ValueError, match="finite Hessian-vector products"):
         eigenpairs(diagonal([np.inf, *outliers()]))
+
+
+def long_spectrum(name, size):
+    """Diagonals whose eigenvalues are known to the last digit, in random order."""
+    rng = np.random.default_rng(0)
+    values = {
+        "linear": np.linspace(-1, 1, size),
+        "graded": np.geomspace(1e-4, 20, size),
+        "outliers": 0.01 * rng.normal(size=size),
+        "clustered": np.round(3 * rng.normal(size=size)) / 3,
+    }[name]
+    if name in ("outliers", "clustered"):
+        values[:3] = 20, 15, -7
+    return rng.permutation(values).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "size", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)], ids=["1e5", "1e6"]
+)
+@pytest.mark.parametrize("name", ["linear", "graded", "outliers", "clustered"])
+def test_bounds_are_true_of_long_vectors_in_float32(name, size):
+    values = long_spectrum(name, size)
+    operator = symmetric(scaled, jnp.asarray(values), size=size)
+    found = landscape.eigenpairs(operator, top=2, lowest=1, max_products=40)
+    gaps = [abs(values.astype(float) - value).min() for value in found.values.astype(float)]
+    assert (np.array(gaps) <= found.bounds).all()
+    vectors = found.vectors.astype(float)
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=3e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e-9, 1e18, 1e30])
+def test_units_of_float32_do_not_matter(scale):
+    values = np.array([1.0, 2.0, 3.5, -1.0]) * scale
+    operator = symmetric(scaled, jnp.asarray(values.astype(np.float32)), size=4)
+    found = landscape.eigenpairs(operator, top=2, lowest=1)
+    np.testing.assert_allclose(found.values / scale, [-1, 2, 3.5], rtol=1e-5)
+    assert found.converged.all()
