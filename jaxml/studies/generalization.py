@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from jaxml.studies.batch_size import batch_size
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.tasks import Task
 from jaxml.types import Batch
+
+_FRACTIONS = 1000  # different losses at most that are written as fractions
 
 
 def hoeffding_bound(hypotheses: float, examples: int, epsilon: float) -> float:
@@ -79,6 +82,10 @@ def bad_samples(
 ) -> Frequency:
     """How often a sample is bad: simulated against the bound.
 
+    Off by more than ε is strictly more. Where the losses are 0 or 1, or fractions of small
+    numbers, that is decided in whole numbers, so that a mean off by just ε does not count; ε is
+    the decimal fraction or the ratio that it prints as.
+
     Args:
         losses: of every hypothesis on every member of the population, between 0 and 1.
         examples: N drawn at a time, independently.
@@ -87,19 +94,44 @@ def bad_samples(
         seed: of the draws.
 
     Raises:
-        ValueError: if losses leave [0, 1].
+        ValueError: if losses leave [0, 1] or there are none.
     """
     losses = np.asarray(losses, float)
-    inside = losses.ndim == 2 and losses.min() >= 0 and losses.max() <= 1
-    require(inside, "losses in [0, 1] of shape (hypotheses, population)", losses.shape)
+    expected = "losses in [0, 1] of shape (hypotheses, population)"
+    require(losses.ndim == 2 and losses.size > 0, expected, f"shape {losses.shape}")
+    inside = losses.min() >= 0 and losses.max() <= 1
+    require(inside, expected, f"{losses.min():g} to {losses.max():g}")
+    samples = require_positive_int("samples", samples)
     bound = hoeffding_bound(len(losses), examples, epsilon)
-    random, truth, bad = np.random.default_rng(seed), losses.mean(1), 0
+    population = losses.shape[1]
+    scaled, off = _in_whole_numbers(losses, examples, epsilon)
+    random, totals, bad = np.random.default_rng(seed), examples * scaled.sum(1), 0
     for _ in range(samples):
-        drawn = random.integers(0, losses.shape[1], examples)
-        counts = np.bincount(drawn, minlength=losses.shape[1])
-        bad += bool((np.abs(losses @ counts / examples - truth) > epsilon).any())
+        drawn = random.integers(0, population, examples)
+        counts = np.bincount(drawn, minlength=population)
+        bad += bool((np.abs(population * (scaled @ counts) - totals) > off).any())
     interval = stats.binomtest(bad, samples).proportion_ci(method="wilson")
     return Frequency(bad / samples, (float(interval.low), float(interval.high)), bound)
+
+
+def _in_whole_numbers(losses, examples, epsilon) -> tuple[np.ndarray, float]:
+    """Losses times a common denominator, and what |P·Σ of a sample − N·Σ of all| is then above.
+
+    Sums of whole numbers below 2⁵³ are exact in floating point; other losses stay as they are.
+    """
+    share, size, values = _fraction(epsilon), examples * losses.shape[1], np.unique(losses)
+    fractions = [_fraction(v) for v in values.tolist()] if len(values) <= _FRACTIONS else [None]
+    if share is not None and None not in fractions:
+        common = math.lcm(*(f.denominator for f in fractions if f is not None))
+        if common * size < 2**53:
+            return np.round(losses * common), math.floor(share * common * size)
+    return losses, epsilon * size
+
+
+def _fraction(value: float) -> Fraction | None:
+    """The ratio of small numbers whose nearest float this is; `None` if there is none."""
+    found = Fraction(value).limit_denominator(10**6)
+    return found if float(found) == value else None
 
 
 class BestOfMany(NamedTuple):
@@ -141,7 +173,9 @@ def best_of_many(
     losses = np.asarray(losses, float)
     models, examples = losses.shape
     require(1 <= validation < examples, f"1 to {examples - 1} examples", validation)
-    require(0 < max(counts) <= models, f"counts of at most the {models} models", max(counts))
+    within = len(counts) > 0 and all(1 <= count <= models for count in counts)
+    require(within, f"counts of 1 to the {models} models", list(counts))
+    draws = require_positive_int("draws", draws)
     random, found = np.random.default_rng(seed), []
     totals = losses.sum(1)
     for count in counts:

@@ -1,5 +1,7 @@
 """Bounds against simulation, folds, diagnoses of planted faults, pieces counted."""
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,48 @@ def test_one_hypothesis_against_the_binomial():
     counts = np.arange(n + 1)
     exact = stats.binom.pmf(counts, n, p)[abs(counts / n - p) > epsilon].sum()
     assert found.interval[0] <= exact <= found.interval[1]
+
+
+def binomial_share(n, p, epsilon):
+    """Exact, in whole numbers: P(|K/N − p| > ε)."""
+    counts = np.arange(n + 1)
+    off = [abs(Fraction(int(k), n) - Fraction(p)) > Fraction(epsilon) for k in counts]
+    return stats.binom.pmf(counts, n, float(p))[off].sum()
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "epsilon"), [(100, "0.3", "0.1"), (50, "0.5", "0.1"), (20, "0.4", "0.15")]
+)
+def test_a_mean_off_by_just_epsilon_is_not_bad(n, p, epsilon):
+    """Counts on the edge: .0214 for more than ε at N = 100, where .0375 are at least ε off."""
+    loss = np.arange(1000)[None] < 1000 * float(p)
+    found = studies.bad_samples(loss, n, float(epsilon), samples=6000)
+    exact = binomial_share(n, p, epsilon)
+    assert abs(found.value - exact) < 4 * np.sqrt(exact / 6000)
+
+
+@pytest.mark.parametrize(
+    ("losses", "n", "epsilon"),
+    [([0, 0.1, 0.2, 0.7], 6, 0.1), ([0, 1 / 3, 2 / 3, 1], 6, 1 / 6), ([0.25, 0.5], 8, 0.125 / 4)],
+)
+def test_fractions_are_compared_as_fractions(losses, n, epsilon):
+    """Against all samples there are, in whole numbers."""
+    whole = [Fraction(loss).limit_denominator(1000) for loss in losses]
+    share = Fraction(epsilon).limit_denominator(1000)
+    sums = {Fraction(0): 1}
+    for _ in range(n):
+        longer = {}
+        for total, ways in sums.items():
+            for loss in whole:
+                longer[total + loss] = longer.get(total + loss, 0) + ways
+        sums = longer
+    mean = sum(whole) / len(whole)
+    bad = sum(ways for total, ways in sums.items() if abs(total / n - mean) > share)
+    exact = bad / len(whole) ** n
+    found = studies.bad_samples(np.array([losses]), n, epsilon, samples=6000)
+    assert abs(found.value - exact) < 4 * np.sqrt(exact * (1 - exact) / 6000)
+    at_least = sum(ways for total, ways in sums.items() if abs(total / n - mean) >= share)
+    assert at_least > 1.1 * bad  # so that the edge counts
 
 
 def test_enough_examples_are_enough():
