@@ -108,6 +108,7 @@ def _study(given: argparse.Namespace) -> int:
             lanes,
             examples=len(splits["train"]["x"]),
             size=studies.size_of(task),
+            example_flops=studies.gradient_flops(task, splits["train"]),
             **budget,
         )
         out.print(str(planned))

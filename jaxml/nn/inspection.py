@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
 import math
-import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jaxml.checks import require
+from jaxml.flops import Path, abstract, equations_of, shape_of
 from jaxml.types import Model
-
-Path = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +110,12 @@ def summary(model: Model, x: Any = None, params: Any = None) -> Summary:
     """
     x = getattr(model.init, "example", None) if x is None else x
     require(x is not None, "an example batch x, since the model knows none", "None")
-    x = _abstract(x)
+    x = abstract(x)
     initial, model_state = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x)
-    params = initial if params is None else _abstract(params)
+    params = initial if params is None else abstract(params)
     forward = jax.make_jaxpr(lambda *arguments: model.apply(*arguments)[0])
     program = forward(params, model_state, x)
-    steps = list(_steps(program.jaxpr, (), 1))
+    steps = list(equations_of(program.jaxpr, (), 1))
 
     # Linen's outermost module has a name in the stack, but none in the tree of parameters.
     outermost = {step.path[0] for step in steps if step.path}
@@ -144,7 +138,7 @@ def summary(model: Model, x: Any = None, params: Any = None) -> Summary:
             flops[layer] += step.flops
             outputs[layer] = step.output
     if () in outputs:
-        outputs[()] = _shape(program.jaxpr.outvars[0])
+        outputs[()] = shape_of(program.jaxpr.outvars[0])
 
     return Summary(
         tuple(
@@ -159,72 +153,7 @@ def summary(model: Model, x: Any = None, params: Any = None) -> Summary:
     )
 
 
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
-
-
-class _Step(NamedTuple):
-    """One equation: the names it stands under, the shape of its output, its cost."""
-
-    path: Path
-    output: tuple[int, ...]
-    flops: int
-
-
-def _steps(jaxpr: Jaxpr, outer: Path, times: int) -> Iterator[_Step]:
-    """Every equation of a program that runs so many times, those inside another before it."""
-    for equation in jaxpr.eqns:
-        path = _path(outer, str(equation.source_info.name_stack))
-        repeats = times * equation.params["length"] if equation.primitive.name == "scan" else times
-        bodies = [list(_steps(body, path, repeats)) for body in _bodies(equation)]
-        if equation.primitive.name == "cond":
-            bodies = [max(bodies, key=lambda steps: sum(step.flops for step in steps))]
-        yield from itertools.chain(*bodies)
-        if equation.outvars:
-            output = _shape(equation.outvars[0])
-            yield _Step(path, output, times * _multiply_adds(equation) * 2)
-
-
-def _path(outer: Path, stack: str) -> Path:
-    """(Net, dense_0) of "vmap(Net)/Net.encode/dense_0", `encode` being a method of Net."""
-    path = outer
-    for part in stack.split("/"):
-        name, _, method = re.sub(r"\w+\(|\)", "", part).partition(".")
-        own_method = method and path[-1:] == (name,)
-        if name and not own_method and "->" not in part:  # jnp.einsum enters its formula
-            path = (*path, name)
-    return path
-
-
 def _is_at(path: Path, layer: Path) -> bool:
     """Whether the path ends as the layer's does and has all its names, in this order."""
     names = iter(path)
     return bool(layer) and path[-1:] == layer[-1:] and all(name in names for name in layer)
-
-
-def _bodies(equation: JaxprEqn) -> Iterator[Jaxpr]:
-    """The programs inside an equation: those of jit, scan, cond, custom_jvp, remat and so on."""
-    for value in equation.params.values():
-        for body in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(body, ClosedJaxpr):
-                yield body.jaxpr
-            elif isinstance(body, Jaxpr):
-                yield body
-
-
-def _multiply_adds(equation: JaxprEqn) -> int:
-    """For every output of a product or convolution, how many inputs it sums over."""
-    if equation.primitive.name == "dot_general":
-        (contracting, _), _ = equation.params["dimension_numbers"]
-        summed = math.prod(_shape(equation.invars[0])[axis] for axis in contracting)
-    elif equation.primitive.name == "conv_general_dilated":
-        kernel = _shape(equation.invars[1])
-        features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-        summed = math.prod(kernel) // features
-    else:
-        return 0
-    return math.prod(_shape(equation.outvars[0])) * summed
-
-
-def _shape(variable: Any) -> tuple[int, ...]:
-    return tuple(getattr(variable.aval, "shape", ()))  # a token has none

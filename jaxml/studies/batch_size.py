@@ -19,7 +19,7 @@ from jaxml.studies.bucket_run import Work, run_bucket
 from jaxml.studies.lanes import Lanes, check_lanes
 from jaxml.studies.planning import plan
 from jaxml.studies.study import Study, Target
-from jaxml.studies.tasks import Task, as_it_is
+from jaxml.studies.tasks import Task, as_it_is, gradient_flops
 from jaxml.training.batches import check_data, check_use
 from jaxml.types import Batch
 
@@ -105,6 +105,8 @@ def batch_size(
         steps=steps,
         microbatches=microbatches,
         itemsize=dtype.itemsize,
+        example_flops=gradient_flops(task, arrays),
+        mesh=mesh,
     )
     work = Work(
         task, arrays, measured_on, lanes, planned, target, noise, resolution, plateau, rows, mesh

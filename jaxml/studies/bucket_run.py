@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from jaxml.placement import place
 from jaxml.seeds import words
 from jaxml.studies.lanes import SCHEDULES, Lanes
 from jaxml.studies.planning import COMPILE, TICK, Bucket, Plan
+from jaxml.studies.rows import by_cores, even, first_rows, rows_of
 from jaxml.studies.study import Study, Target
 from jaxml.studies.tasks import Task
 from jaxml.studies.tick_clock import LaneState, Pack, Settings, advance, start
@@ -29,9 +29,6 @@ _MEASUREMENTS = 8
 _EXAMPLES = 2**16
 # no lane is on a plateau before it has done so many updates
 _FEWEST = 20
-# lanes that a processor core takes at a time, whose parameters its cache holds: measured to be
-# best or nearly so on networks of 2,410 to 101,770 parameters, at m = 8 to 512
-_LANES_OF_A_CORE = 12
 
 
 class Work(NamedTuple):
@@ -63,36 +60,6 @@ def measurements(ticks: int, least: int, resolution: float) -> np.ndarray:
     return np.array(found)
 
 
-def _by_cores(mesh: Mesh | None) -> bool:
-    """Whether rows of lanes are shared out to processor cores, each a call of its own.
-
-    XLA leaves products of this size to one core and, for all lanes at once, to slow memory.
-    """
-    return mesh is None and jax.default_backend() == "cpu"
-
-
-def _even(width: int, mesh: Mesh | None) -> int:
-    """The next width that the devices divide."""
-    devices = 1 if mesh is None else mesh.shape["lanes"]
-    return -(-width // devices) * devices
-
-
-def _first_rows(lanes: Lanes, own: np.ndarray, mesh: Mesh | None) -> np.ndarray:
-    """Lane numbers of shape (rows, lanes of one): a row a seed, or several where cores share."""
-    by_seed = [own[lanes.seed[own] == seed] for seed in np.unique(lanes.seed[own])]
-    width = max(map(len, by_seed))
-    if _by_cores(mesh):
-        cores = os.cpu_count() or 1
-        width = -(-width // max(-(-width // _LANES_OF_A_CORE), -(-cores // len(by_seed))))
-    return _rows(by_seed, _even(width, mesh))
-
-
-def _rows(by_seed: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """Rows of one width, each of a single seed, -1 where it has no more."""
-    parts = [own[i : i + width] for own in by_seed for i in range(0, len(own), width)]
-    return np.stack([np.pad(p, (0, width - len(p)), constant_values=-1) for p in parts])
-
-
 def _closer(
     study: Study, index: np.ndarray, mesh: Mesh | None, flops: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -114,13 +81,13 @@ def _closer(
     if not by_seed:
         return None
     width = index.shape[1]
-    narrow = min(width, _even(1 << (max(map(len, by_seed)) - 1).bit_length(), mesh))
+    narrow = min(width, even(1 << (max(map(len, by_seed)) - 1).bit_length(), mesh))
 
     def cost(rows: np.ndarray) -> float:
-        known = rows.shape[1] == width if _by_cores(mesh) else rows.shape == index.shape
+        known = rows.shape[1] == width if by_cores(mesh) else rows.shape == index.shape
         return rows.size * flops + (0 if known else COMPILE)
 
-    best = min((places, _rows(by_seed, width), _rows(by_seed, narrow)), key=cost)
+    best = min((places, rows_of(by_seed, width), rows_of(by_seed, narrow)), key=cost)
     if best is places:
         return None
     chosen = np.maximum(best, 0)
@@ -161,7 +128,7 @@ def _place(tree: Any, mesh: Mesh | None) -> Any:
 
 def _shared_out(tree: Any, mesh: Mesh | None) -> list[Any]:
     """A tree of arrays (rows, lanes, ...) as the calls take it: a row each, or all at once."""
-    if not _by_cores(mesh):
+    if not by_cores(mesh):
         return [_place(tree, mesh)]
     rows = len(jax.tree.leaves(tree)[0])
     return [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], tree) for i in range(rows)]
@@ -177,7 +144,7 @@ def _begin(
 ) -> tuple[np.ndarray, int, list[Pack], list[LaneState]]:
     """Lane numbers, the last tick at which they were measured (-1 before the first), and parts."""
     if study.pending is None:
-        index, tick = _first_rows(work.lanes, bucket.lanes, work.mesh), -1
+        index, tick = first_rows(work.lanes, bucket.lanes, work.mesh), -1
         packs = _shared_out(_pack(work, index, bucket), work.mesh)
         states = [_place(start(settings, pack), work.mesh) for pack in packs]
         return index, tick, packs, states
@@ -247,7 +214,7 @@ def run_bucket(
         tick = first + int(ahead[-1])
         study = _take_in(work, study, states, record, index)
         left = longest - tick
-        closer = _closer(study, index, work.mesh, left * (m + TICK) * 6 * work.plan.size)
+        closer = _closer(study, index, work.mesh, left * (m + TICK) * work.plan.example_flops)
         if closer is not None:
             index, chosen = closer
             whole = jax.tree.map(

@@ -12,9 +12,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxml.checks import require
 from jaxml.studies.lanes import Lanes
+from jaxml.studies.rows import first_rows
+from jaxml.studies.two_slots import two_slots
 
 # reading and writing parameters, slots and sums at every tick costs about so many examples
 TICK = 20
@@ -33,16 +36,21 @@ class Bucket:
         microbatch: m, examples of a tick.
         lanes: their numbers in the study.
         ticks: of each lane, k = B/m of them for every update.
+        places: of the lanes in rows of one width, those that stay empty included.
+        copies: of the parameters for each: themselves, the optimisers' slots and the sums of
+            gradients.
     """
 
     microbatch: int
     lanes: np.ndarray
     ticks: np.ndarray
+    places: int
+    copies: int
 
     @property
     def examples(self) -> float:
         """Whose gradients are formed if no lane ends early."""
-        return float(self.microbatch * self.ticks.max() * len(self.lanes))
+        return float(self.microbatch * self.ticks.max() * self.places)
 
     @property
     def work(self) -> float:
@@ -59,10 +67,12 @@ class Plan:
         updates: of each lane at most.
         size: parameters of one lane.
         examples: N.
-        flops: of all gradients at most, 6 for each parameter and example.
-        bytes: of the largest bucket's lanes: parameters, slots and sums.
-        waste: the share of the gradients that serves no lane: that of lanes which ended before
-            others of their bucket, if no lane ends early.
+        example_flops: of one example's gradient.
+        flops: of all gradients at most.
+        bytes: of the largest bucket's lanes: parameters, slots and sums of gradients. A tick's
+            gradients and activations, and the network's state such as batch norm's, come on top.
+        waste: the share of the gradients that serves no lane: of lanes which ended before others
+            of their bucket, and of places that stay empty, if no lane ends early.
         seconds: that it may take, very roughly, compilation included.
     """
 
@@ -70,6 +80,7 @@ class Plan:
     updates: np.ndarray
     size: int
     examples: int
+    example_flops: float
     flops: float
     bytes: int
     waste: float
@@ -83,7 +94,7 @@ class Plan:
         return (
             f"{lanes} lanes of {self.size:,} parameters on {self.examples:,} examples; "
             f"{len(self.buckets)} compiled programs: {buckets}; at most {ticks} ticks, "
-            f"{self.flops:.1e} FLOPs ({self.waste:.0%} for lanes that have ended), "
+            f"{self.flops:.1e} FLOPs ({self.waste:.0%} for no lane), "
             f"{self.bytes / 2**20:,.0f} MiB for the lanes; about {self.seconds:,.0f} s at most"
         )
 
@@ -97,6 +108,8 @@ def plan(
     steps: int | None = None,
     microbatches: Sequence[int] | None = None,
     itemsize: int = 4,
+    example_flops: float | None = None,
+    mesh: Mesh | None = None,
 ) -> Plan:
     """Put each lane where its examples cost least.
 
@@ -108,6 +121,9 @@ def plan(
         steps: a lane's budget in updates; the smaller of the two where both are given.
         microbatches: the buckets' m; chosen by default, four at most.
         itemsize: bytes of a parameter.
+        example_flops: of one example's gradient, see `gradient_flops`; 6 a parameter by default,
+            which is about right for fully connected layers alone.
+        mesh: the devices, as the study's.
 
     Raises:
         ValueError: if there is no budget, a batch is larger than the data, or no m divides it.
@@ -124,29 +140,35 @@ def plan(
         limit = np.minimum(limit, steps)
     require(limit.min() >= 1, "a budget of at least one update of every lane", f"epochs={epochs}")
     updates = limit.astype(np.int64)
+    if example_flops is None:
+        example_flops = 6.0 * size
     most = {int(b): int(updates[lanes.batch_size == b].max()) for b in sizes}
     counts = {int(b): int((lanes.batch_size == b).sum()) for b in sizes}
     if microbatches is None:
-        microbatches = _choose(most, counts, size)
+        microbatches = _choose(most, counts, example_flops)
     chosen = _assign(sizes, sorted(set(microbatches)))
     buckets = []
     for m in sorted(set(chosen.values())):
         own = np.flatnonzero([chosen[int(b)] == m for b in lanes.batch_size])
         ticks = updates[own] * (lanes.batch_size[own] // m)
-        buckets.append(Bucket(m, own, ticks))
+        some = lanes.take(own)
+        slots = two_slots(some.optimizer, some.momentum).slots
+        copies = 1 + sum(slots) + bool((some.batch_size > m).any())
+        buckets.append(Bucket(m, own, ticks, first_rows(lanes, own, mesh).size, copies))
     for bucket in buckets:
         seen = int(bucket.ticks.max()) * bucket.microbatch
         require(seen < 2**31, "fewer than 2³¹ examples seen by a lane", seen)
     useful = float(sum(b.microbatch * b.ticks.sum() for b in buckets))
     formed = sum(b.examples for b in buckets)
-    seconds = 6 * size * sum(b.work for b in buckets) / _flops_a_second()
+    seconds = example_flops * sum(b.work for b in buckets) / _flops_a_second()
     return Plan(
         buckets=buckets,
         updates=updates,
         size=size,
         examples=examples,
-        flops=6 * size * formed,
-        bytes=max(5 * len(b.lanes) * size * itemsize for b in buckets),
+        example_flops=example_flops,
+        flops=example_flops * formed,
+        bytes=max(b.copies * b.places * size * itemsize for b in buckets),
         waste=1 - useful / formed,
         seconds=seconds + _SECONDS_TO_COMPILE * len(buckets),
     )
@@ -162,7 +184,7 @@ def _assign(sizes: np.ndarray, microbatches: Sequence[int]) -> dict[int, int]:
     return chosen
 
 
-def _choose(updates: dict[int, int], counts: dict[int, int], size: int) -> tuple[int, ...]:
+def _choose(updates: dict[int, int], counts: dict[int, int], flops: float) -> tuple[int, ...]:
     """The buckets for which ticks and compilations cost least."""
     sizes = np.array(sorted(updates))
     pairs = itertools.combinations_with_replacement(updates, 2)
@@ -173,7 +195,7 @@ def _choose(updates: dict[int, int], counts: dict[int, int], size: int) -> tuple
     def cost(chosen: tuple[int, ...]) -> float:
         total = COMPILE * len(chosen)
         for b, m in _assign(sizes, chosen).items():
-            total += counts[b] * updates[b] * (b // m) * (m + TICK) * 6 * size
+            total += counts[b] * updates[b] * (b // m) * (m + TICK) * flops
         return total
 
     options = [

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxml.checks import require
-from jaxml.objective import Objective
+from jaxml.flops import flops
+from jaxml.objective import Objective, examples
 from jaxml.programs import as_read
 from jaxml.seeds import key as key_of
 from jaxml.types import Batch, DataLoss, Model
+
+_TRACED = 16  # examples of the batch whose gradient is traced
 
 
 class Task(NamedTuple):
@@ -45,8 +48,7 @@ def task(
         ValueError: if an argument is not of its kind.
 
     Example:
-        >>> from jaxml import nn
-        >>> from jaxml.training import losses
+        >>>         >>> from jaxml.training import losses
         >>> params, _ = task(nn.linear(3, 1), losses.mse).init(jax.random.key(0))
         >>> params["dense_0"]["kernel"].shape
         (3, 1)
@@ -89,6 +91,32 @@ def size_of(task: Task) -> int:
     """How many parameters a task has; nothing is computed."""
     params, _ = jax.eval_shape(task.init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def gradient_flops(task: Task, data: Batch) -> float:
+    """Floating-point operations of one example's gradient, counted in the traced program.
+
+    Those of matrix products and convolutions, each as often as it is used; nothing is computed.
+
+    Args:
+        task: the loss.
+        data: what is trained on, a dict of arrays with one leading axis.
+    """
+    params, state = jax.eval_shape(task.init, jax.random.key(0))
+    count = min(examples(data), _TRACED)
+    batch = {
+        name: jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype)
+        for name, array in data.items()
+    }
+
+    def gradient(params, state, batch):
+        def objective(params):
+            values, new = task.loss(params, state, batch, jax.random.key(0))
+            return values.mean(), new
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    return flops(gradient, params, state, batch) / count
 
 
 def stateless(task: Task, seed: int) -> tuple[Any, Any]:

@@ -10,7 +10,6 @@ import pytest
 
 from jaxml import nn, studies
 from jaxml.structured import from_npz, to_npz
-from jaxml.studies.planning import Plan
 from jaxml.studies.two_slots import OPTIMIZERS, two_slots, update
 from jaxml.training import losses, optimizers, sampling
 
@@ -186,9 +185,10 @@ def test_exits(small):
 @pytest.mark.parametrize("by_cores", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_finished_lanes_make_room(small, monkeypatch, by_cores):
     """Compaction changes no lane, whether cores share the lanes or all go at once."""
-    module = sys.modules["jaxml.studies.bucket_run"]
-    monkeypatch.setattr(module, "_by_cores", lambda _: by_cores)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    for name in ("rows", "bucket_run"):
+        module = sys.modules[f"jaxml.studies.{name}"]
+        monkeypatch.setattr(module, "by_cores", lambda _: by_cores)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     task, data = small
     lanes = studies.grid([4], np.geomspace(1e-3, 1.0, 16), optimizers=["sgd"], seeds=2)
     # all of the second seed's lanes end early
@@ -220,17 +220,3 @@ def test_finished_lanes_make_room(small, monkeypatch, by_cores):
     assert narrow.exits.tolist() == wide.exits.tolist()
     np.testing.assert_allclose(narrow.params, wide.params, atol=1e-5)
     np.testing.assert_array_equal(narrow.updates, wide.updates)
-
-
-def test_the_plan_says_what_it_takes():
-    lanes = studies.grid([8, 32, 128, 512], [0.1, 0.2], seeds=2)
-    planned = studies.plan(lanes, examples=1000, size=2410, epochs=10)
-    assert isinstance(planned, Plan)
-    assert sorted(np.concatenate([b.lanes for b in planned.buckets])) == list(range(16))
-    for bucket in planned.buckets:
-        sizes = lanes.batch_size[bucket.lanes]
-        assert (sizes % bucket.microbatch == 0).all()
-        updates = planned.updates[bucket.lanes]
-        np.testing.assert_array_equal(bucket.ticks, updates * sizes // bucket.microbatch)
-    assert planned.waste < 0.06  # no padding: only what a budget's remainder leaves
-    assert "16 lanes of 2,410 parameters" in str(planned)
