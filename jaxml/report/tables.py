@@ -175,7 +175,8 @@ def steps_row(row: Steps) -> list[str]:
         f"{row.batch_size:,}",
         f"{row.learning_rate:.3g}" if row.hits else "",
         number(row.steps),
-        f"{number(row.low)} to {number(row.high)}",
+        # one seed tells none
+        "" if np.isnan(row.level) else f"{number(row.low)} to {number(row.high)} ({row.level:.0%})",
         f"{row.epochs:.3g}" if np.isfinite(row.epochs) else "",
         f"{row.hits:.0%}",
         f"{row.diverged:.0%}",

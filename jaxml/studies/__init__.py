@@ -35,6 +35,7 @@ from jaxml.studies.generalization import (
     hoeffding_bound,
 )
 from jaxml.studies.lanes import SCHEDULES, Lanes, grid
+from jaxml.studies.median_interval import MedianInterval, median_interval
 from jaxml.studies.noise_along import NoiseAt, mean_scales, noise_along
 from jaxml.studies.noise_scale import (
     NoiseScale,
@@ -48,7 +49,7 @@ from jaxml.studies.planning import Plan, plan
 from jaxml.studies.published import PUBLISHED, Published
 from jaxml.studies.steps import Steps, StepsTable, kaplan_meier, median_time, steps_to_target
 from jaxml.studies.study import Study, Target
-from jaxml.studies.tasks import Task, size_of, task
+from jaxml.studies.tasks import Task, gradient_flops, size_of, task
 from jaxml.studies.throughput import Throughput, throughput
 from jaxml.studies.two_slots import OPTIMIZERS
 
@@ -73,6 +74,7 @@ __all__ = [
     "Frequency",
     "GeneralizationStudy",
     "Lanes",
+    "MedianInterval",
     "Minimum",
     "NoiseAt",
     "NoiseScale",
@@ -106,11 +108,13 @@ __all__ = [
     "examples_needed",
     "findings",
     "fit_hyperbola",
+    "gradient_flops",
     "grid",
     "hoeffding_bound",
     "kaplan_meier",
     "linear_pieces",
     "mean_scales",
+    "median_interval",
     "median_time",
     "noise_along",
     "noise_scale",

@@ -18,11 +18,13 @@ from scipy import optimize, stats
 from jaxml.checks import require
 from jaxml.studies.batch_size import batch_size
 from jaxml.studies.lanes import Lanes
+from jaxml.studies.median_interval import median_interval
 from jaxml.studies.steps import StepsTable
 from jaxml.studies.tasks import Task
 from jaxml.types import Batch, Params
 
 _REFITS = 200
+_BETWEEN = 32  # places between two batch sizes at which a ratio is tested
 _RULES = {"sqrt": 0.5, "linear": 1.0, "none": 0.0}
 
 
@@ -32,11 +34,12 @@ class CriticalBatchSize:
 
     Attributes:
         value: the batch size.
-        interval: of it.
+        interval: of it; NaN where there is none.
         least_steps: S_min of the hyperbola.
         least_steps_interval: of it.
         least_examples: E_min = B_crit·S_min.
         flags: why it is not identified; empty if it is.
+        level: how often such intervals hold the truth; NaN where that is not stated.
     """
 
     value: float
@@ -45,6 +48,7 @@ class CriticalBatchSize:
     least_steps_interval: tuple[float, float]
     least_examples: float
     flags: tuple[str, ...]
+    level: float = math.nan
 
     @property
     def identified(self) -> bool:
@@ -55,10 +59,16 @@ class CriticalBatchSize:
         """For people."""
         if not self.identified:
             return f"not identified: {'; '.join(self.flags)}"
-        text, (low, high) = f"{self.value:.4g}", self.interval
-        if not math.isnan(low):
-            text += f" [{low:.4g}, {high:.4g}]"
-        return text if math.isnan(self.least_steps) else f"{text}, S_min {self.least_steps:.4g}"
+        text = f"{self.value:.4g} {self._stated(self.interval)}"
+        if math.isnan(self.least_steps):
+            return text
+        return f"{text}, S_min {self.least_steps:.4g} {self._stated(self.least_steps_interval)}"
+
+    def _stated(self, interval: tuple[float, float]) -> str:
+        if math.isnan(interval[0]):
+            return "(too few seeds for an interval)"
+        level = "" if math.isnan(self.level) else f" ({self.level:.0%})"
+        return f"[{interval[0]:.4g}, {interval[1]:.4g}]{level}"
 
     def steps(self, batch_sizes: Any) -> np.ndarray:
         """S_min(1 + B_crit/B)."""
@@ -138,13 +148,15 @@ def fit_hyperbola(
     elif not b.min() <= value <= b.max():
         flags.append(f"{value:.3g} lies outside the batch sizes {b.min():g} to {b.max():g}")
     if flags:
-        return CriticalBatchSize(math.nan, (low, high), math.nan, _NOWHERE, math.nan, tuple(flags))
+        return CriticalBatchSize(
+            math.nan, (low, high), math.nan, _NOWHERE, math.nan, tuple(flags), confidence
+        )
     # S_min falls as B_crit rises; its own scatter given B_crit is added
     spread = math.sqrt(best.fun / freedom / len(b)) * stats.t.ppf((1 + confidence) / 2, freedom)
     ends_of_least = [math.log(least(math.log(end))) for end in (high, low)]
     minimum = least(at)
     interval = (math.exp(ends_of_least[0] - spread), math.exp(ends_of_least[1] + spread))
-    return CriticalBatchSize(value, (low, high), minimum, interval, minimum * value, ())
+    return CriticalBatchSize(value, (low, high), minimum, interval, minimum * value, (), confidence)
 
 
 def _crossing(loss: Any, bound: float, start: float, end: float) -> float | None:
@@ -189,6 +201,7 @@ def by_hyperbola(table: StepsTable, *, confidence: float = 0.95) -> CriticalBatc
         refit = fit_hyperbola(sizes, column, confidence=confidence)
         again.append((refit.value, refit.least_steps) if refit.identified else (math.nan,) * 2)
     resampled = np.array(again)
+    fit = dataclasses.replace(fit, least_steps_interval=_with_seeds(fit, table, confidence))
     if not len(resampled) or np.isnan(resampled[:, 0]).mean() > 0.5:
         return fit
     tails = [100 * (1 - confidence) / 2, 100 * (1 + confidence) / 2]
@@ -203,26 +216,75 @@ def by_hyperbola(table: StepsTable, *, confidence: float = 0.95) -> CriticalBatc
     )
 
 
-def by_overhead(table: StepsTable, overhead: float = 0.2) -> CriticalBatchSize:
+def _with_seeds(fit, table, confidence) -> tuple[float, float]:
+    """The interval of S_min, or as far as the seeds differ if they do in all rows alike."""
+    logs = np.log(table.judged[np.isfinite(table.judged).all(1)])
+    if not len(logs) or logs.shape[1] < 2:
+        return fit.least_steps_interval
+    off = np.exp(logs.mean(0) - np.median(logs.mean(0)))
+    found = median_interval(off, confidence=confidence)
+    low, high = fit.least_steps_interval
+    least = fit.least_steps
+    return min(low, least * float(found.low)), max(high, least * float(found.high))
+
+
+def by_overhead(
+    table: StepsTable, overhead: float = 0.2, *, confidence: float = 0.95
+) -> CriticalBatchSize:
     """The largest batch that needs at most so many more examples than the smallest one.
 
     Between two batch sizes the examples are interpolated along log B. Under the hyperbola this is
     about 0.2·B_crit.
 
+    The interval holds every batch size at which `median_interval`, of the seeds' own ratios of
+    examples, holds the ratio looked for: the seeds judged at what the others chose, or all seeds
+    at the rate that all chose.
+
     Args:
         table: rows of one optimiser, from `StepsTable.of`.
         overhead: the share.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: if the overhead is not above 0 or the confidence not in (0, 1).
 
     Reference:
-        Zhang et al. 2024 (arXiv:2410.21676), section 2.
+        Zhang et al. 2024 (arXiv:2410.21676), section 2; Fieller 1954, "Some problems in interval
+        estimation", for the inversion of a test.
     """
+    require(0 < overhead < math.inf, "an overhead above 0", overhead)
     sizes = np.array([row.batch_size for row in table.rows], float)
     value, flags = _overhead(sizes, np.array([row.steps for row in table.rows]), overhead)
-    again = [_overhead(sizes, column, overhead)[0] for column in table.resamples.T]
-    interval = _NOWHERE
-    if not flags and np.isfinite(again).mean() >= 0.5:
-        interval = tuple(np.nanpercentile(again, [2.5, 97.5]))
-    return CriticalBatchSize(value, interval, math.nan, _NOWHERE, math.nan, flags)
+    interval, level = _NOWHERE, math.nan
+    if not flags and table.judged.shape[1] > 1:
+        interval, level = _overhead_interval(table, sizes, 1 + overhead, confidence)
+        interval = min(interval[0], value), max(interval[1], value)
+    return CriticalBatchSize(value, interval, math.nan, _NOWHERE, math.nan, flags, level)
+
+
+def _overhead_interval(table, sizes, wanted, confidence) -> tuple[tuple[float, float], float]:
+    """The batch sizes that may be the one, and how often they hold it."""
+    shares = np.linspace(0, 1, _BETWEEN, endpoint=False)
+    logs = np.log(sizes)
+    grid = np.append((logs[:-1, None] + np.diff(logs)[:, None] * shares).ravel(), logs[-1])
+    low, high = np.full(len(grid), np.inf), np.zeros(len(grid))
+    level = confidence
+    for steps in (table.judged, table.chosen):
+        cost = sizes[:, None] * steps
+        with np.errstate(invalid="ignore"):  # of two misses the ratio may be any: NaN
+            ratio = cost / cost[0]
+            between = ratio[:-1, None] * (1 - shares[:, None]) + ratio[1:, None] * shares[:, None]
+        between[:, 0] = ratio[:-1]  # not 0·∞
+        found = median_interval(
+            np.vstack([between.reshape(-1, steps.shape[1]), ratio[-1:]]).T, confidence=confidence
+        )
+        low, high = np.minimum(low, found.low), np.maximum(high, found.high)
+        level = min(level, float(found.level.min()))
+    # before the first place the ratio is surely below, after the last one surely above
+    first = np.append(np.flatnonzero(high >= wanted), len(grid) - 1)[0]
+    last = np.flatnonzero(low <= wanted)[-1]
+    end = math.exp(grid[last + 1]) if last + 1 < len(grid) else math.inf
+    return (math.exp(grid[max(first - 1, 0)]), end), level
 
 
 def _overhead(sizes, steps, overhead) -> tuple[float, tuple[str, ...]]:
