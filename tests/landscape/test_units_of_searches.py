@@ -34,6 +34,7 @@ ENDS = {  # of descents; of every search
 }
 
 
+@pytest.mark.slow
 @EXTREMES
 @pytest.mark.parametrize("name", ENDS)
 def test_descents_and_searches_have_no_unit(name, height, length):
@@ -117,6 +118,7 @@ def test_no_search_ends_out_of_the_domain(method):
             np.testing.assert_allclose(found.params, [0, 1], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_find_minimum_goes_on_where_l_bfgs_ran_out_of_steps():
     """The autoencoder's least loss is known; an encoder of size 50 is a long way from it."""
     with jax.enable_x64(True):
