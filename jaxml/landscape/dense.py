@@ -207,7 +207,7 @@ def dense_hessian(
 
 # times ε√(rows + columns), to which the rounding errors of so many terms add up at random, for
 # terms that cancel and for what every layer adds; random programs stay below a tenth of it
-_ROUNDING = 20
+_ROUNDING = 50
 
 
 def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) -> Array:

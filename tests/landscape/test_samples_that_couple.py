@@ -189,8 +189,10 @@ def test_random_programs(x64):
 
 
 @pytest.mark.slow
-def test_two_hundred_random_programs(x64):
-    found = [error(seed) for seed in range(12, 212)]
+@pytest.mark.parametrize("first", range(12, 212, 25))
+def test_two_hundred_random_programs(x64, first):
+    found = [error(seed) for seed in range(first, first + 25)]
+    jax.clear_caches()  # Linux has 65,530 memory mappings for a process
     assert max(matrix for matrix, _ in found) < 1e-10
     assert max(check for _, check in found) < 0.1
 
