@@ -48,7 +48,8 @@ def task(
         ValueError: if an argument is not of its kind.
 
     Example:
-        >>>         >>> from jaxml.training import losses
+        >>> from jaxml import nn
+        >>> from jaxml.training import losses
         >>> params, _ = task(nn.linear(3, 1), losses.mse).init(jax.random.key(0))
         >>> params["dense_0"]["kernel"].shape
         (3, 1)
