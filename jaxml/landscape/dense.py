@@ -21,15 +21,7 @@ from jaxml.checks import require
 from jaxml.landscape.dense_layers import Layer, find_layers
 from jaxml.landscape.layered import add_layer_blocks, as_the_leaves, row_bytes
 from jaxml.landscape.problem import trace
-from jaxml.objective import (
-    Parts,
-    divisible,
-    examples,
-    fold_batches,
-    over_batches,
-    parts,
-    weights_of,
-)
+from jaxml.objective import Parts, divisible, examples, fold_batches, over_batches, parts
 from jaxml.placement import constrain
 from jaxml.types import Params
 
@@ -220,22 +212,24 @@ _ROUNDING = 50
 
 def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) -> Array:
     """How far the matrix is from products, over what rounding explains; not its part by l2."""
-    x, _ = ravel_pytree(params)
+    x, unravel = ravel_pytree(params)
     vector = jax.random.normal(jax.random.key(0), x.shape, x.dtype)
     expected = product_over_rows(taken, params, vector, batch_size)
     got = matrix @ vector
     # of a random vector the product has the Frobenius norm of the matrix on average
     size = jnp.maximum(jnp.linalg.norm(expected), jnp.linalg.norm(got))
     rounding = _ROUNDING * jnp.finfo(x.dtype).eps * (x.size + examples(taken.batch)) ** 0.5
-
-    def of_the_terms():  # rows that cancel round as they are, not as their sum: of random signs
-        signs = jax.random.rademacher(jax.random.key(1), (examples(taken.batch),), x.dtype)
-        return jnp.linalg.norm(product_over_rows(taken, params, vector, batch_size, signs))
-
     difference = jnp.linalg.norm(got - expected)
-    size = jax.lax.cond(
-        difference <= size * rounding, lambda: size, lambda: jnp.maximum(size, of_the_terms())
-    )
+
+    def of_the_outputs():
+        # a fitted example's curvature is what its outputs' rounding leaves of one: ‖JᵀJv‖/N
+        at, batch = taken.rows.placed(params, taken.state, taken.batch)
+        predict = lambda v: taken.objective.predict(unravel(v), taken.state, batch)  # noqa: E731
+        _, push = jax.linearize(predict, ravel_pytree(at)[0])
+        (back,) = jax.linear_transpose(push, vector)(push(vector))
+        return jnp.maximum(size, jnp.linalg.norm(back) / taken.objective.divisor(batch, x.dtype))
+
+    size = jax.lax.cond(difference <= size * rounding, lambda: size, of_the_outputs)
     error = difference / jnp.where(size > 0, size * rounding, 1)
     # a loss that is not finite is not for want of a check
     nowhere = ~jnp.isfinite(got).all() & ~jnp.isfinite(expected).all()
@@ -243,11 +237,7 @@ def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) 
 
 
 def product_over_rows(
-    taken: Parts,
-    params: Params,
-    vector: Float[Array, " size"],
-    batch_size: int | None,
-    signs: Array | None = None,
+    taken: Parts, params: Params, vector: Float[Array, " size"], batch_size: int | None
 ) -> Float[Array, " size"]:
     """The Hessian of a loss over data, without its penalty, times a vector; traceable.
 
@@ -256,20 +246,16 @@ def product_over_rows(
         params: where.
         vector: flat.
         batch_size: rows that are taken at a time, all if `None`.
-        signs: by which the rows' parts are multiplied.
     """
     x, unravel = ravel_pytree(params)
     params, batch = taken.rows.placed(params, taken.state, taken.batch)
-    divisor = taken.objective.divisor(batch, x.dtype)
-    if signs is not None:
-        batch = {**batch, "weights": signs * weights_of(batch, x.dtype)}
 
     def product(rows):
         f = lambda v: taken.objective.total(unravel(v), taken.state, rows)  # noqa: E731
         return jax.jvp(jax.grad(f), (x,), (vector,))[1]
 
     sums = over_batches(product, batch, batch_size or examples(batch), taken.rows.mesh)
-    return sums / divisor
+    return sums / taken.objective.divisor(batch, x.dtype)
 
 
 def _groups(indices: Sequence[int], leaves: Sequence[Any]) -> list[list[int]]:
