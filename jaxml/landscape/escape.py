@@ -174,7 +174,8 @@ def _line_search(loss, params, unit):
         return jnp.any(jnp.stack([~(abs(loss - value) <= rounding) for loss in there]))
 
     first = first_power_of_two(departs, x.dtype)
-    last = jnp.maximum(8 * length, 64 * first)
+    # finite, so that a search ends where the loss is constant and nothing is first
+    last = jnp.minimum(jnp.maximum(8 * length, 64 * first), jnp.finfo(x.dtype).max)
 
     def first_minimum(sense):
         def at(k):  # exact where k is even

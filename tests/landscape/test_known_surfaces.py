@@ -111,6 +111,11 @@ def test_the_monkey_saddle_is_escaped_and_the_bowl_is_not():
         landscape.escape(quartic_bowl, np.zeros(2), float64=True)
 
 
+def test_the_line_search_ends_where_the_loss_is_constant():
+    with pytest.raises(landscape.NoDescentError, match="falls in neither sense"):
+        landscape.escape(lambda w: 0 * w.sum(), np.zeros(2), direction=np.ones(2), max_steps=0)
+
+
 def quartic_valley(x):
     return x[0] ** 4 + x[1] ** 2
 
