@@ -32,6 +32,15 @@ from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.spectral_sums import effective_dimension, log_determinant
 from jaxml.landscape.stuck import leaving_saddles
 from jaxml.landscape.surfaces import Surface, surface
+from jaxml.landscape.symmetries import (
+    ContinuousSymmetry,
+    Permutations,
+    permutations,
+    reflection,
+    rescaling,
+    rotations,
+    translations,
+)
 from jaxml.landscape.trajectories import Trajectory, trajectory
 
 __all__ = [
@@ -39,6 +48,7 @@ __all__ = [
     "Analysis",
     "Block",
     "Connection",
+    "ContinuousSymmetry",
     "Counts",
     "Density",
     "Descent",
@@ -52,6 +62,7 @@ __all__ = [
     "Interval",
     "LayerEnds",
     "NoDescentError",
+    "Permutations",
     "Rise",
     "Search",
     "Sharpness",
@@ -86,8 +97,12 @@ __all__ = [
     "leaving_saddles",
     "log_determinant",
     "on_layers",
+    "permutations",
     "project",
     "random_directions",
+    "reflection",
+    "rescaling",
+    "rotations",
     "search_from",
     "sharpness",
     "spectral_density",
@@ -95,4 +110,5 @@ __all__ = [
     "symmetric",
     "trace",
     "trajectory",
+    "translations",
 ]

@@ -19,15 +19,26 @@ _SLOPES = 16
 class Spectrum(NamedTuple):
     """Eigenpairs of a Hessian in the coordinates z = scale·x. All arrays are numpy's.
 
+    Where symmetries are declared they are those of NᵀHN, N an orthonormal basis of the complement
+    of the orbit's tangent space: of the Hessian of the loss on the slice x + span N. Near x a point
+    that is critical on the slice is critical, because the gradient is orthogonal to its orbit,
+    which the slice crosses; and there both have the same inertia but for the orbit's zeros.
+
     Attributes:
         values: ascending, shape `(k,)`.
         vectors: in columns, shape `(size, k)`.
         scale: shape `(size,)`: ones for the Hessian itself.
+        tangent: an orthonormal basis of the tangent space, shape `(size, size − k)`.
     """
 
     values: np.ndarray
     vectors: np.ndarray
     scale: np.ndarray
+    tangent: np.ndarray
+
+    def on_slice(self, rows: np.ndarray) -> np.ndarray:
+        """The parts of vectors in z, in rows or one, that are orthogonal to the tangent space."""
+        return rows - (rows @ self.tangent) @ self.tangent.T
 
     @property
     def rounding(self) -> float:
@@ -155,7 +166,8 @@ def newton_step(point: Point, spectrum: Spectrum, *, measure_rounding: bool = Fa
 
     Args:
         point: where.
-        spectrum: of H, or of D⁻¹HD⁻¹ with the scale D: the theorem holds in any coordinates.
+        spectrum: of H, or of D⁻¹HD⁻¹ with the scale D: the theorem holds in any coordinates, and
+            of the loss on a slice.
         measure_rounding: add four times the changes of the Hessian over one rounding of the
             parameters, for coordinates that amplify it.
     """
@@ -173,9 +185,9 @@ def newton_step(point: Point, spectrum: Spectrum, *, measure_rounding: bool = Fa
         here = ravel_host(point.params)
         places += list((here * (1 + 2 * np.finfo(dtype).eps * signs)).astype(dtype))
     scale = spectrum.scale.astype(dtype)
-    probes = _probes(size, dtype)
+    probes = spectrum.on_slice(_probes(size, dtype))
     value, moved, changes = jax.device_get(
-        _changes(point.loss, point.params, np.stack(places), probes, scale)
+        _changes(point.loss, point.params, np.stack(places), probes, scale, spectrum.tangent)
     )
     change, rounding = float(changes[0]), spectrum.rounding
     if measure_rounding:
@@ -183,7 +195,7 @@ def newton_step(point: Point, spectrum: Spectrum, *, measure_rounding: bool = Fa
     length = float(np.linalg.norm(step))
     allowed = change * length + rounding * length
     allowed += float(np.linalg.norm(point.rounding / spectrum.scale))
-    remains = np.linalg.norm(moved.astype(np.float64) / spectrum.scale - left)
+    remains = np.linalg.norm(spectrum.on_slice(moved.astype(np.float64) / spectrum.scale) - left)
     holds = np.isfinite(value) and remains <= allowed  # false where one is NaN
     tolerance = rounding + 4 * change if holds and np.isfinite(allowed) else np.inf
     return Step(step / spectrum.scale, float(tolerance))
@@ -197,7 +209,7 @@ def _probes(size: int, dtype: Any) -> np.ndarray:
 
 
 @jax.jit
-def _changes(loss, params, places, probes, scale):
+def _changes(loss, params, places, probes, scale, tangent):
     """Loss and gradient at the first place, and how the scaled Hessian differs at each.
 
     In the Frobenius norm, by Hutchinson's estimate E‖ΔH·z‖² of its square.
@@ -211,6 +223,7 @@ def _changes(loss, params, places, probes, scale):
 
     all_products = jnp.swapaxes(jax.lax.map(products, probes), 0, 1)
     differences = all_products[:-1] - all_products[-1]
+    differences -= (differences @ tangent) @ tangent.T
     largest = jnp.abs(differences).max()
     unit = jnp.where(largest > 0, largest, 1)  # squares of small numbers underflow
     changes = unit * jnp.sqrt(((differences / unit) ** 2).sum(axis=2).mean(axis=1))

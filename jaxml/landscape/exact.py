@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from jaxml.landscape.null_space import find_descent
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision, unravel_host
 from jaxml.landscape.scale import length_scale, norm
+from jaxml.landscape.symmetries import Orbit, Symmetry, check_symmetries, orbit_at
 from jaxml.types import Params
 
 Kind = Literal["minimum", "maximum", "saddle", "degenerate", "undecided", "not critical"]
@@ -72,6 +74,9 @@ class Analysis:
             eigenvector where its eigenvalue is negative, what the probe of the null space found
             at a degenerate or undecided point (where it falls along a curve, it may rise at
             first along the direction); `None` where none was found.
+        symmetry_modes: the dimension of the orbit of the declared symmetries, along which the
+            Hessian of a critical point is zero. `eigenvalues`, and all that is said of them, are
+            those of the complement, `size − symmetry_modes` in number.
     """
 
     params: Params
@@ -90,11 +95,12 @@ class Analysis:
     refined: Params
     kind: Kind
     descent: Params | None
+    symmetry_modes: int = 0
 
     @property
     def size(self) -> int:
         """How many parameters."""
-        return self.eigenvalues.size
+        return self.eigenvalues.size + self.symmetry_modes
 
     @property
     def dtype(self) -> np.dtype:
@@ -107,7 +113,7 @@ class Analysis:
 
         Then, by the Newton–Kantorovich theorem with the tolerance's estimate of how fast the
         Hessian changes, one critical point lies near, isolated, and its index is this one; what
-        is checked beside it is in `newton_step`.
+        is checked beside it is in `newton_step`. With symmetries, one critical orbit.
         """
         return self.kind in ("minimum", "maximum", "saddle") and self.counts.within == 0
 
@@ -123,10 +129,11 @@ class Analysis:
         if self.scaled_eigenvalues is not None:
             low, high = self.scaled_eigenvalues[0], self.scaled_eigenvalues[-1]
             spectrum += f", after diagonal scaling {low:.3g} to {high:.3g}"
+        modes = f"{self.symmetry_modes} modes of symmetries, " if self.symmetry_modes else ""
         return (
             f"{verdict}: loss {self.loss:.6g}, gradient norm {self.gradient_norm:.1e} "
             f"(critical up to {self.gradient_tolerance:.1e}), index {self.index} of {self.size}, "
-            f"{spectrum}: {self.counts.negative} negative, "
+            f"{modes}{spectrum}: {self.counts.negative} negative, "
             f"{self.counts.within} within ±{self.tolerance:.1e}, {self.counts.positive} positive "
             f"({self.dtype})"
         )
@@ -139,6 +146,7 @@ def analyze(
     gradient_tolerance: float | None = None,
     float64: bool = False,
     memory: int | None = None,
+    symmetries: Sequence[Symmetry] = (),
 ) -> Analysis:
     """Classify a point of a loss surface by its exact Hessian.
 
@@ -150,14 +158,23 @@ def analyze(
             and the parameters, see `gradient_vanishes`.
         float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the analysis may take; half of what is free by default.
+        symmetries: transformations that leave the loss unchanged: functions `(t, params) ->
+            params` of a number t, the identity at t = 0, or ready ones such as
+            `[translations(3), rotations(3)]`. The loss is held to each of them first. The spectrum
+            is then that of the complement of the orbit's tangent space, in which the gradient
+            lies: at a critical point all eigenvalues but the orbit's zeros (elsewhere the Hessian
+            along an orbit is as large as the gradient, and the complement is all that is looked
+            at). Finite ones, `params -> params` and `permutations`, are checked and have no modes.
 
     Returns:
         The analysis, see `Analysis`. The verdict of a critical point is that of the exact
-        critical point near it, whose distance is estimated and allowed for.
+        critical point near it, whose distance is estimated and allowed for; with symmetries, on
+        the quotient.
 
     Raises:
         ValueError: for a bad loss or bad parameters, as `hessian`; if loss, gradient or Hessian
-            are not finite at the point; if the dense Hessian would not fit into memory.
+            are not finite at the point; if the dense Hessian would not fit into memory; naming
+            it, if a symmetry changes the loss.
         BackendError: if the backend computes known answers wrong.
 
     Reference:
@@ -166,9 +183,14 @@ def analyze(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from jaxml.landscape import rotations
         >>> point = analyze(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2))
         >>> point.kind, point.index, point.eigenvalues.tolist()
         ('saddle', 1, [-2.0, 2.0])
+        >>> ring = lambda w: ((w**2).sum() - 1) ** 2
+        >>> kinds = [analyze(ring, jnp.eye(2)[0], symmetries=s).kind for s in ([], [rotations(2)])]
+        >>> kinds
+        ['undecided', 'minimum']
     """
     require(
         gradient_tolerance is None or 0 <= gradient_tolerance < np.inf,
@@ -190,7 +212,8 @@ def analyze(
         length, steepness = length_scale(loss, params)
         at = wide[0], wide[1], float(length), float(steepness)
         point = Point(loss, params, float(value), *at)
-        return _verdict(point, matrix, gradient_tolerance)
+        held = check_symmetries(symmetries, loss, params)
+        return _verdict(point, matrix, gradient_tolerance, orbit_at(held, params, length))
 
 
 @jax.jit(static_argnames="plan")
@@ -204,19 +227,35 @@ def _derivatives(loss, params, plan):
     return (value, gradient, matrix, 10 * jnp.finfo(x.dtype).eps * rounding), error
 
 
-def _verdict(point: Point, matrix, gradient_tolerance) -> Analysis:
-    size, dtype = point.gradient.size, np.dtype(matrix.dtype)
-    spectrum = _spectrum(matrix, np.ones(size))
-    if gradient_tolerance is None:
-        critical, bound = gradient_vanishes(point, spectrum)
-    else:
-        bound = gradient_tolerance
-        critical = float(np.linalg.norm(point.gradient)) <= bound
-    step, deciding = None, spectrum
-    if critical:
-        deciding, step = _decide(point, matrix, spectrum)
-        if gradient_tolerance is None and step.tolerance == np.inf:
-            critical, step = False, None
+class _Found(NamedTuple):
+    """What is known of a point, its orbit taken to be of some dimension.
+
+    Attributes:
+        spectrum: of the Hessian on the slice.
+        deciding: the one whose signs are known best.
+        critical: whether the point is.
+        bound: the gradient norm up to which it would be.
+        step: the Newton step; `None` where it is not critical.
+    """
+
+    spectrum: Spectrum
+    deciding: Spectrum
+    critical: bool
+    bound: float
+    step: Step | None
+
+
+def _verdict(point: Point, matrix, gradient_tolerance, orbit: Orbit) -> Analysis:
+    dtype = np.dtype(matrix.dtype)
+    rank = orbit.rank()
+    require(rank < point.gradient.size, "a direction that is not along an orbit", "none")
+    while True:
+        found = _look(point, matrix, gradient_tolerance, functools.partial(orbit.tangent, rank))
+        lower = rank if found.step is None else min(rank, orbit.rank(found.step.step))
+        if lower == rank:
+            break
+        rank = lower
+    spectrum, deciding, critical, bound, step = found
     tolerance = spectrum.rounding if step is None else step.tolerance
     counts = _counts(deciding.values, tolerance)
     kind = _kind(counts) if critical else "not critical"
@@ -247,15 +286,32 @@ def _verdict(point: Point, matrix, gradient_tolerance) -> Analysis:
         refined=jax.device_get(refined),
         kind=kind,
         descent=None if descent is None else unravel_host(params, descent.astype(dtype)),
+        symmetry_modes=rank,
     )
 
 
-def _decide(point: Point, matrix, spectrum: Spectrum) -> tuple[Spectrum, Step]:
+def _look(point: Point, matrix, gradient_tolerance, tangent: Callable) -> _Found:
+    """The spectrum and whether the point is critical, for the tangent space scale -> basis."""
+    spectrum = _spectrum(matrix, np.ones(point.gradient.size), tangent)
+    if gradient_tolerance is None:
+        critical, bound = gradient_vanishes(point, spectrum)
+    else:
+        bound = gradient_tolerance
+        critical = float(np.linalg.norm(point.gradient)) <= bound
+    if not critical:
+        return _Found(spectrum, spectrum, False, bound, None)
+    deciding, step = _decide(point, matrix, spectrum, tangent)
+    if gradient_tolerance is None and step.tolerance == np.inf:
+        return _Found(spectrum, deciding, False, bound, None)
+    return _Found(spectrum, deciding, True, bound, step)
+
+
+def _decide(point: Point, matrix, spectrum: Spectrum, tangent: Callable) -> tuple[Spectrum, Step]:
     """The spectrum whose signs are known best, and the Newton step with it."""
     step = newton_step(point, spectrum)
     within = _counts(spectrum.values, step.tolerance).within
     if within and step.tolerance < np.inf:
-        scaled = _scaled_spectrum(matrix, spectrum)
+        scaled = _scaled_spectrum(matrix, spectrum, tangent)
         if scaled is not None:
             better = newton_step(point, scaled, measure_rounding=True)
             if _counts(scaled.values, better.tolerance).within < within:
@@ -266,12 +322,24 @@ def _decide(point: Point, matrix, spectrum: Spectrum) -> tuple[Spectrum, Step]:
 _eigh = jax.jit(jnp.linalg.eigh)
 
 
-def _spectrum(matrix, scale: np.ndarray) -> Spectrum:
-    values, vectors = jax.device_get(_eigh(matrix))
-    return Spectrum(values, vectors, scale)
+@jax.jit
+def _eigh_on_slice(matrix, tangent):
+    """That of NᵀHN, with the eigenvectors as vectors of the whole space."""
+    exact = functools.partial(jnp.matmul, precision="highest")
+    normal = jnp.linalg.qr(tangent, mode="complete")[0][:, tangent.shape[1] :]
+    projected = exact(normal.T, exact(matrix, normal))
+    values, vectors = jnp.linalg.eigh((projected + projected.T) / 2)
+    return values, exact(normal, vectors)
 
 
-def _scaled_spectrum(matrix, spectrum: Spectrum) -> Spectrum | None:
+def _spectrum(matrix, scale: np.ndarray, tangent: Callable) -> Spectrum:
+    basis = tangent(scale).astype(matrix.dtype)
+    found = _eigh_on_slice(matrix, basis) if basis.size else _eigh(matrix)
+    values, vectors = jax.device_get(found)
+    return Spectrum(values, vectors, scale, basis)
+
+
+def _scaled_spectrum(matrix, spectrum: Spectrum, tangent: Callable) -> Spectrum | None:
     """That of D⁻¹HD⁻¹ with rows of like size; `None` where that cannot decide more.
 
     By Sylvester's law its inertia is that of H. Eigenvalues of H far below ε‖H‖ can be large ones
@@ -284,7 +352,7 @@ def _scaled_spectrum(matrix, spectrum: Spectrum) -> Spectrum | None:
         return None
     if matrix.dtype != np.float64 and least**2 <= spectrum.rounding:
         return None
-    return _spectrum(_divided(matrix, scale.astype(matrix.dtype)), scale)
+    return _spectrum(_divided(matrix, scale.astype(matrix.dtype)), scale, tangent)
 
 
 @jax.jit

@@ -25,7 +25,7 @@ def layer_names(params: Params) -> dict[str, list[str]]:
         {'dense_0': ['dense_0/bias', 'dense_0/kernel'], 'scale': ['scale']}
     """
     names: dict[str, list[str]] = {}
-    for path, leaf in zip(_paths(params), jax.tree.leaves(params), strict=True):
+    for path, leaf in zip(leaf_paths(params), jax.tree.leaves(params), strict=True):
         if not np.size(leaf):
             continue
         names.setdefault(path.rpartition("/")[0] or path, []).append(path)
@@ -60,7 +60,7 @@ def on_layers(
     names = [layers] if isinstance(layers, str) else list(layers)
     require(len(names) > 0, "at least one layer", "none")
     leaves, structure = jax.tree.flatten(params)
-    paths = _paths(params)
+    paths = leaf_paths(params)
     for name in names:
         found = any(_begins(path, name) for path in paths)
         require(found, f"layers among {', '.join(layer_names(params))}", repr(name))
@@ -107,7 +107,8 @@ class _Predict:
         return self.objective.predict(self.merge(some, rest), state, batch)
 
 
-def _paths(params: Params) -> list[str]:
+def leaf_paths(params: Params) -> list[str]:
+    """The path of each array, such as `dense_0/kernel`; `""` where the parameters are one array."""
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat]
 
