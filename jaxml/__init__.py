@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxml import cli, data, landscape, nn, report, staircase, studies, training, types
+    from jaxml import cli, data, landscape, nn, report, staircase, studies, trained, training, types
     from jaxml.landscape import (
         analyze,
         descend,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         follow,
         hessian,
     )
+    from jaxml.trained import load
     from jaxml.training import fit, fit_many, full_loss, supervised
     from jaxml.types import Algorithm, Model, Run, TrainState
 
@@ -45,16 +46,19 @@ __all__ = [
     "full_loss",
     "hessian",
     "landscape",
+    "load",
     "nn",
     "report",
     "staircase",
     "studies",
     "supervised",
+    "trained",
     "training",
     "types",
 ]
 
 _HOMES: dict[str, str] = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "types")
+_HOMES["load"] = "trained"
 _HOMES |= dict.fromkeys(("fit", "fit_many", "full_loss", "supervised"), "training")
 _HOMES |= dict.fromkeys(
     (

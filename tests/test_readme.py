@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxml.cli.main import parser
+from jaxml.cli.main import main, parser
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -19,6 +19,10 @@ def blocks(language):
 def test_python_blocks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert blocks("python")
+    commands = [line.split() for block in blocks("sh") for line in block.splitlines()]
+    for words in commands:
+        if words[:2] == ["jaxml", "train"] and "runs/digits" in words:  # which a block loads
+            assert main(words[1:]) == 0
     namespace = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), namespace)

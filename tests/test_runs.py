@@ -1,5 +1,6 @@
 """Runs that are interrupted and go on: the same end to the bit, and what is refused by the way."""
 
+import argparse
 import dataclasses
 import fcntl
 import json
@@ -10,12 +11,15 @@ import signal
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxml import landscape, staircase, training
-from jaxml.cli import main
+from jaxml.cli import main, train
+from jaxml.cli.console import load_dataset
 from jaxml.report import tables
+from jaxml.training import schedules
 
 TRAIN = "train mlp --data two_spirals --hidden 8 --steps 40 --checkpoint-every 4"
 
@@ -72,6 +76,92 @@ def test_interrupted_twice_and_gone_on_with(whole, monkeypatch, capsys):
     lines = run("train --resume runs/train-1", capsys)
     assert "runs/train-1: all steps are done" in lines
     assert lines[-4:] == whole
+
+
+def test_a_lengthened_run(whole, capsys):
+    run(f"{TRAIN.replace('40', '20')} --out short", capsys)
+    lines = run("train --resume short --steps 40", capsys)
+    assert "short: going on after step 20 of 40" in lines
+    assert lines[-4:] == whole
+    assert Path("short/params.npz").read_bytes() == Path("whole/params.npz").read_bytes()
+    assert json.loads(Path("short/config.json").read_text())["steps"] == 40
+
+
+LONG = {"--steps": ("--steps 75", 75), "--epochs": ("--epochs 8", 72)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", LONG)
+def test_a_lengthened_run_is_one_that_was_asked_for_so_much(unit, tmp_path, monkeypatch, capsys):
+    """Finished or stopped, to the bit, with all of its state: dropout, batch norm, momenta."""
+    monkeypatch.chdir(tmp_path)
+    command = "train mlp --data two_spirals --hidden 8 --norm batch --dropout 0.2"
+    more, steps = LONG[unit]
+    whole = run(f"{command} {more} --checkpoint-every 12 --out whole", capsys)[-4:]
+    short = f"{command} --steps 36 --checkpoint-every 12 --out "
+    assert run(f"{short} finished", capsys)[-4:] != whole
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "progress", interrupting([24], signal.SIGTERM))
+        run(f"{short} stopped", capsys, 143)
+        patch.setattr(training, "progress", interrupting([48], signal.SIGTERM))
+        lines = run(f"train --resume finished {more}", capsys, 143)
+        assert lines[-1].startswith(f"stopped by SIGTERM after step 48 of {steps}; go on with")
+    # the run knows by then where it goes
+    assert run("train --resume finished", capsys)[-4:] == whole
+    assert run(f"train --resume stopped {more}", capsys)[-4:] == whole
+    config = json.loads(Path("whole/config.json").read_text())
+    for folder in ("finished", "stopped"):
+        for name in ("metrics.jsonl", "params.npz", "model_state.npz"):
+            assert Path(folder, name).read_bytes() == Path("whole", name).read_bytes()
+        for saved in Path("whole/checkpoints").glob("*/checkpoint.json"):
+            assert (Path(folder) / saved.relative_to("whole")).read_text() == saved.read_text()
+        arguments = json.loads(Path(folder, "config.json").read_text())
+        assert arguments["steps"] == steps
+        assert arguments["arguments"] | {"out": "whole"} == config["arguments"]
+    state = [restored(folder, steps) for folder in ("whole", "finished", "stopped")]
+    assert state[0] == state[1] == state[2]
+
+
+def restored(folder, step):
+    """All of a checkpoint's bytes: Adam's moments, the parameters, the statistics, the step."""
+    options = argparse.Namespace(**json.loads(Path(folder, "config.json").read_text())["arguments"])
+    algorithm = train.problem(options, load_dataset(options)).algorithm
+    like = algorithm.init(jax.random.key(0))
+    state = training.restore(f"{folder}/checkpoints", like, step=step)
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+@pytest.mark.slow
+def test_a_run_that_may_end_earlier(whole, capsys):
+    """Where less was done than is asked for now, though more was asked for at first."""
+    run(f"{TRAIN.replace('40', '20')} --out short", capsys)
+    shutil.rmtree("whole/checkpoints/40")
+    lines = run("train --resume whole --steps 36", capsys)
+    assert "whole: all steps are done" in lines
+    assert json.loads(Path("whole/metrics.json").read_text())["steps"] == 36
+    assert run("train --resume short --steps 36", capsys)[-4:] == lines[-4:]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        name if name == "cosine" else pytest.param(name, marks=pytest.mark.slow)
+        for name in schedules.__all__
+    ],
+)
+def test_a_schedule_that_depends_on_the_steps(schedule, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(f"{TRAIN} --schedule {schedule} --out whole", capsys)
+    before = {path: path.read_bytes() for path in Path("whole").rglob("*") if path.is_file()}
+    # the rates of the shorter and the longer run say whether one may become the other
+    rates = [getattr(schedules, schedule)(1e-3, steps) for steps in (40, 80)]
+    if all(float(rates[0](t)) == float(rates[1](t)) for t in range(40)):
+        run("train --resume whole --steps 80", capsys)
+        return
+    (error,) = run("train --resume whole --steps 80", capsys, 2)
+    assert "--schedule constant, to end after 80 steps in place of 40, got " + schedule in error
+    assert {path: path.read_bytes() for path in before} == before
+    assert "whole: all steps are done" in run("train --resume whole --steps 40", capsys)
 
 
 def test_a_signal_in_the_last_chunk_changes_nothing(whole, monkeypatch, capsys):
@@ -168,7 +258,13 @@ def test_what_is_refused(whole, capsys):
     Path("odd").mkdir()
     Path("odd/config.json").write_text('{"command": "train", "arg')
     for command, message in {
-        "train --resume whole --steps 80": "nothing beside --resume DIR.*got steps",
+        "train --resume whole --steps 80 --seed 1": "but --steps or --epochs: .*got seed",
+        "train --resume whole --steps 8 --epochs 1": "not allowed with argument",
+        "train --resume whole --steps 39": "an end at or after step 40, which is done, got st",
+        "train --resume whole --epochs 4": "an end at or after step 40, .* got step 36",
+        "train --resume whole --steps 0": "steps of at least 1, got 0",
+        "train --resume whole --steps 36 --from 39": r"a step among .* got 39",
+        "landscape --resume whole --steps 80": "nothing beside --resume DIR: a run.*got steps",
         "train mlp --resume whole --seed 0": "nothing beside --resume DIR.*got model, seed",
         "train --resume empty": "the folder of a run, with its config.json, got empty",
         "train --resume odd": r"odd/config.json as it was written, got a damaged one",

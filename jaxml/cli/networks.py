@@ -80,7 +80,14 @@ def split_arrays(name: str, dataset: Dataset) -> dict[str, dict[str, np.ndarray]
 
 
 def model(options: argparse.Namespace, shape: tuple[int, ...], outputs: int) -> Model:
-    """The network.
+    """The network that `description` describes."""
+    return nn.from_description(description(options, shape, outputs))
+
+
+def description(
+    options: argparse.Namespace, shape: tuple[int, ...], outputs: int
+) -> dict[str, Any]:
+    """The network as `nn.from_description` takes it.
 
     Args:
         options: with `model`, the name, and those of `add_arguments`.
@@ -98,11 +105,11 @@ def model(options: argparse.Namespace, shape: tuple[int, ...], outputs: int) -> 
     for option in {"hidden", "channels"} & given.keys():
         given[option] = _whole_numbers(option, given[option])
     if name == "linear":
-        return nn.linear(shape[0], outputs)
+        return nn.description(name, shape[0], outputs)
     if "channels" in known:
-        return getattr(nn, name)(shape, outputs, **given)
+        return nn.description(name, shape, outputs, **given)
     widths = [shape[0], *given.pop("hidden", [64]), outputs]
-    return getattr(nn, name)(widths, **given)
+    return nn.description(name, widths, **given)
 
 
 def sampler(augment: str | None, batch_size: int, images: bool, classes: int | None) -> Sample:

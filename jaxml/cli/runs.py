@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import json
 import os
 import shlex
 import signal
@@ -24,9 +23,9 @@ from jaxml import data, report, sealed
 from jaxml.checks import require
 from jaxml.cli.console import out
 from jaxml.files import new_folder, numbered_folder, to_json, write_atomically
+from jaxml.run_folder import CONFIG, checkpoints, config_of
 from jaxml.structured import from_npz, to_npz
 
-_CONFIG = "config.json"
 _NOT_SETTINGS = ("command", "debug", "defaults", "kinds", "distributed", "resume", "start")
 
 
@@ -53,11 +52,6 @@ class Asked:
         """Where those of the run that goes on are; `None` if there are none to go on from."""
         path = None if self.folder is None else checkpoints(self.folder)
         return path if path and (self.start is not None or sealed.numbers(path)) else None
-
-
-def checkpoints(folder: Path) -> Path:
-    """Where a run's checkpoints are."""
-    return folder / "checkpoints"
 
 
 def add_resume(sub: argparse.ArgumentParser, unit: str) -> None:
@@ -88,8 +82,13 @@ def set_aside(sub: argparse.ArgumentParser) -> dict[str, Any]:
     return defaults
 
 
-def asked(options: argparse.Namespace, command: str) -> Asked:
+def asked(options: argparse.Namespace, command: str, *, either: Sequence[str] = ()) -> Asked:
     """What was asked for, now or when the run that goes on was begun.
+
+    Args:
+        options: the arguments.
+        command: its name.
+        either: arguments that may stand beside `--resume`; one of them replaces all of them.
 
     Raises:
         ValueError: if the folder holds no such run, or arguments stand beside `--resume`.
@@ -99,31 +98,18 @@ def asked(options: argparse.Namespace, command: str) -> Asked:
     if options.resume is None:
         require(options.start is None, "--from beside --resume only", options.start)
         return Asked(command, argparse.Namespace(**known | given), None, {}, None)
-    names = ", ".join(given)
-    require(not given, "nothing beside --resume DIR: a run goes on as it was begun", names)
+    others = ", ".join(name for name in given if name not in either)
+    but = f" but {' or '.join(f'--{name}' for name in either)}" if either else ""
+    require(not others, f"nothing beside --resume DIR{but}: a run goes on as it was begun", others)
     folder = Path(options.resume)
     config = config_of(folder, command)
     arguments = config["arguments"]
     unknown = [name for name in arguments if name not in known]
-    require(not unknown, f"arguments of jaxml {command} in {folder / _CONFIG}", ", ".join(unknown))
-    return Asked(command, argparse.Namespace(**known | arguments), folder, config, options.start)
-
-
-def config_of(folder: Path, command: str) -> dict[str, Any]:
-    """What a run's `config.json` holds, `"arguments"` among it.
-
-    Raises:
-        ValueError: if the folder holds no run of that command.
-    """
-    path = folder / _CONFIG
-    require(path.is_file(), f"the folder of a run, with its {_CONFIG}", str(folder))
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        was, _ = config["command"], dict(config["arguments"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"expected {path} as it was written, got a damaged one") from error
-    require(was == command, f"a run of jaxml {command}", f"{folder}, one of jaxml {was}")
-    return config
+    require(not unknown, f"arguments of jaxml {command} in {folder / CONFIG}", ", ".join(unknown))
+    settings = known | arguments
+    if given:
+        settings |= dict.fromkeys(either) | given
+    return Asked(command, argparse.Namespace(**settings), folder, config, options.start)
 
 
 @contextlib.contextmanager
@@ -168,7 +154,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             if new:
                 config = {"command": asked.command, "arguments": settings}
                 config |= {**report.provenance(), **about}
-                write_atomically(folder / _CONFIG, to_json(config, 1))
+                write_atomically(folder / CONFIG, to_json(config, 1))
             yield folder
         except sealed.DamagedError as error:
             if error.before is None:
@@ -182,6 +168,19 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             saved = sealed.numbers(checkpoints(folder))
             out.print(f"interrupted; {'go on' if saved else 'begin again'} with: {how}")
             raise
+
+
+def update(asked: Asked, folder: Path, **about: Any) -> None:
+    """Have the `config.json` of a run that goes on say what it goes on to, where that is new.
+
+    Args:
+        asked: what was asked for.
+        folder: the run's.
+        **about: what else `config.json` shall say.
+    """
+    config = to_json(asked.config | {"arguments": vars(asked.settings), **about}, 1)
+    if config != to_json(asked.config, 1):
+        write_atomically(folder / CONFIG, config)
 
 
 def keep(folder: Path, name: str, value: Any) -> None:

@@ -32,8 +32,8 @@ def add(command: AddCommand) -> None:
     sub.add_argument("model", nargs="?", metavar="MODEL", help=", ".join(networks.MODELS))
     add_data(sub)
     length = sub.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="updates (2000)")
-    length.add_argument("--epochs", type=int, help="passes over the training set")
+    length.add_argument("--steps", type=int, help="updates (2000); with --resume: where to end")
+    length.add_argument("--epochs", type=int, help="passes over the training set; likewise")
     sub.add_argument("--seed", type=int, default=0, help="of initialisation and batches (0)")
     networks.add_arguments(sub)
     networks.add_augment(sub)
@@ -56,7 +56,7 @@ def add(command: AddCommand) -> None:
 
 
 class Problem(NamedTuple):
-    """What the arguments ask for."""
+    """What the arguments ask for; `expects` is what `jaxml.load` is to know of it."""
 
     splits: dict[str, dict[str, np.ndarray]]
     model: Model
@@ -64,10 +64,11 @@ class Problem(NamedTuple):
     sample: Sample
     steps: int
     measures: dict[str, DataLoss]
+    expects: dict[str, Any]
 
 
 def _train(given: argparse.Namespace) -> int:
-    asked = runs.asked(given, "train")
+    asked = runs.asked(given, "train", either=("steps", "epochs"))
     options = asked.settings
     needed = {"MODEL": options.model, "--data": options.data}
     if missing := [name for name, value in needed.items() if value is None]:
@@ -78,6 +79,8 @@ def _train(given: argparse.Namespace) -> int:
     options.data = data_argument(options.data)
     asked_for = problem(options, dataset)
     steps = asked_for.steps
+    if asked.folder is not None:
+        _check_steps(asked, len(dataset.train["y"]), steps)
     if options.checkpoint_every is None:
         options.checkpoint_every = -(-steps // 20)
     every = options.checkpoint_every
@@ -85,7 +88,7 @@ def _train(given: argparse.Namespace) -> int:
     require_sound_backend()
     key = key_of(options.seed)
     with (
-        runs.opened(asked, dataset) as folder,
+        runs.opened(asked, dataset, **asked_for.expects) as folder,
         training.stop_on_signals("finishing this chunk of steps; once more stops at once") as stop,
     ):
         for line in told(dataset):
@@ -97,6 +100,9 @@ def _train(given: argparse.Namespace) -> int:
             like = asked_for.algorithm.init(key)
             state = training.restore(asked.checkpoints, like, step=asked.start)
             done = int(state.step)
+            require(
+                done <= steps, f"an end at or after step {done}, which is done", f"step {steps}"
+            )
             if jax.process_index() == 0:
                 training.check_log(folder / _LOG, asked.checkpoints, done)
                 if not (folder / _LOG).exists():
@@ -104,6 +110,8 @@ def _train(given: argparse.Namespace) -> int:
                 sealed.remove_after(asked.checkpoints, done)
             left = f"going on after step {done} of {steps}"
             out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
+        if asked.folder is not None and jax.process_index() == 0:
+            runs.update(asked, folder, **asked_for.expects)
         if done < steps:
             state = training.fit(
                 asked_for.algorithm,
@@ -135,6 +143,8 @@ def _train(given: argparse.Namespace) -> int:
         }
         if jax.process_index() == 0:
             write_atomically(folder / "params.npz", _npz(state.params))
+            if jax.tree.leaves(state.model_state):
+                write_atomically(folder / "model_state.npz", _npz(state.model_state))
             write_atomically(folder / "metrics.json", to_json(body, 1))
         out.print(str(folder))
     for name, values in results.items():
@@ -170,6 +180,26 @@ def _check(options: argparse.Namespace) -> None:
         require(count is None or count >= 1, f"{name} of at least 1", count)
 
 
+def _check_steps(asked: runs.Asked, examples: int, steps: int) -> None:
+    """Whether a run may end after so many steps, as if that had been asked for at first."""
+    options = asked.settings
+    then = argparse.Namespace(**vars(options) | asked.config["arguments"])
+    before = _steps(then, examples)
+    require(
+        steps == before or options.schedule == "constant",
+        f"a run with --schedule constant, to end after {steps} steps in place of {before}",
+        f"{options.schedule}, which makes each step's learning rate from the number of all: "
+        "begin another run",
+    )
+
+
+def _steps(options: argparse.Namespace, examples: int) -> int:
+    """How many updates are asked for."""
+    if options.epochs is not None:
+        return options.epochs * (examples // min(options.batch_size, examples))
+    return 2000 if options.steps is None else options.steps
+
+
 def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     """The network, its training and its data.
 
@@ -192,17 +222,24 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     else:
         classes, outputs = None, int(np.prod(y.shape[1:]))
         measures = {"loss": losses.mse, "mae": losses.mae}
-    model = networks.model(options, shape, outputs)
+    network = networks.description(options, shape, outputs)
+    model = nn.from_description(network)
     batch_size = min(options.batch_size, len(y))
     sample = networks.sampler(options.augment, batch_size, len(shape) == 3, classes)
-    if options.epochs is not None:
-        steps = options.epochs * (len(y) // batch_size)
-    else:
-        steps = options.steps = 2000 if options.steps is None else options.steps
+    steps = _steps(options, len(y))
+    if options.epochs is None:
+        options.steps = steps
     schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
     optimizer = getattr(optimizers, options.optimizer)(schedule)
     algorithm = training.supervised(model, measures["loss"], optimizer, l2=options.l2)
-    return Problem(splits, model, algorithm, sample, steps, measures)
+    x = splits["train"]["x"]
+    expects = {
+        "network": network,
+        "input": {"shape": shape, "range": [float(x.min()), float(x.max())]},
+        "target": {"shape": y.shape[1:]},
+        "steps": steps,
+    }
+    return Problem(splits, model, algorithm, sample, steps, measures, expects)
 
 
 def _records(folder: Path, problem: Problem, keep: int) -> list[training.Hook]:

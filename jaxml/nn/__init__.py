@@ -3,6 +3,7 @@
 from jaxml.nn.adapters import from_linen, from_nnx
 from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
+from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.images import cnn, resnet
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 
@@ -12,6 +13,8 @@ __all__ = [
     "cnn",
     "conv_general_dilated",
     "deep_linear",
+    "description",
+    "from_description",
     "from_linen",
     "from_nnx",
     "linear",

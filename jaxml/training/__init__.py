@@ -11,7 +11,7 @@ from jaxml.training import (
     schedules,
 )
 from jaxml.training.batches import ignore_label
-from jaxml.training.checkpoint import check_log, checkpoint, restore
+from jaxml.training.checkpoint import check_log, checkpoint, restore, restore_fields
 from jaxml.training.hooks import early_stopping, evaluation, metrics_log, progress, snapshots
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
 from jaxml.training.signals import stop_on_signals
@@ -38,6 +38,7 @@ __all__ = [
     "optimizers",
     "progress",
     "restore",
+    "restore_fields",
     "run_steps",
     "saddles",
     "sampling",

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,24 +110,62 @@ def restore(directory: str | Path, like: Any, *, step: int | Literal["best"] | N
         DamagedError: (a `ValueError`) if a file of the checkpoint is not what was written; it
             names the checkpoint and the latest whole one before it.
     """
+    folder, saved = _folder(directory, step)
+    like = _arrays(like)
+    _require_alike(folder, saved, _leaves(like))
+    with _orbax() as (orbax, args), _plainly_named(folder) as place:
+        form = args.StandardRestore(_without_keys(like))
+        state = orbax.restore(place / _STATE, args=form)
+    return jax.tree.map(_as_key, like, state)
+
+
+def restore_fields(
+    directory: str | Path, like: Mapping[str, Any], *, step: int | Literal["best"] | None = None
+) -> dict[str, Any]:
+    """Some fields of the state of a checkpoint; the others are not read.
+
+    With `{"params": ..., "model_state": ...}` a trained network is restored without the
+    optimiser that trained it.
+
+    Args:
+        directory: as in `restore`.
+        like: field of the state -> a pytree of arrays, or of what `jax.eval_shape` returns.
+        step: as in `restore`.
+
+    Raises:
+        ValueError: as `restore`.
+        DamagedError: likewise.
+    """
+    folder, saved = _folder(directory, step)
+    fields = {path: kind for path, kind in saved.items() if path.partition("/")[0] in like}
+    _require_alike(folder, fields, _leaves(dict(like)))
+    form = jax.eval_shape(_without_keys, dict(like))
+    form = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), form)
+    with _orbax("PyTree") as (orbax, args), _plainly_named(folder) as place:
+        found = orbax.restore(place / _STATE, args=args.PyTreeRestore(form, partial_restore=True))
+    return jax.tree.map(lambda like, leaf: _as_key(like, jnp.asarray(leaf)), dict(like), found)
+
+
+def _folder(
+    directory: str | Path, step: int | Literal["best"] | None
+) -> tuple[Path, dict[str, str]]:
+    """A whole checkpoint, and the dtype and shape of each leaf in it."""
     require(Path(directory).is_dir(), "a directory of checkpoints", repr(str(directory)))
     if step == "best":
         step = _best(Path(directory))
         require(step is not None, "checkpoints written with watched=", f"{str(directory)!r}")
     folder = sealed.checked(directory, step)
-    like = _arrays(like)
-    saved, wanted = json.loads((folder / _ABOUT).read_text())["leaves"], _leaves(like)
+    return folder, json.loads((folder / _ABOUT).read_text())["leaves"]
+
+
+def _require_alike(folder: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
     differ = [k for k in wanted | saved if wanted.get(k) != saved.get(k)]
     require(
         not differ,
-        "a checkpoint of a state like the algorithm's, where "
+        "a checkpoint of a state like the one given, where "
         + ", ".join(f"{k} is {wanted.get(k, 'nothing')}" for k in differ[:1]),
         ", ".join(f"{saved.get(k, 'nothing')} in {str(folder)!r}" for k in differ[:1]),
     )
-    with _orbax() as (orbax, args), _plainly_named(folder) as place:
-        form = args.StandardRestore(_without_keys(like))
-        state = orbax.restore(place / _STATE, args=form)
-    return jax.tree.map(_as_key, like, state)
 
 
 def check_log(path: str | Path, directory: str | Path, step: int) -> None:
@@ -156,13 +194,13 @@ def check_log(path: str | Path, directory: str | Path, step: int) -> None:
 
 
 @contextlib.contextmanager
-def _orbax() -> Iterator[tuple[Any, Any]]:
+def _orbax(kind: str = "Standard") -> Iterator[tuple[Any, Any]]:
     """Its checkpointer, which waits for no other process, and its arguments."""
     import orbax.checkpoint as ocp  # noqa: PLC0415 - slow, and few runs need it
 
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    handler = getattr(ocp, f"{kind}CheckpointHandler")(multiprocessing_options=alone)
     with contextlib.closing(ocp.Checkpointer(handler, multiprocessing_options=alone)) as orbax:
         yield orbax, ocp.args
 

@@ -22,6 +22,7 @@ from jaxml.training import (
     metrics_log,
     optimizers,
     restore,
+    restore_fields,
     sampling,
     supervised,
 )
@@ -66,6 +67,26 @@ def test_the_latest_comes_back_to_the_bit(saved):
     state = restore(directory, like())
     assert_same(state, run.state)
     assert_same(restore(str(directory), like(), step=12), run.state)
+
+
+def test_some_fields_come_back_without_the_optimiser(saved):
+    directory, run = saved
+    params, model_state = jax.eval_shape(nn.mlp([3, 4, 3], norm="batch").init, KEY)
+    wanted = {"params": params, "model_state": model_state}
+    found = restore_fields(directory, wanted)
+    assert_same(found, {name: getattr(run.state, name) for name in wanted})
+    found = restore_fields(directory, {"step": jnp.int32(0)}, step=9)
+    assert_same(found, {"step": jnp.int32(9)})
+    for message, other in {
+        "params/dense_0/bias is nothing, got float32 of shape": {"params": {}},
+        "steps is int32 .*, got nothing in": {"steps": jnp.int32(0)},
+        "step is float32 of shape .*, got int32": {"step": jnp.float32(0)},
+        r"norm_0/mean is float32 of shape .5,.*, got float32 of shape .4,": {
+            "model_state": nn.mlp([3, 5, 3], norm="batch").init(KEY)[1]
+        },
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            restore_fields(directory, other)
 
 
 def test_only_the_latest_are_kept(saved):

@@ -1,0 +1,67 @@
+"""The built-in networks as plain values, which a file can hold."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxml.checks import require, require_choice
+from jaxml.nn.dense import deep_linear, linear, mlp
+from jaxml.nn.images import cnn, resnet
+from jaxml.types import Model
+
+_NETWORKS: dict[str, Callable[..., Model]] = {
+    "cnn": cnn,
+    "deep_linear": deep_linear,
+    "linear": linear,
+    "mlp": mlp,
+    "resnet": resnet,
+}
+
+
+def description(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """A built-in network as a dict of plain values, for `from_description`.
+
+    All of its arguments are written out, so that a later version with other defaults makes the
+    same network of it.
+
+    Args:
+        name: of the function in `jaxml.nn`.
+        *arguments: of that function; numbers, names and lists of these.
+        **options: likewise.
+
+    Raises:
+        ValueError: if there is no such network, or it takes no such arguments.
+
+    >>> description("linear", 64, 10)
+    {'name': 'linear', 'inputs': 64, 'outputs': 10, 'bias': True, 'dtype': None}
+    """
+    function = _NETWORKS[require_choice("name", name, tuple(_NETWORKS))]
+    try:
+        bound = inspect.signature(function).bind(*arguments, **options)
+    except TypeError as error:
+        raise ValueError(f"expected arguments of nn.{name}, got others: {error}") from error
+    bound.apply_defaults()
+    return {"name": name, **bound.arguments}
+
+
+def from_description(described: Mapping[str, Any]) -> Model:
+    """The network that `description` described.
+
+    Raises:
+        ValueError: if it is no such description, or of arguments that the network refuses.
+
+    >>> import jax
+    >>> model = from_description({"name": "mlp", "widths": [4, 3, 2], "norm": "batch"})
+    >>> params, model_state = model.init(jax.random.key(0))
+    >>> sorted(params), sorted(model_state)
+    (['dense_0', 'dense_1', 'norm_0'], ['batch_stats'])
+    """
+    known = isinstance(described, Mapping) and "name" in described
+    require(known, 'the description of a network, with its "name"', described)
+    whole = description(**described)
+    try:
+        return _NETWORKS[whole.pop("name")](**whole)
+    except TypeError as error:
+        raise ValueError(f"expected arguments of a network, got {whole}: {error}") from error
