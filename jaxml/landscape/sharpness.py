@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require
 from jaxml.landscape.functions import trace
+from jaxml.landscape.intervals import CONFIDENCE
 from jaxml.landscape.lanczos import eigenpairs
 from jaxml.landscape.operators import flatten, hessian
 from jaxml.landscape.problem import check_problem, needs_float64, precision
@@ -43,8 +44,13 @@ class Sharpness:
         largest_eigenvalue: λ_max of the Hessian.
         residual: ‖Hv − λv‖ of the unit vector it belongs to; an eigenvalue lies within it of
             `largest_eigenvalue`.
+        converged: whether that residual is below 1e-4·‖H‖; otherwise λ_max may lie far above.
         trace: of the Hessian, an unbiased estimate.
-        trace_error: its standard error.
+        trace_error: its standard error; 0 where it is exact, NaN from one probe. Of few probes
+            it is itself a guess: `trace_low` and `trace_high` are what to report.
+        trace_low: the least and
+        trace_high: the largest that the trace is, at 95 % or more: random vectors and rounding
+            together, see `landscape.Estimate`. Infinite from one probe.
         keskar: Keskar's φ in per cent, 100·(max f − f)/(1 + f) over the box |yᵢ| ≤ ε(|xᵢ| + 1);
             NaN for a loss of −1 or less, where it would be infinite or change its sign.
         sam: the rise over the ball ‖y‖ ≤ ρ.
@@ -54,8 +60,11 @@ class Sharpness:
     loss: float
     largest_eigenvalue: float
     residual: float
+    converged: bool
     trace: float
     trace_error: float
+    trace_low: float
+    trace_high: float
     keskar: float
     sam: Rise
     adaptive_sam: Rise
@@ -64,12 +73,24 @@ class Sharpness:
         """All of them in one paragraph."""
         defined = not math.isnan(self.keskar)
         keskar = f"{self.keskar:.4g} %" if defined else "undefined for a loss of −1 or less"
+        left = "" if self.converged else ", not converged"
         return (
             f"loss {self.loss:.6g}, largest eigenvalue {self.largest_eigenvalue:.4g} "
-            f"(residual {self.residual:.1e}), trace {self.trace:.4g} ± {self.trace_error:.1g}, "
+            f"(residual {self.residual:.1e}{left}), trace {self.stated_trace}, "
             f"Keskar's φ {keskar}, SAM {self.sam.largest:.4g} "
             f"(first order {self.sam.first_order:.4g}), adaptive SAM "
             f"{self.adaptive_sam.largest:.4g} (first order {self.adaptive_sam.first_order:.4g})"
+        )
+
+    @property
+    def stated_trace(self) -> str:
+        """The trace with its interval, in words."""
+        if self.trace_error == 0:
+            return f"{self.trace:.5g}"
+        if not math.isfinite(self.trace_high - self.trace_low):
+            return f"{self.trace:.5g} (one random vector tells no interval)"
+        return (
+            f"{self.trace:.5g} ({self.trace_low:.5g} to {self.trace_high:.5g} at {CONFIDENCE:.0%})"
         )
 
 
@@ -154,8 +175,11 @@ def sharpness(
         loss=float(value),
         largest_eigenvalue=float(top.values[0]),
         residual=float(top.residuals[0]),
+        converged=bool(top.converged[0]),
         trace=float(total.value),
         trace_error=float(total.standard_error),
+        trace_low=float(total.low),
+        trace_high=float(total.high),
         keskar=100 * keskar.largest / (1 + float(value)) if value > -1 else math.nan,
         sam=sam,
         adaptive_sam=adaptive,

@@ -140,9 +140,13 @@ def sharpness_rows(found: Sharpness) -> list[tuple[str, str]]:
     """The measures of sharpness."""
     defined = not math.isnan(found.keskar)
     keskar = f"{found.keskar:.4g} %" if defined else "undefined for a loss of −1 or less"
+    left = "" if found.converged else ", not converged"
     return [
-        ("largest eigenvalue", f"{found.largest_eigenvalue:.5g} (residual {found.residual:.0e})"),
-        ("trace", f"{found.trace:.5g} ± {found.trace_error:.1g}"),
+        (
+            "largest eigenvalue",
+            f"{found.largest_eigenvalue:.5g} (residual {found.residual:.0e}{left})",
+        ),
+        ("trace", found.stated_trace),
         ("Keskar's φ (box 1e-3)", keskar),
         ("SAM (radius 0.05)", f"{found.sam.largest:.4g}"),
         ("adaptive SAM (radius 0.5)", f"{found.adaptive_sam.largest:.4g}"),

@@ -10,6 +10,7 @@ from problems import classifier_data, float32, quadratic, tanh_classifier, tanh_
 
 from jaxml import landscape
 from jaxml.landscape.operators import flatten
+from jaxml.report.tables import sharpness_rows
 
 N = 8
 
@@ -180,3 +181,36 @@ def test_dtypes_seeds_and_words(net):
 def test_bad_sizes(name, size):
     with pytest.raises(ValueError, match=f"a {name} above 0"):
         landscape.sharpness(lambda w: (w**2).sum(), np.ones(2), **{name: size})
+
+
+def test_the_interval_of_the_trace_holds_it():
+    """A Hessian of rank one by four probes: two standard errors hold it in three of four."""
+    vector = np.random.default_rng(2).normal(size=40)
+    exact = vector @ vector
+    loss = Partial(_steep, vector=np.float32(vector))
+    found = [
+        landscape.sharpness(
+            loss, np.zeros(40, np.float32), probes=4, rounds=1, random_starts=0, seed=seed
+        )
+        for seed in range(40)
+    ]
+    narrow = sum(abs(f.trace - exact) <= 2 * f.trace_error for f in found)
+    held = sum(f.trace_low <= exact <= f.trace_high for f in found)
+    assert narrow < 38 <= held
+    assert all(f.converged for f in found)
+    first = found[0]
+    assert f"({first.trace_low:.5g} to {first.trace_high:.5g} at 95%)" in str(first)
+    assert dict(sharpness_rows(first))["trace"] == first.stated_trace
+
+
+def _steep(w, vector):
+    return (vector @ w) ** 2 / 2
+
+
+def test_one_probe_tells_no_interval():
+    found = landscape.sharpness(
+        Partial(_steep, vector=np.ones(40, np.float32)), np.zeros(40, np.float32), probes=1
+    )
+    assert (found.trace_low, found.trace_high) == (-np.inf, np.inf)
+    assert "one random vector tells no interval" in str(found)
+    assert "±" not in str(found)
