@@ -184,3 +184,14 @@ def test_rewriting_a_page_leaves_no_other_file(point, tmp_path):
     for _ in range(2):
         report.write(point, tmp_path / "report.html")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_staircase_says_who_reached_the_minimum(walked):
+    text = "".join(report.page._staircase(walked)[1])
+    assert "the training ends at a minimum" not in text
+    assert "trust-region Newton goes on in float64 to a critical point: 6 of 6 are" in text
+    assert "<b>6 of 6</b><span>certified minima" in text
+    assert "<b>3 of 3</b><span>certified saddles" in text
+    flat = sum(f.ending == "gradient-flat" for f in walked.found)
+    assert f"{flat} of 4 ended where" in text
+    assert "Rank correlation of the loss and the share of negative eigenvalues" in text

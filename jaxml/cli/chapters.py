@@ -13,6 +13,7 @@ import numpy as np
 from jaxml import nn, studies
 from jaxml.checks import require
 from jaxml.cli import networks
+from jaxml.report.tables import depth_error, folds_error
 from jaxml.training import losses, metrics
 from jaxml.types import Batch, Model
 
@@ -153,7 +154,7 @@ def generalization(
         validation=50,
         best=best,
         folds=folds,
-        test=whole.last("test error"),
+        test=whole.final("test error"),
     )
 
 
@@ -224,7 +225,7 @@ def said(found: Any) -> list[str]:
     if isinstance(found, studies.DepthStudy):
         return [
             f"{len(d.widths) - 2} layers of {d.widths[1]}: loss in training {d.train_loss:.4g}, "
-            f"validation error {d.validation_error:.2%} ± {d.error:.2%}"
+            f"validation error {depth_error(d)}"
             for d in found.depths
         ] + [f"pieces of K = 1 to 10 layers of two: {', '.join(map(str, found.pieces.values()))}"]
     if isinstance(found, studies.EdgeStudy):
@@ -243,12 +244,13 @@ def said(found: Any) -> list[str]:
             f"best of {b.models:,}: {b.public:.1%} where chosen, {b.private:.1%} elsewhere"
             for b in found.best
         ]
-        return [*first, *best, f"folds {found.folds.mean:.2%} ± {found.folds.error:.2%}, test "
+        return [*first, *best, f"folds {folds_error(found.folds)}, test "
                 f"{found.test[found.folds.best]:.2%}"]  # fmt: skip
     if isinstance(found, studies.NormalizationStudy):
         return [
             f"{name}, η = {rate:.3g}: loss {np.mean(seen.loss[-3:]):.4g}, median β "
-            f"{np.median(seen.lipschitz):.4g}, λ_max {top:.4g}"
+            f"{np.median(seen.lipschitz):.4g}, λ_max "
+            + ("not known" if np.isnan(top) else f"{top:.3g}")
             for name, ways in found.ways.items()
             for rate, seen, top in ways
         ]

@@ -173,7 +173,7 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
                 values = last.ends.values
                 out.print(
                     f"step {last.step:,}: loss {last.loss:.6g}, eigenvalues {values[0]:.4g} to "
-                    f"{values[-1]:.4g}, {last.ends.products} products"
+                    f"{values[-1]:.4g}{_unsure(last.ends)}, {last.ends.products} products"
                 )
                 return stop.received is not None
 
@@ -231,7 +231,7 @@ def _lines(part: str, so_far: landscape.Inspection) -> Iterator[str]:
     elif part == "layers":
         for layer in so_far.layers or []:
             low, high = layer.ends.values[0], layer.ends.values[-1]
-            yield f"{layer.name} ({layer.size:,}): {low:.4g} to {high:.4g}"
+            yield f"{layer.name} ({layer.size:,}): {low:.4g} to {high:.4g}{_unsure(layer.ends)}"
     elif part == "surface" and so_far.surface is not None:
         losses = so_far.surface.losses[so_far.surface.done]
         yield f"plane: loss {np.nanmin(losses):.4g} to {np.nanmax(losses):.4g}"
@@ -244,6 +244,12 @@ def _lines(part: str, so_far: landscape.Inspection) -> Iterator[str]:
         used = f", {products:,} products" if products else ""
         spent = f"{so_far.seconds[part]:.0f} s{used}"
         yield f"  {part}: {spent}, at most {peak_memory():.2f} GiB so far"
+
+
+def _unsure(ends: landscape.Eigenpairs) -> str:
+    """How many have not converged, if any."""
+    left = int((~ends.converged).sum())
+    return f" ({left} not converged)" if left else ""
 
 
 def peak_memory() -> float:

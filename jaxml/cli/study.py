@@ -202,8 +202,11 @@ def _with_sharpness(found, task, train, held_out, options) -> studies.Findings:
             **budget,
         )
     out.print(str(equal))
-    scales = ", ".join(f"{b:.3g} at {loss:.2g}" for loss, b in studies.mean_scales(along))
-    out.print(f"noise scale by training loss: {scales}")
+    scales = ", ".join(
+        f"{'unresolved' if np.isnan(b) else f'{b:.3g}'} at {loss:.2g}"
+        for loss, b in studies.mean_scales(along)
+    )
+    out.print(f"noise scale by training loss: {scales or 'no lane met one'}")
     return dataclasses.replace(found, equal_loss=equal, noise_along=along)
 
 

@@ -93,6 +93,11 @@ def count_eigenvalues(
     has bounds that no quadrature error can break (Radau rules with a node at ±tolerance), and the
     mass of k eigenvalues has a known distribution, which gives the interval.
 
+    Of a spectrum that falls over many orders of magnitude, products alone leave the counts wide
+    (of `eigenpairs` see what is said there). The dense matrix decides, in float64 where there are
+    eigenvalues below 1e-6·‖H‖; without it, a `tolerance` that is larger decides more of what is
+    above it, and so do other units of the parameters, as there.
+
     Args:
         operator: from `hessian`, or any other `SymmetricOperator`.
         tolerance: the size up to which an eigenvalue counts as zero; by default what rounding
@@ -248,8 +253,8 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
         finer = ", float64" if operator.dtype == np.float32 else ""
         matrices = gib(6 * size**2 * operator.dtype.itemsize)
         words += (
-            f"; to decide more: more products, a larger tolerance{finer}, or `memory` of "
-            f"{matrices} for the whole matrix"
+            f"; to decide more: `memory` of {matrices} for the whole matrix{finer}, a larger "
+            "tolerance, or more products"
         )
     return SpectrumCounts(
         negative=negative,

@@ -75,6 +75,8 @@ class Inspection:
         product_seconds: what one Hessian-vector product takes.
         product_bytes: what the linearised gradient keeps.
         ends: eigenpairs at both ends.
+        top: how many of those are the largest.
+        lowest: how many of those are the lowest.
         index: how many eigenvalues are negative, zero and positive.
         sharpness: measures of sharpness.
         density: the distribution of all eigenvalues.
@@ -94,6 +96,8 @@ class Inspection:
     product_seconds: float
     product_bytes: int
     ends: Eigenpairs | None = None
+    top: int = 0
+    lowest: int = 0
     index: SpectrumCounts | None = None
     sharpness: Sharpness | None = None
     density: Density | None = None
@@ -208,7 +212,7 @@ def inspect(
             memory=memory,
             on_progress=watched("ends"),
         )
-        return {"ends": pairs, "products": pairs.products}
+        return {"ends": pairs, "top": top, "lowest": lowest, "products": pairs.products}
 
     def counted(_: Inspection) -> dict[str, Any]:
         counts = count_eigenvalues(operator, memory=memory, seed=seed, on_progress=watched("index"))

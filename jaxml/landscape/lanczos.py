@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_positive_int
+from jaxml.landscape.dense import gib
 from jaxml.landscape.operators import SymmetricOperator, available_memory
 from jaxml.landscape.problem import precision
 from jaxml.reductions import (
@@ -76,6 +77,12 @@ class Eigenpairs:
         )
         left = int((~self.converged).sum())
         unsure = f" ({left} not converged)" if left else ""
+        if left and (size := self.vectors.shape[1]):
+            room = gib(size**2 * self.values.dtype.itemsize)
+            unsure = (
+                f" ({left} not converged; all of them: `eigenvalues(operator.dense())`, whose "
+                f"matrix takes {room})"
+            )
         return f"eigenvalues {values}{unsure}; {self.products} products"
 
 
@@ -98,6 +105,17 @@ def eigenpairs(
     eigenvalue shows twice, and HV is kept beside it, so that the residual of every Ritz pair
     costs no further product. One more product, of a mixture of the vectors found, measures what
     rounding adds.
+
+    The products needed grow with ‖H‖ over the gaps between the eigenvalues sought. Of a spectrum
+    that falls over many orders of magnitude the lowest ones may not converge in 20,000 products.
+    What helps there:
+
+    - `eigenvalues(operator.dense())`, while size² numbers fit into memory: every eigenvalue to
+      rounding, some ε·‖H‖, so in float64 where those sought are below 1e-6·‖H‖.
+    - A larger `tolerance`, where it is enough that they are so small.
+    - Other units of the parameters, where the scales are those of single parameters. The Hessian
+      of `lambda u: loss(scales * u)` at `params / scales`, with `scales` 1/√|diagonal|, has as many
+      negative, zero and positive eigenvalues, of like sizes; see `diagonal`.
 
     Args:
         operator: from `hessian`, or any other `SymmetricOperator`.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
 
 from jaxml.files import write_atomically
-from jaxml.landscape import Analysis, Exploration, Inspection
+from jaxml.landscape import Analysis, Eigenpairs, Exploration, Inspection
 from jaxml.report import figures
 from jaxml.report.parts import image, section, table, tiles
 from jaxml.report.records import Chapter, provenance
@@ -22,6 +26,7 @@ from jaxml.report.tables import (
     layer_row,
     sharpness_rows,
     staircase_row,
+    stated_index,
 )
 from jaxml.staircase import Staircase
 from jaxml.studies import Findings
@@ -96,10 +101,13 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
     minima = [point for level in levels for point in level.minima]
     saddles = [saddle for level in levels for saddle in level.saddles]
     met = sum(s.predicted.index == s.measured.index for s in saddles)
+    flat = sum(f.ending == "gradient-flat" for f in result.found)
     worst = max(p.gradient_norm for p in [*minima, *(s.measured for s in saddles)])
+    certain = sum(p.certified and p.kind == "minimum" for p in minima)
+    left = [s.measured for s in saddles if s.measured.certified and s.measured.kind == "saddle"]
     numbers = {
-        "certified minima": f"{sum(p.certified and p.kind == 'minimum' for p in minima)}",
-        "certified saddles": f"{sum(s.measured.certified for s in saddles)}",
+        "certified minima": f"{certain} of {len(minima)}",
+        "certified saddles": f"{len(left)} of {len(saddles)}",
         "predicted indices met": f"{met} of {len(saddles)}",
         "largest gradient norm": f"{worst:.0e}",
     }
@@ -111,14 +119,19 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
         f"<p>{config['seeds']} {config['activation']} networks with one hidden layer of "
         f"{config['widths'][0]} to {config['widths'][-1]} units, trained on "
         f"{config['examples']:,} examples ({config['loss'].replace('_', ' ')}, "
-        f"L2 {config['l2']:g}). At each width the training ends at a minimum. The same network "
-        "with a hidden unit more, whose weights are all zero, is an exact critical point of the "
-        "wider network: a saddle, left along its lowest eigenvector.</p>",
+        f"L2 {config['l2']:g}). Training takes {config['steps']:,} updates at each width; from "
+        "where it stops, trust-region Newton goes on in float64 to a critical point: "
+        f"{certain} of {len(minima)} are certified minima. The same network with a hidden unit "
+        "more, whose weights are all zero, is a critical point of the wider network: "
+        f"{len(left)} of {len(saddles)} are certified saddles. "
+        f"{sum(s.escape is not None for s in saddles)} are left along the lowest eigenvector, and "
+        "training goes on.</p>",
         tiles(numbers),
         section(
             "The staircase",
-            "One line per seed. At the end of each width, its minimum (●), the saddle that a dead "
-            "unit makes of it (×) at the same loss, and the escape.",
+            "One line per seed. At the end of each width, the critical point that Newton's method "
+            "made of the end of the training (●), the same with a dead unit (×) at the same loss, "
+            "and the escape.",
             figures.staircase(result),
         ),
     ]
@@ -138,7 +151,7 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
                 "Through a saddle",
                 "The first seed's first saddle. Left: the loss along the escape, and what the "
                 "second order promises. Right: the plane that holds the saddle, the end of the "
-                "line search and the minimum to which training then led.",
+                "line search and the minimum to which training and Newton's method then led.",
                 figures.saddle_slice(result),
             )
         )
@@ -152,19 +165,50 @@ def _staircase(result: Staircase) -> tuple[str, list[str]]:
         section(
             "Index against loss",
             "The critical points of all seeds and widths, the points on the narrowest network's "
-            "training path, and what searches from that path found. The higher the loss, the more "
-            "directions lead down (Dauphin et al. 2014); that holds off the critical points too.",
+            f"training path, and what searches from that path found. {_index_and_loss(result)}",
             figures.index_against_loss(result),
         ),
         "<h2>Searches from the training path</h2><p>Newton-MR on the gradient norm, from points "
-        "along the training of the narrowest network. Most such searches end where the gradient "
-        "lies in the kernel of the Hessian: gradient-flat, but no critical point (Frye et al. "
-        "2021), whatever the size of the gradient there.</p>",
+        f"along the training of the narrowest network. {flat} of {len(result.found)} ended where "
+        "the gradient lies in the kernel of the Hessian: gradient-flat, but no critical point "
+        "(Frye et al. 2021), whatever the size of the gradient there.</p>",
         table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
         "<h2>All widths</h2>",
         table(STAIRCASE_COLUMNS, [staircase_row(level) for level in levels]),
     ]
     return "The staircase of critical points", parts
+
+
+def _index_and_loss(result: Staircase) -> str:
+    """How the number of ways down goes with the loss, of both kinds of points."""
+    points = [
+        *(p for level in result.levels for p in level.minima),
+        *(s.measured for level in result.levels for s in level.saddles),
+        *(f.point for f in result.found if f.point),
+    ]
+    along = result.spectra
+    told = [
+        f"{rank:.2f} over the {len(losses)} {what}"
+        for what, losses, shares in (
+            ("critical points", [p.loss for p in points], [p.index / p.size for p in points]),
+            ("points on the path", along.loss.ravel(), along.index.ravel()),
+        )
+        if np.isfinite(rank := _rank(losses, shares))
+    ]
+    if not told:
+        return ""
+    return (
+        f"Rank correlation of the loss and the share of negative eigenvalues: {', '.join(told)} "
+        "(Dauphin et al. 2014 found it to be positive)."
+    )
+
+
+def _rank(losses: Any, shares: Any) -> float:
+    """Spearman's correlation; NaN where there is none."""
+    if min(len(np.unique(losses)), len(np.unique(shares))) < 2:
+        return np.nan
+    correlation: Any = stats.spearmanr
+    return float(correlation(losses, shares).statistic)
 
 
 def _exploration(result: Exploration) -> tuple[str, list[str]]:
@@ -188,13 +232,15 @@ def _inspection(result: Inspection) -> list[str]:
         "gradient norm": f"{result.gradient_norm:.2g}",
     }
     if result.ends is not None:
-        numbers["largest eigenvalue"] = f"{result.ends.values[-1]:.5g}"
-        numbers["lowest found"] = f"{result.ends.values[0]:.3g}"
+        numbers |= _end(result.ends, -1, "largest eigenvalue") if result.top else {}
+        numbers |= _end(result.ends, 0, "lowest eigenvalue") if result.lowest else {}
     if result.products:
         numbers["Hessian-vector products"] = f"{sum(result.products.values()):,}"
     parts = [f"<p>{html.escape(result.plan)}.</p>", tiles(numbers)]
     if result.series:
         text = "Each search begins from the eigenvectors of the checkpoint before."
+        if left := sum(not step.ends.converged.all() for step in result.series):
+            text += f" At {left} of {len(result.series)} not all eigenvalues converged."
         parts.append(section("Along the training", text, figures.series(result.series)))
     if result.index is not None:
         parts.append(f"<h2>Index</h2><p>{html.escape(str(result.index))}.</p>")
@@ -224,6 +270,18 @@ def _inspection(result: Inspection) -> list[str]:
     return parts
 
 
+def _end(pairs: Eigenpairs, place: int, name: str) -> dict[str, str]:
+    """An end of the spectrum: as sure as it is, or which way it may be off.
+
+    A Ritz value is never above the largest eigenvalue nor below the lowest.
+    """
+    value, bound = pairs.values[place], pairs.bounds[place]
+    if pairs.converged[place]:
+        return {name: f"{value:.5g} ± {bound:.1g}"}
+    sign, rounding = ("≤", pairs.rounding) if place == 0 else ("≥", -pairs.rounding)
+    return {f"{name}: not converged, one is within {bound:.1e}": f"{sign} {value + rounding:.5g}"}
+
+
 def _plane(result: Inspection) -> str:
     assert result.surface is not None
     if result.trajectory is not None:
@@ -246,7 +304,7 @@ def _point(point: Analysis) -> list[str]:
         "kind": point.kind,
         "loss": f"{point.loss:.6g}",
         "gradient norm": f"{point.gradient_norm:.1e}",
-        "index": f"{point.index:,} of {point.size:,}",
+        "index": stated_index(point),
     }
     return [
         f"<p>{html.escape(str(point))}.</p>",

@@ -9,7 +9,13 @@ import numpy as np
 from jaxml.report import study_figures
 from jaxml.report.parts import section, table, tiles
 from jaxml.report.records import Chapter
-from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
+from jaxml.report.tables import (
+    STEPS_COLUMNS,
+    critical_rows,
+    depth_error,
+    folds_error,
+    steps_row,
+)
 from jaxml.studies import (
     EDGES,
     DepthStudy,
@@ -19,6 +25,7 @@ from jaxml.studies import (
     GeneralizationStudy,
     NormalizationStudy,
 )
+from jaxml.studies.median_interval import seeds_for
 
 
 def study_parts(result: Findings) -> tuple[str, list[str]]:
@@ -47,8 +54,9 @@ def study_parts(result: Findings) -> tuple[str, list[str]]:
         ),
     ]
     judged = (
-        "Medians over seeds, each judged at the rate that the other seeds chose, with bootstrap "
-        "intervals in which the rates are chosen again."
+        "Medians over seeds, each judged at the rate that the other seeds chose, with the wider "
+        "one of two intervals: of the seeds so judged, and of all seeds at the rate that all "
+        f"chose. {_how(result)}"
     )
     if len(np.unique(study.lanes.batch_size)) > 1:
         return "Batch size", parts + _by_batch_size(result, judged) + _beside(result)
@@ -60,6 +68,27 @@ def study_parts(result: Findings) -> tuple[str, list[str]]:
     return "Optimisers", parts + _beside(result)
 
 
+def _how(result: Findings) -> str:
+    """What the intervals rest on, which their number of seeds decides, see `median_interval`."""
+    rows, asked = result.table.rows, result.table.confidence
+    seeds = result.table.judged.shape[1]
+    if seeds == 1:
+        return "With one seed there is no interval."
+    if seeds >= seeds_for(asked):
+        return f"Each lies between two of the {seeds} seeds' numbers of steps, at {asked:.0%}."
+    text = (
+        f"{seeds} seeds are too few for an interval that supposes nothing ({seeds_for(asked)} at "
+        f"{asked:.0%}): where all hit, it is Student's of the logarithms of the steps, which "
+        "supposes that these are log-normal"
+    )
+    if any(row.level < asked for row in rows):
+        text += (
+            "; where some miss, it is from the least to the largest, at the level that the table "
+            "states"
+        )
+    return f"{text}."
+
+
 def _by_batch_size(result: Findings, judged: str) -> list[str]:
     """What there is to say of several batch sizes."""
     study = result.study
@@ -68,7 +97,8 @@ def _by_batch_size(result: Findings, judged: str) -> list[str]:
             "Updates and examples to the target",
             f"{judged} Dashed: as many examples as the smallest batch. Dotted: the fit "
             "S = S_min(1 + B_crit/B). Rings: the rate lies at the edge of its grid, so that a "
-            "better one may lie beyond.",
+            "better one may lie beyond. Arrows: the interval has no upper end. Groups stand "
+            "side by side, so that none hides another.",
             study_figures.steps(result),
         ),
         table(STEPS_COLUMNS, [steps_row(row) for row in result.table.rows]),
@@ -80,14 +110,16 @@ def _by_batch_size(result: Findings, judged: str) -> list[str]:
         section("The best rates", "Of each batch size.", study_figures.rates(result)),
         section(
             "Rates that hit, miss and diverge",
-            "The commonest outcome over seeds; a share where seeds differ.",
+            "The commonest outcome over seeds; the share that hit where seeds differ.",
             study_figures.outcomes(result),
         ),
         section("Every lane", "", study_figures.curves(study)),
         section(
             "Under a budget",
-            "The best of every batch size when all have the same number of updates, of epochs, "
-            "and when all run to their end.",
+            "The best of every batch size when all have the same number of updates, of examples, "
+            "and when all run to their end. Lanes are measured now and then: a title with two "
+            "numbers says from how many to how many the batch sizes had done at their last "
+            "measurement. A lane that meets the target ends there.",
             study_figures.budgets(result),
         ),
     ]
@@ -102,9 +134,9 @@ def _beside(result: Findings) -> list[str]:
                 "The noise scale",
                 "tr Σ/|G|² of the data set in the training of the best lanes, corrected for "
                 "sampling without replacement. Along the training from the gradients of "
-                "microbatches and batches; triangles: |G|² was not told from 0, so this is a "
-                "lower bound. At given losses of all the training data from the gradients of "
-                "single examples; means over seeds.",
+                "microbatches and batches; arrows: |G|² was not told from 0, so this is a lower "
+                "bound. At given losses of all the training data from the gradients of single "
+                "examples; means over seeds, left out where that of |G|² is not above 0.",
                 study_figures.noise(result),
             )
         )
@@ -119,13 +151,13 @@ def _beside(result: Findings) -> list[str]:
         )
     if result.equal_loss is not None:
         text = html.escape(str(result.equal_loss)) + "."
-        parts.append(
-            section(
-                "Sharpness at equal loss",
-                text[0].upper() + text[1:],
-                study_figures.sharpness(result.equal_loss),
-            )
-        )
+        text = text[0].upper() + text[1:]
+        if result.equal_loss.minima:
+            text += " Points: lanes; line: their median."
+            figure = study_figures.sharpness(result.equal_loss)
+            parts.append(section("Sharpness at equal loss", text, figure))
+        else:
+            parts.append(f"<h2>Sharpness at equal loss</h2><p>{text}</p>")
     for name, found in result.descents.items():
         rows = [
             [optimizer, f"{rate:.3g}", why]
@@ -159,8 +191,9 @@ def _depth(result: DepthStudy) -> list[str]:
     sizes = [d.size for d in result.depths]
     rows = [
         [
-            str(len(d.widths) - 2), str(d.widths[1]), f"{d.size:,}", f"{d.learning_rate:.3g}",
-            f"{d.train_loss:.4g}", f"{d.validation_error:.2%} ± {d.error:.2%}",
+            str(len(d.widths) - 2), str(d.widths[1]), f"{d.size:,}",
+            "" if np.isnan(d.learning_rate) else f"{d.learning_rate:.3g}",
+            f"{d.train_loss:.4g}", depth_error(d),
         ]
         for d in result.depths
     ]  # fmt: skip
@@ -169,12 +202,21 @@ def _depth(result: DepthStudy) -> list[str]:
         section(
             "Deep and thin against wide and shallow",
             f"Networks of {min(sizes):,} to {max(sizes):,} parameters, each at the rate of the "
-            "lowest loss in training. Right: K layers of two neurons fold the interval into 2^K "
-            "linear pieces (Telgarsky 2016); one layer of as many neurons makes 2K + 1 at most.",
+            f"lowest loss in training{_over_seeds(result)}. Right: K layers of two neurons fold "
+            "the interval into 2^K linear pieces (Telgarsky 2016); one layer of as many neurons "
+            "makes 2K + 1 at most.",
             study_figures.depths(result),
         ),
         table(columns, rows),
     ]
+
+
+def _over_seeds(result: DepthStudy) -> str:
+    """What the error bars are of."""
+    most = max((d.seeds for d in result.depths), default=0)
+    if most < 2:
+        return ", from one seed, which tells no spread"
+    return f"; errors are means over {most} seeds ± a standard error"
 
 
 def _edge(result: EdgeStudy) -> list[str]:
@@ -201,8 +243,9 @@ def _edge(result: EdgeStudy) -> list[str]:
     formulas = ", ".join(f"{name} {edge}" for name, edge in EDGES.items())
     text = (
         "λ_max of the loss over all rows, of Adam that of P⁻¹H, as a share of what the optimiser "
-        "can bear (dashed): above it a step moves away from the minimum of the loss's quadratic "
-        f"model. The edge is, by optimiser: {formulas} (Cohen 2021). Inputs are centred."
+        "can bear (dotted): above it a step moves away from the minimum of the loss's quadratic "
+        f"model; arrows are beyond the border. The edge is, by optimiser: {formulas} (Cohen 2021). "
+        "Inputs are centred."
     )
     return [
         f"<p>{text}</p>",
@@ -237,8 +280,8 @@ def _generalization(result: GeneralizationStudy) -> list[str]:
             f"{result.epsilon:g} on N examples, against 2|H|exp(−2Nε²), which asks for "
             f"{result.needed:,} examples to be below 5 %. Middle: untrained networks chosen by "
             f"{result.validation} examples. Right: the mean over folds and the test error; the "
-            f"folds choose η = {chosen:.3g} at {folds.mean:.2%} ± {folds.error:.2%}, whose test "
-            f"error is {result.test[folds.best]:.2%}.",
+            f"folds choose η = {chosen:.3g} at {folds_error(folds)}, whose test error is "
+            f"{result.test[folds.best]:.2%}; bars: a standard error on either side.",
             study_figures.generalization(result),
         ),
         table(["N", "bad samples", "interval", "Hoeffding"], bad),
@@ -251,7 +294,7 @@ def _normalization(result: NormalizationStudy) -> list[str]:
         [
             name, f"{rate:.3g}", f"{np.mean(seen.loss[-3:]):.4g}",
             f"{np.median(seen.highest / seen.lowest):.4g}", f"{np.median(seen.lipschitz):.4g}",
-            f"{top:.4g}",
+            "" if np.isnan(top) else f"{top:.3g}",
         ]
         for name, ways in result.ways.items()
         for rate, seen, top in ways

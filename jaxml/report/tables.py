@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Found, LayerEnds, Sharpness
 from jaxml.staircase import Level
-from jaxml.studies import Findings, Steps, fit_hyperbola
+from jaxml.studies import Depth, Findings, Folds, Steps, fit_hyperbola
 
 STAIRCASE_COLUMNS = (
     "width",
@@ -67,6 +67,13 @@ def ending_rows(found: Sequence[Found]) -> list[list[str]]:
     return rows
 
 
+def stated_index(point: Analysis) -> str:
+    """How many eigenvalues are negative: those within the tolerance may be."""
+    least, within = point.counts.negative, point.counts.within
+    most = f" to {least + within:,}" if within else ""
+    return f"{least:,}{most} of {point.size:,}"
+
+
 def analysis_rows(point: Analysis) -> list[list[str]]:
     """One point, a line for each figure."""
     return [
@@ -74,7 +81,7 @@ def analysis_rows(point: Analysis) -> list[list[str]]:
         ["loss", f"{point.loss:.10g}"],
         ["gradient norm", f"{point.gradient_norm:.3e}"],
         ["critical up to", f"{point.gradient_tolerance:.3e}"],
-        ["index", f"{point.index:,} of {point.size:,}"],
+        ["index", stated_index(point)],
         ["negative", f"{point.counts.negative:,}"],
         ["within tolerance", f"{point.counts.within:,}"],
         ["positive", f"{point.counts.positive:,}"],
@@ -105,7 +112,7 @@ def exploration_rows(result: Exploration) -> tuple[list[str], list[list[str]]]:
                 point.kind,
                 f"{point.loss:.8g}",
                 f"{point.gradient_norm:.0e}",
-                f"{point.index} of {point.size}",
+                stated_index(point),
                 f"{point.eigenvalues[0]:.4g}",
                 f"{point.eigenvalues[-1]:.4g}",
                 leads,
@@ -151,6 +158,21 @@ def sharpness_rows(found: Sharpness) -> list[tuple[str, str]]:
         ("SAM (radius 0.05)", f"{found.sam.largest:.4g}"),
         ("adaptive SAM (radius 0.5)", f"{found.adaptive_sam.largest:.4g}"),
     ]
+
+
+def depth_error(found: Depth) -> str:
+    """The validation error of one depth, with the standard error over its seeds."""
+    if math.isnan(found.learning_rate):
+        return "none: at every rate a seed ended not finite"
+    if found.seeds == 1:
+        return f"{found.validation_error:.2%} (one seed)"
+    return f"{found.validation_error:.2%} ± {found.error:.2%}"
+
+
+def folds_error(found: Folds) -> str:
+    """The mean of the configuration chosen by cross-validation, and its standard error."""
+    folds = found.scores.shape[1]
+    return f"{found.mean:.2%} ± {found.error:.2%} (standard error over {folds} folds)"
 
 
 STEPS_COLUMNS = (

@@ -18,7 +18,7 @@ from jaxml.studies.equal_loss import loss_over
 from jaxml.studies.generalization import BestOfMany, Folds, Frequency
 from jaxml.studies.lanes import Lanes
 from jaxml.studies.normalization import Smoothness, smoothness
-from jaxml.studies.study import Study
+from jaxml.studies.study import Study, best_finite
 from jaxml.studies.tasks import Task
 from jaxml.types import Batch
 
@@ -77,7 +77,8 @@ class NormalizationStudy:
     """The same network with and without a normalisation.
 
     Attributes:
-        ways: name -> (rate, what was seen along the gradient, λ_max at the end).
+        ways: name -> (rate, what was seen along the gradient, λ_max at the end to a thousandth;
+            NaN where the parameters are not finite or λ_max did not converge).
     """
 
     ways: dict[str, list[tuple[float, Smoothness, float]]]
@@ -136,7 +137,7 @@ def _sharpness(task: Task, data: Batch, found: Smoothness) -> float:
         return float("nan")
     loss = loss_over(task, found.model_state, data, train=True)
     pairs = landscape.eigenpairs(landscape.hessian(loss, found.params), top=1, tolerance=1e-3)
-    return float(pairs.values[-1])
+    return float(pairs.values[-1]) if pairs.converged.all() else float("nan")
 
 
 def diagnose_networks(
@@ -161,6 +162,9 @@ def diagnose_networks(
         acceptable: the error that one would be content with.
         measure: the error's name.
         **options: of `batch_size`.
+
+    Raises:
+        ValueError: as `batch_size`, or if no configuration of a network ends finite.
     """
     every = {"train": data, **splits}
     study = batch_size(task, data, lanes, splits=every, **options)
@@ -185,4 +189,4 @@ def diagnose_networks(
 
 
 def _lowest(study: Study, measure: str) -> int:
-    return int(np.nanargmin(study.last(f"train {measure}")))
+    return best_finite(study.final(f"train {measure}"), f"train {measure}")

@@ -52,10 +52,13 @@ class Depth(NamedTuple):
     Attributes:
         widths: of all layers.
         size: parameters.
-        learning_rate: of the lowest loss in training, on average over seeds.
-        train_loss: there, the mean over seeds.
-        validation_error: there.
-        error: the standard error of `validation_error`.
+        learning_rate: of the lowest loss in training, on average over seeds; NaN if at every
+            rate a seed ended not finite.
+        train_loss: there, the mean over seeds; infinite if there is no such rate.
+        validation_error: there; NaN if there is no such rate.
+        error: the standard error of `validation_error` over the seeds; NaN with one seed, which
+            tells no spread.
+        seeds: how many.
         study: with every lane.
     """
 
@@ -65,6 +68,7 @@ class Depth(NamedTuple):
     train_loss: float
     validation_error: float
     error: float
+    seeds: int
     study: Study
 
 
@@ -112,16 +116,18 @@ def depths(
             epochs=epochs,
             **options,
         )
-        losses, errors = study.last("train loss"), study.last(f"validation {measure}")
+        losses, errors = study.final("train loss"), study.last(f"validation {measure}")
         rates = np.unique(lanes.learning_rate)
         means = [_mean(losses[lanes.learning_rate == rate]) for rate in rates]
-        rate = rates[int(np.nanargmin(means))]
+        least = min(means)
+        rate = rates[means.index(least)] if math.isfinite(least) else math.nan
         own = errors[lanes.learning_rate == rate]
+        average = own.mean() if len(own) else math.nan
         spread = own.std(ddof=1) / math.sqrt(len(own)) if len(own) > 1 else math.nan
         found.append(
             Depth(
-                widths, study.size, float(rate), float(np.nanmin(means)),
-                float(own.mean()), float(spread), study,
+                widths, study.size, float(rate), least, float(average), float(spread),
+                len(np.unique(lanes.seed)), study,
             )
         )  # fmt: skip
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -53,8 +54,9 @@ class EqualLoss:
         loss: that all lanes met first.
         minima: of the lanes that met it.
         missed: how many did not.
-        rank: Spearman's correlation of batch size and λ_max.
-        p_value: of no correlation, by permutation within seeds.
+        rank: Spearman's correlation of batch size and λ_max, of the lanes where that is finite;
+            NaN of fewer than three batch sizes, or where λ_max is the same in all.
+        p_value: of no correlation, by permutation within seeds; NaN with `rank`.
         line: the training loss along the straight line from the smallest batch's minimum to the
             largest's of the same seed: places t, losses, validation losses; `None` if one missed.
         study: of the lanes.
@@ -70,12 +72,34 @@ class EqualLoss:
 
     def __str__(self) -> str:
         """For people."""
-        way = "rises" if self.rank > 0 else "falls"
-        sure = "" if self.p_value < 0.05 else ", which chance explains"
+        if not self.minima:
+            return f"no lane met a training loss of {self.loss:g}: {self.missed:,} missed it"
+        sharp = [m.sharpness for m in self.minima]
+        left = sum(not s.converged for s in sharp)
+        unsure = f", in {left} λ_max did not converge" if left else ""
         return (
-            f"at a training loss of {self.loss:g}: λ_max {way} with the batch size, rank "
-            f"correlation {self.rank:.2f} (p = {self.p_value:.2g}{sure}), {len(self.minima)} "
-            f"lanes, {self.missed} missed the loss"
+            f"at a training loss of {self.loss:g}: {self._ranked()}; {len(sharp)} lanes{unsure}, "
+            f"{self.missed} missed the loss"
+        )
+
+    def _ranked(self) -> str:
+        """How λ_max goes with the batch size, as far as there is a rank correlation."""
+        known = _known(self.minima)
+        if not math.isnan(self.rank):
+            stated = f"rank correlation {self.rank:.2f} (p = {self.p_value:.2g})"
+            if self.p_value >= 0.05 or self.rank == 0:
+                return f"chance explains how λ_max goes with the batch size, {stated}"
+            way = "rises" if self.rank > 0 else "falls"
+            return f"λ_max {way} with the batch size, {stated}"
+        if not known:
+            return "λ_max is finite in no lane"
+        values = [m.sharpness.largest_eigenvalue for m in known]
+        if min(values) == max(values):
+            return f"λ_max is {values[0]:.4g} in all lanes where it is finite"
+        sizes = len({m.batch_size for m in known})
+        return (
+            f"λ_max {min(values):.4g} to {max(values):.4g}; {sizes} batch "
+            f"size{'s'[: sizes > 1]} tell{'s'[: sizes == 1]} no rank correlation, 3 are the least"
         )
 
 
@@ -179,10 +203,11 @@ def _per_edge(lanes: Lanes, lane: int) -> float:
 
 def _rank(minima: list[Minimum], draws: int = 2000) -> tuple[float, float]:
     """Spearman's correlation of B and λ_max, and the share of shuffles that reach it."""
-    sizes = np.array([m.batch_size for m in minima], float)
-    sharp = np.array([m.sharpness.largest_eigenvalue for m in minima])
-    seeds = np.array([m.seed for m in minima])
-    if len(np.unique(sizes)) < 3:
+    known = _known(minima)
+    sizes = np.array([m.batch_size for m in known], float)
+    sharp = np.array([m.sharpness.largest_eigenvalue for m in known])
+    seeds = np.array([m.seed for m in known])
+    if len(np.unique(sizes)) < 3 or len(np.unique(sharp)) < 2:
         return np.nan, np.nan
     correlation: Any = stats.spearmanr
     found = float(correlation(sizes, sharp).statistic)
@@ -194,6 +219,11 @@ def _rank(minima: list[Minimum], draws: int = 2000) -> tuple[float, float]:
             shuffled[own] = sharp[random.permutation(own)]
         reached += abs(correlation(sizes, shuffled).statistic) >= abs(found) - 1e-12
     return found, (reached + 1) / (draws + 1)
+
+
+def _known(minima: list[Minimum]) -> list[Minimum]:
+    """Those whose λ_max is finite."""
+    return [m for m in minima if math.isfinite(m.sharpness.largest_eigenvalue)]
 
 
 def _line(minima, study, params, train, other, points):

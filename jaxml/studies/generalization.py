@@ -14,6 +14,7 @@ from scipy import stats
 from jaxml.checks import require, require_positive_int
 from jaxml.studies.batch_size import batch_size
 from jaxml.studies.lanes import Lanes
+from jaxml.studies.study import best_finite
 from jaxml.studies.tasks import Task
 from jaxml.types import Batch
 
@@ -233,7 +234,8 @@ def cross_validate(
         **options: of `batch_size`: epochs, steps and so on.
 
     Raises:
-        ValueError: as `batch_size`, or for fewer than two folds or more than rows.
+        ValueError: as `batch_size`, for fewer than two folds or more than rows, or if no
+            configuration ends finite in every fold.
     """
     count = len(next(iter(data.values())))
     require(2 <= folds <= count, f"2 to {count} folds", folds)
@@ -245,9 +247,9 @@ def cross_validate(
         rows = {name: np.asarray(array)[rest] for name, array in data.items()}
         left_out = {name: np.asarray(array)[part] for name, array in data.items()}
         study = batch_size(task, rows, lanes, splits={"validation": left_out}, **options)
-        scores.append(study.last(f"validation {measure}"))
+        scores.append(study.final(f"validation {measure}"))
     table = np.array(scores).T
     means = table.mean(1)
-    best = int(np.nanargmax(means) if above else np.nanargmin(means))
+    best = best_finite(means, f"validation {measure} in every fold", above=above)
     error = table[best].std(ddof=1) / math.sqrt(folds)
     return Folds(lanes, table, best, float(means[best]), float(error))

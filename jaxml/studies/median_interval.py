@@ -26,6 +26,16 @@ class MedianInterval(NamedTuple):
     level: np.ndarray
 
 
+def seeds_for(confidence: float) -> int:
+    """How many numbers are the least for an interval between two of them.
+
+    Example:
+        >>> seeds_for(0.95), seeds_for(0.5)
+        (6, 2)
+    """
+    return max(2, math.ceil(1 - math.log2(1 - confidence) - 1e-12))
+
+
 def median_interval(values: np.ndarray, *, confidence: float = 0.95) -> MedianInterval:
     """The median's interval, along the first axis.
 

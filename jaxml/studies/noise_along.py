@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -95,6 +96,8 @@ def mean_scales(
 ) -> list[tuple[float, float]]:
     """(loss, B_simple) of the means of tr Σ and |G|² over lanes.
 
+    B_simple is NaN where the mean of |G|² is not above 0.
+
     Args:
         found: from `noise_along`.
         batch_size: of the lanes; of all by default.
@@ -103,5 +106,6 @@ def mean_scales(
     means = []
     for loss in dict.fromkeys(at.loss for at in chosen):
         own = [at.scale for at in chosen if at.loss == loss]
-        means.append((loss, sum(s.trace for s in own) / sum(s.gradient for s in own)))
+        gradient = sum(s.gradient for s in own)
+        means.append((loss, sum(s.trace for s in own) / gradient if gradient > 0 else math.nan))
     return means

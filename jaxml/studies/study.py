@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxml.checks import require
 from jaxml.studies.lanes import Lanes
 
 
@@ -82,6 +83,10 @@ class Study:
         values[self.records["lane"]] = self.records[name]  # later rows overwrite
         return values
 
+    def final(self, name: str) -> np.ndarray:
+        """Like `last`, and NaN where a lane ended not finite: an error is a number even there."""
+        return np.where(self.exits == "not finite", np.nan, self.last(name))
+
     def table(self) -> dict[str, np.ndarray]:
         """One row a lane: configuration, exit, updates, epochs and last measurements."""
         columns = self.lanes.columns() | {
@@ -93,3 +98,21 @@ class Study:
         }
         measured = [name for name in self.records if " " in name]
         return columns | {name.replace(" ", "_"): self.last(name) for name in measured}
+
+
+def best_finite(values: np.ndarray, what: str, *, above: bool = False) -> int:
+    """The number of the best configuration among those that ended finite.
+
+    Args:
+        values: of each.
+        what: the values are.
+        above: whether large is good.
+
+    Raises:
+        ValueError: if none is finite.
+    """
+    finite = np.isfinite(values)
+    expected = f"a configuration with a finite {what}"
+    require(finite.any(), expected, f"none of {len(values)}; try smaller learning rates")
+    signed = -values if above else values
+    return int(np.argmin(np.where(finite, signed, np.inf)))

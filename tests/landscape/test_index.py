@@ -126,7 +126,7 @@ def test_graded_spectra_say_what_is_not_known(spectrum, dtype):
     counts = count_eigenvalues(diagonal(spectrum, dtype), memory=0)
     assert all(holds(counts, np.asarray(spectrum, dtype)))
     if counts.undecided:
-        assert "to decide more: more products, a larger tolerance" in str(counts)
+        assert "for the whole matrix, float64, a larger tolerance, or more products" in str(counts)
         assert ("float64" in str(counts)) == (dtype == "float32")
 
 

@@ -239,6 +239,43 @@ def test_the_products_of_a_net_of_301066_parameters():
     assert top.products <= counted
 
 
+@pytest.mark.slow
+def test_the_ways_out_of_a_graded_spectrum(x64):
+    """Each that the docstrings name, where the lowest of 200 do not converge in 400 products."""
+    spectrum = np.geomspace(1e-8, 1, 200)
+    spectrum[3] *= -1
+    scales = 1 / np.sqrt(abs(spectrum))
+    loss = Partial(_graded, spectrum=spectrum)
+    operator = landscape.hessian(loss, np.ones(200))
+    options = {"top": 1, "lowest": 2, "max_products": 400}
+    strict = eigenpairs(operator, tolerance=1e-10, **options)
+    assert not strict.converged.all()
+    assert "`eigenvalues(operator.dense())`, whose matrix takes 0.31 MiB" in str(strict)
+    dense = landscape.eigenvalues(operator.dense())
+    np.testing.assert_allclose(dense, np.sort(spectrum), rtol=1e-6)
+    loose = eigenpairs(operator, tolerance=1e-4, **options)
+    assert loose.converged.all()
+    assert abs(loose.values[0]) <= 1e-4
+    other = landscape.hessian(Partial(_rescaled, scales=scales, loss=loss), np.ones(200) / scales)
+    scaled = eigenpairs(other, tolerance=1e-10, **options)
+    assert scaled.converged.all()
+    np.testing.assert_allclose(scaled.values, [-1, 1, 1], rtol=1e-9)
+    products = {"memory": 0, "max_products": 400}
+    assert landscape.count_eigenvalues(operator, **products).undecided > 0
+    assert landscape.count_eigenvalues(operator).negative == (1, 1)
+    assert landscape.count_eigenvalues(other, **products).negative == (1, 1)
+    coarse = landscape.count_eigenvalues(operator, tolerance=1e-2, **products)
+    assert coarse.negative == (0, 0)  # above the tolerance
+
+
+def _graded(w, spectrum):
+    return (spectrum * w**2).sum() / 2
+
+
+def _rescaled(u, scales, loss):
+    return loss(scales * u)
+
+
 def test_too_few_products_say_so():
     found = eigenpairs(diagonal(outliers()), top=3, lowest=4, max_products=15)
     assert found.products == 15

@@ -10,6 +10,7 @@ from scipy import stats
 
 from jaxml import data, nn, studies
 from jaxml.studies.descents import plateau, ravine, saddle
+from jaxml.studies.study import best_finite
 from jaxml.training import losses, metrics
 
 
@@ -125,6 +126,54 @@ def test_cross_validation_chooses_a_working_rate(digits):
         classifier([64, 16, 10]), some, lanes, splits={"test": digits.test}, epochs=15
     )
     assert abs(held.last("test error")[1] - found.mean) < 5 * found.error + 0.03
+
+
+@pytest.fixture(scope="module")
+def diverging():
+    """A steep loss at rates that are far too large."""
+    overflowing = studies.Task(
+        init=lambda key: (jnp.ones(2), None),
+        loss=lambda w, state, batch, key: (1e30 * (w**4).sum() + 0 * batch["y"], state),
+        measures=lambda w, state, batch: {
+            "loss": 1e30 * (w**4).sum() + 0 * batch["y"],
+            "error": 0.5 + 0.0 * batch["y"],
+        },
+    )
+    return (
+        overflowing,
+        {"y": np.arange(60.0)},
+        studies.grid([20], [1e10, 1e12], optimizers=["sgd"], seeds=1),
+    )
+
+
+def test_where_no_configuration_ends_finite_the_study_says_so(diverging):
+    """The error that was measured is 50 % all the same."""
+    task, rows, lanes = diverging
+    message = "a configuration with a finite validation error in every fold, got none of 2"
+    with pytest.raises(ValueError, match=message):
+        studies.cross_validate(task, rows, lanes, folds=3, epochs=2)
+
+
+@pytest.mark.slow
+def test_where_a_network_diverges_at_all_rates(diverging):
+    task, rows, lanes = diverging
+    message = "a configuration with a finite train error"
+    with pytest.raises(ValueError, match=message + ".*smaller learning rates"):
+        studies.diagnose_networks(
+            task, {}, rows, lanes, splits={"validation": rows}, acceptable=0.1, epochs=2
+        )
+    found = studies.depths(
+        lambda widths: task, rows, rows, lanes,
+        inputs=64, outputs=10, size=1000, depth=[1], epochs=2,
+    )[0]  # fmt: skip
+    assert np.isnan([found.learning_rate, found.validation_error, found.error]).all()
+    assert found.train_loss == np.inf
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_the_best_is_among_the_finite(above):
+    values = np.array([np.nan, 3.0, np.inf, 1.0, -np.inf, 2.0])
+    assert best_finite(values, "error", above=above) == (1 if above else 3)
 
 
 def trained(widths, rows, splits, rate=0.1, epochs=30, **options):
