@@ -153,7 +153,7 @@ def _beside(result: Findings) -> list[str]:
         text = html.escape(str(result.equal_loss)) + "."
         text = text[0].upper() + text[1:]
         if result.equal_loss.minima:
-            text += " Points: lanes; line: their median."
+            text += " Points: lanes; line: their median; bars: the interval of the trace at 95%."
             figure = study_figures.sharpness(result.equal_loss)
             parts.append(section("Sharpness at equal loss", text, figure))
         else:
