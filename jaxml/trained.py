@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,12 +43,19 @@ class Trained:
     state: Any = dataclasses.field(repr=False)
     meta: dict[str, Any]
 
-    def outputs(self, x: Any, *, batch_size: int = 1000) -> np.ndarray:
+    def outputs(
+        self,
+        x: Any,
+        *,
+        batch_size: int = 1000,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
         """What the network puts out, in evaluation mode: logits, or the regressed numbers.
 
         Args:
             x: inputs of shape `(N, ...)`, each shaped as the data set's or the network's.
             batch_size: inputs that pass through the network at a time.
+            on_progress: called with how many inputs are done, and of how many.
 
         Returns:
             Numbers of shape `(N, outputs)`.
@@ -64,6 +72,8 @@ class Trained:
             first = min(start, len(x) - size)
             y = _apply(self.model.apply, self.params, self.state, x[first : first + size])
             found.append(np.asarray(y)[start - first :])
+            if on_progress is not None:
+                on_progress(first + size, len(x))
         return np.concatenate(found)
 
     def predict(self, x: Any, *, batch_size: int = 1000) -> np.ndarray:

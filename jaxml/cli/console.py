@@ -16,7 +16,9 @@ from jaxml import data
 from jaxml.checks import require
 from jaxml.data.csv_files import MISSING_CHOICES
 
-_TABLES = (".csv", ".tsv", ".txt", ".data", ".dat")
+TABLES = (".csv", ".tsv", ".txt", ".data", ".dat")
+"""How the names of text files end."""
+
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -68,7 +70,7 @@ def load_dataset(options: argparse.Namespace) -> data.Dataset:
     """
     name = options.data
     suffix = Path(name).suffix.lower()
-    takes = {".npz": ("task",)} | dict.fromkeys(_TABLES, ("task", "target_column", "missing"))
+    takes = {".npz": ("task",)} | dict.fromkeys(TABLES, ("task", "target_column", "missing"))
     # a run of an earlier release has none of these
     given = {key: getattr(options, key, None) for key in takes[".csv"]}
     given = {key: value for key, value in given.items() if value is not None}
@@ -78,7 +80,7 @@ def load_dataset(options: argparse.Namespace) -> data.Dataset:
         require(known, f"--{key.replace('_', '-')} for {kind} as --data", repr(name))
     if suffix == ".npz":
         return data.from_npz(name, **given)
-    if suffix in _TABLES:
+    if suffix in TABLES:
         return data.from_csv(name, target=given.pop("target_column", None), **given)
     return data.load(name)
 

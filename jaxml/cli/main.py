@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import jaxml
 from jaxml.backend import BackendError
 from jaxml.checks import near
-from jaxml.cli import data, doctor, landscape, listing, study, train
+from jaxml.cli import data, doctor, landscape, listing, predict, study, train
 from jaxml.cli.console import first_line, visible
 from jaxml.cli.own_problem import place_of
 
@@ -101,6 +101,6 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function, parser=sub)
         return sub
 
-    for module in (landscape, study, train, data, listing, doctor):
+    for module in (landscape, study, train, predict, data, listing, doctor):
         module.add(command)
     return top

@@ -130,7 +130,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             are no longer those that the run was begun with; if a checkpoint is damaged.
     """
     if dataset is not None:
-        about["data"] = {**dataset.meta, "sha256": _dataset_sha256(dataset)}
+        about["data"] = {**dataset.meta, "sha256": dataset_sha256(dataset)}
     first = jax.process_index() == 0
     settings = vars(asked.settings)
     new = first and asked.folder is None
@@ -239,7 +239,8 @@ def arrays_sha256(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _dataset_sha256(dataset: data.Dataset) -> str:
+def dataset_sha256(dataset: data.Dataset) -> str:
+    """The SHA-256 of all splits' arrays, with their names, dtypes and shapes."""
     digest = hashlib.sha256()
     for name in ("train", "validation", "test"):
         for key, values in sorted((getattr(dataset, name) or {}).items()):

@@ -16,7 +16,7 @@ from jaxml.data import fetching, linear_autoencoder, surfaces
 from jaxml.data.arrays import from_arrays
 from jaxml.data.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
 from jaxml.data.cmudict import CMUDICT, cmudict
-from jaxml.data.csv_files import from_csv
+from jaxml.data.csv_files import csv_rows, from_csv
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.digits import digits
 from jaxml.data.fashion_mnist import FASHION_MNIST, fashion_mnist
@@ -24,7 +24,7 @@ from jaxml.data.fetching import Fetched
 from jaxml.data.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
 from jaxml.data.linear_teacher import linear_teacher
 from jaxml.data.mnist import MNIST, mnist
-from jaxml.data.npz_files import from_npz
+from jaxml.data.npz_files import array_rows, from_npz
 from jaxml.data.ring import ring
 from jaxml.data.two_spirals import two_spirals
 from jaxml.data.xor import xor
@@ -35,8 +35,10 @@ __all__ = [
     "Dataset",
     "Info",
     "Split",
+    "array_rows",
     "chicago_ridership",
     "cmudict",
+    "csv_rows",
     "digits",
     "fashion_mnist",
     "fetch",

@@ -91,7 +91,7 @@ def kind_of(cells: Cells, delimiter: str) -> dict[str, Any]:
     present = [value for value in cells.values if value not in MISSING]
     if all(parsed(value) is not None for value in present):
         return {"kind": "number"}
-    if delimiter != "," and all(_DECIMAL_COMMA.fullmatch(value) for value in present):
+    if delimiter != "," and decimal_commas(cells):
         return {"kind": "number", "decimal": ","}
     text = [value for value in present if not like_a_number(value)]
     if len(text) < len(present):
@@ -104,6 +104,11 @@ def kind_of(cells: Cells, delimiter: str) -> dict[str, Any]:
         first = min(_days(present, date))
         return {"kind": "date", "format": date, "first": first}
     return {"kind": "category", "values": sorted(present)}
+
+
+def decimal_commas(cells: Cells) -> bool:
+    """Whether all cells are numbers, some or all with a decimal comma."""
+    return all(_DECIMAL_COMMA.fullmatch(value) for value in cells.values if value not in MISSING)
 
 
 def why_left_out(name: str, kind: dict[str, Any], cells: Cells) -> str | None:

@@ -6,9 +6,10 @@ import contextlib
 import csv
 import dataclasses
 import itertools
+import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,14 @@ from jaxml.checks import require, require_choice
 from jaxml.data import csv_columns
 from jaxml.data.arrays import FEW, TASKS, from_arrays, guessed_task, require_distinct
 from jaxml.data.csv_columns import MISSING, Cells, UnreadableError
-from jaxml.data.dataset import Dataset
+from jaxml.data.dataset import Dataset, Split
 
 MISSING_CHOICES = ("refuse", "impute", "drop")
 _DELIMITERS = ",;\t|"
 # rows at the top from which it is told whether the first is a header
 _SAMPLE = 1000
+# what columns without a header are called
+_UNNAMED = re.compile(r"column [0-9]+")
 
 
 class _Table(NamedTuple):
@@ -89,8 +92,9 @@ def from_csv(
     Returns:
         A data set whose `meta` also has `feature_names`, `target_name`, `columns` (column ->
         what it holds), `left_out` (column -> why), `rows_dropped`, `imputed` (feature -> what
-        stands for missing values) and, where the target is text or whole numbers other than
-        0, 1, …, `class_names`: label i stands for `class_names[i]`.
+        stands for missing values), with missing="impute" `fill` (the same for every feature,
+        should one be missing in other rows) and, where the target is text or whole numbers
+        other than 0, 1, …, `class_names`: label i stands for `class_names[i]`.
 
     Raises:
         ValueError: if the file is missing, empty or not a table in UTF-8, a row has too few or
@@ -153,9 +157,111 @@ def from_csv(
     if class_names is not None:
         more["class_names"] = class_names
     splits: dict[str, Any] = {}
-    if holes.any():
-        splits, more["imputed"] = _imputed(dataset, more["feature_names"], columns)
+    if missing == "impute":
+        fill = _fill(dataset.train["x"], columns)
+        more["fill"] = dict(zip(more["feature_names"], map(float, fill), strict=True))
+        if holes.any():
+            splits, imputed = _imputed(dataset, fill)
+            filled = zip(more["fill"].items(), imputed, strict=True)
+            more["imputed"] = dict(item for item, there in filled if there)
     return dataclasses.replace(dataset, **splits, meta={**dataset.meta, **more})
+
+
+def csv_rows(path: str | os.PathLike[str], meta: Mapping[str, Any]) -> Split:
+    r"""Rows of another text file, prepared as those of a data set that `from_csv` read.
+
+    Columns go by their names, whatever their order; others are left alone. A missing value gets
+    what stood for missing ones in that data set, with missing="impute".
+
+    Args:
+        path: of the file.
+        meta: of the data set, as it is or read back from JSON.
+
+    Returns:
+        `x`, of shape `(rows, features)` in float32, and where the column of targets has some, `y`
+        as in the data set, and `known`, which rows have one.
+
+    Raises:
+        ValueError: if the file is no table as in `from_csv`, lacks a column, or has a cell of
+            another kind, a category or class that the data set did not have, or a missing value
+            that nothing stands for; the message has the line and column.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "irises.csv")
+    ...     _ = path.write_text("length,colour,kind" + 5 * "\n5.1,red,setosa\n7.0,blue,virginica")
+    ...     irises = from_csv(path, target="kind")
+    ...     _ = path.write_text("colour,length\nblue,6.5")
+    ...     rows = csv_rows(path, irises.meta)
+    >>> rows["x"].tolist()
+    [[6.5, 1.0, 0.0]]
+    """
+    columns, target = meta["columns"], meta["target_name"]
+    table = _read(path, None, target, like=columns)
+    lacking = ", ".join(map(repr, columns.keys() - table.columns.keys()))
+    require(not lacking, f"the columns {', '.join(columns)} in {path}", f"one without {lacking}")
+    x = np.concatenate([_like(table, column, kind) for column, kind in columns.items()], axis=1)
+    fill = meta.get("fill", meta.get("imputed", {}))
+    names = [(name, c) for c, kind in columns.items() for name in csv_columns.names(c, kind)]
+    for i, (name, column) in enumerate(names):
+        holes = np.isnan(x[:, i])
+        if holes.any():
+            if name not in fill:
+                raise _at(table, column, int(np.argmax(holes)), "a value", "a missing one")
+            x[holes, i] = fill[name]
+    with np.errstate(over="ignore"):
+        rows = {"x": x.astype(np.float32)}
+    if target in table.columns:
+        y, known = _targets_like(table, target, meta)
+        if known.any():
+            rows |= {"y": y, "known": known}
+    return rows
+
+
+def _like(table: _Table, column: str, kind: Mapping[str, Any]) -> np.ndarray:
+    """The numbers made of a column of this kind, NaN where one is missing."""
+    held = table.columns[column]
+    if not isinstance(held, Cells):
+        return _finite(table, column, held)
+    if kind["kind"] == "category" and set(kind["values"]) <= {"True", "False"}:
+        # which pandas makes of true and TRUE
+        held = held._replace(values=[v if v in MISSING else v.capitalize() for v in held.values])
+    if kind["kind"] == "number" and table.delimiter != ",":
+        kind = {**kind, "decimal": ","} if csv_columns.decimal_commas(held) else kind
+    try:
+        return csv_columns.numbers(held, dict(kind))
+    except UnreadableError as error:
+        raise _at(table, column, error.row, error.expected, error.got) from error
+
+
+def _targets_like(
+    table: _Table, target: str, meta: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The targets as those of a data set, and which rows have one."""
+    cells = table.columns[target]
+    assert isinstance(cells, Cells)  # read as text
+    known: dict[Any, float] = {}
+    names: list[str] = []
+    if meta["task"] == "classification":
+        names = meta.get("class_names", list(map(str, range(meta["classes"]))))
+        known |= {csv_columns.parsed(name): i for i, name in enumerate(names)}
+        known |= {name: i for i, name in enumerate(names)}
+        known.pop(None, None)
+    values = []
+    for cell in cells.values:
+        number = csv_columns.parsed(cell)
+        if number is None and table.delimiter != ",":
+            number = csv_columns.parsed(cell.replace(",", "."))
+        if meta["task"] == "classification":
+            number = known.get(cell, known.get(number))
+        if number is None and cell not in MISSING:
+            expected = f"a class such as {', '.join(names[:5])}" if known else "a number"
+            raise _at(table, target, cells.first(cell), expected, repr(cell))
+        values.append(math.nan if number is None else number)
+    y = np.asarray(values, dtype=float)[cells.codes]
+    there = ~np.isnan(y)
+    dtype = np.int32 if known else np.float32
+    return np.where(there, y, 0).astype(dtype), there
 
 
 def _chosen(header: list[str], target: str, features: Sequence[str] | None) -> list[str]:
@@ -183,12 +289,18 @@ def _feature(table: _Table, column: str, *, asked: bool) -> tuple[dict[str, Any]
             return (kind, csv_columns.numbers(held, kind)) if why is None else (why, nothing)
         except UnreadableError as error:
             raise _at(table, column, error.row, error.expected, error.got) from error
+    values = _finite(table, column, held)
+    if not asked and csv_columns.identifies(column, held):
+        return "tells the rows apart", nothing
+    return kind, values
+
+
+def _finite(table: _Table, column: str, held: np.ndarray) -> np.ndarray:
+    """A column of numbers, shape (rows, 1)."""
     if not (finite := np.isfinite(held)).all():
         row = int(np.argmin(finite))
         raise _at(table, column, row, "a finite number", repr(str(held[row])))
-    if not asked and csv_columns.identifies(column, held):
-        return "tells the rows apart", nothing
-    return kind, held[:, None]
+    return held[:, None]
 
 
 def _targets(
@@ -243,25 +355,33 @@ def _targets(
     return of([label[value] for value in present]), kept, class_names
 
 
-def _imputed(
-    dataset: Dataset, features: list[str], columns: dict[str, dict[str, Any]]
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """The splits with what stands for missing values, and what that is for each feature."""
-    values, holes = np.moveaxis(dataset.train["x"], 2, 0)
+def _fill(x: np.ndarray, columns: dict[str, dict[str, Any]]) -> np.ndarray:
+    """What stands for a missing value of each feature: the median, or zero for a category's.
+
+    Args:
+        x: the training rows, beside each value whether it is missing if any is.
+        columns: what each holds.
+    """
+    values, holes = np.moveaxis(x, 2, 0) if x.ndim == 3 else (x, np.zeros_like(x))
     kinds = [kind["kind"] for c, kind in columns.items() for _ in csv_columns.names(c, kind)]
-    fill = np.zeros(len(features), np.float32)
+    fill = np.zeros(len(kinds), np.float32)
     for i, kind in enumerate(kinds):
         known = values[holes[:, i] == 0, i]
         if kind != "category" and len(known):
             fill[i] = np.median(known)
-    splits, imputed = {}, np.zeros(len(features), bool)
+    return fill
+
+
+def _imputed(dataset: Dataset, fill: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """The splits with what stands for missing values, and in which features some are."""
+    splits, imputed = {}, np.zeros(len(fill), bool)
     for part in ("train", "validation", "test"):
         split = getattr(dataset, part)
         if split is not None:
             values, holes = np.moveaxis(split["x"], 2, 0)
             splits[part] = split | {"x": np.where(holes == 1, fill, values)}
             imputed |= (holes == 1).any(0)
-    return splits, {features[i]: float(fill[i]) for i in np.flatnonzero(imputed)}
+    return splits, imputed
 
 
 def _at(table: _Table, column: str, row: int, expected: str, got: str | None = None) -> ValueError:
@@ -277,7 +397,13 @@ def _at(table: _Table, column: str, row: int, expected: str, got: str | None = N
     return ValueError(f"expected {expected} {place}, got {got}")
 
 
-def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | None) -> _Table:
+def _read(
+    path: str | os.PathLike[str],
+    delimiter: str | None,
+    target: str | None,
+    like: Mapping[str, Mapping[str, Any]] | None = None,
+) -> _Table:
+    """The table, whose target is read as text, and so are columns of other than numbers `like`."""
     if delimiter is not None:
         valid = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'
         expected = "delimiter to be one character other than a quote or line end"
@@ -285,9 +411,14 @@ def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | Non
     require(Path(path).is_file(), "the path of a text file", f"{path}, which is not a file")
     delimiter = delimiter or _delimiter(path)
     top, widths, lines, ended = _scanned(path, delimiter)
-    require(len(lines) >= 2, "a header and at least one row", f"{len(lines)} lines in {path}")
+    require(len(lines) > 0, "a header and at least one row", f"0 lines in {path}")
     header, width = top[0], widths[0]
-    named = target in header or not _is_data(top)
+    if like is None:
+        named = target in header or not _is_data(top)
+    else:
+        named = set(like) <= set(header) or not all(map(_UNNAMED.fullmatch, like))
+    rows = len(lines) - named
+    require(rows >= 1, "a header and at least one row", f"{len(lines)} lines in {path}")
     if not named:
         header = [f"column {i + 1}" for i in range(width)]
     require("" not in header[1:], f"a name for every column in the header of {path}", header)
@@ -298,18 +429,18 @@ def _read(path: str | os.PathLike[str], delimiter: str | None, target: str | Non
             expected = f"{width} cells in every row of {path}, as in its header"
             require(False, expected, f"{count} in line {line}")
     target = header[-1] if target is None else target
-    columns = _columns(path, delimiter, header, target, named=named, ended=ended)
-    rows = np.array(lines[named:])
+    text = [target, *(c for c, kind in (like or {}).items() if kind["kind"] != "number")]
+    columns = _columns(path, delimiter, header, text, named=named, ended=ended)
     count = {len(c.codes if isinstance(c, Cells) else c) for c in columns.values()}
-    require(count == {len(rows)}, f"{len(rows)} rows in {path}", count)
-    return _Table(str(path), delimiter, columns, rows)
+    require(count == {rows}, f"{rows} rows in {path}", count)
+    return _Table(str(path), delimiter, columns, np.array(lines[named:]))
 
 
 def _columns(
     path: str | os.PathLike[str],
     delimiter: str,
     header: list[str],
-    target: str,
+    text: Collection[str],
     *,
     named: bool,
     ended: bool,
@@ -323,7 +454,7 @@ def _columns(
         header=0 if named else None,
         names=list(range(len(header) + ended)),
         index_col=False,
-        dtype={header.index(target): str} if target in header else None,
+        dtype={i: str for i, name in enumerate(header) if name in text},
         skipinitialspace=True,
         na_filter=False,
         low_memory=False,

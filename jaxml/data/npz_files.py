@@ -7,7 +7,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def from_npz(
     >>> mine.meta["name"], mine.meta["task"], mine.meta["input_shape"]
     ('mine', 'regression', (10,))
     """
-    arrays = _read(path)
+    arrays = _read(path, _check_keys)
     name = Path(path).stem if name is None else name
     if set(arrays) == WHOLE:
         return from_arrays(
@@ -93,7 +93,39 @@ def from_npz(
     return Dataset(*parts, meta=described(name, task, parts, source=Path(path).name))
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def array_rows(path: str | os.PathLike[str]) -> Split:
+    """The array `x`, and `y` if it is there, from an `.npz` file; a `.npy` file is `x` alone.
+
+    Raises:
+        ValueError: if the file is missing, damaged or another, if it holds other keys than these
+            or pickled objects, or if it unpacks to more than memory has room for.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/mine.npy", np.eye(3))
+    ...     rows = array_rows(f"{folder}/mine.npy")
+    >>> rows["x"].shape
+    (3, 3)
+    """
+    if Path(path).suffix.lower() != ".npy":
+        return _read(path, _check_rows)
+    require(Path(path).is_file(), "the path of a .npy file", f"{path}, which is not a file")
+    with open(path, "rb") as file:
+        plain = file.read(6) == b"\x93NUMPY"
+        require(plain, "a .npy file", f"{path}, which is another")
+        file.seek(0)
+        with _reading(path):
+            return {"x": np.load(file, allow_pickle=False)}
+
+
+def _check_rows(path: str | os.PathLike[str], keys: Collection[str]) -> None:
+    found = f"{', '.join(sorted(keys)) or 'no key'} in {path}"
+    require("x" in keys and set(keys) <= WHOLE, "an .npz file with the key x, or x and y", found)
+
+
+def _read(
+    path: str | os.PathLike[str], check: Callable[[str | os.PathLike[str], Collection[str]], None]
+) -> dict[str, np.ndarray]:
     require(Path(path).is_file(), "the path of an .npz file", f"{path}, which is not a file")
     # Opened here because numpy leaves the file open where the archive turns out damaged.
     with open(path, "rb") as file:
@@ -101,6 +133,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         require(whole, "a whole .npz file", f"{path}, which is another or cut short")
         with _reading(path), zipfile.ZipFile(file) as archive:
             sizes = {m.filename.removesuffix(".npy"): m.file_size for m in archive.infolist()}
+        check(path, sizes)
         _check_sizes(path, sizes)
         file.seek(0)
         with _reading(path), np.load(file, allow_pickle=False) as archive:
@@ -124,15 +157,18 @@ def _present(keys: Collection[str]) -> list[str]:
     return [part for part in PARTS if f"x_{part}" in keys or f"y_{part}" in keys]
 
 
-def _check_sizes(path: str | os.PathLike[str], sizes: dict[str, int]) -> None:
-    """Refuse other keys, and more bytes than there is memory for."""
-    wanted = {f"{key}_{part}" for part in _present(sizes) for key in "xy"}
+def _check_keys(path: str | os.PathLike[str], keys: Collection[str]) -> None:
+    wanted = {f"{key}_{part}" for part in _present(keys) for key in "xy"}
     require(
-        set(sizes) == WHOLE or ("train" in _present(sizes) and set(sizes) == wanted),
+        set(keys) == WHOLE or ("train" in _present(keys) and set(keys) == wanted),
         "an .npz file with the keys x and y, or x_train and y_train with, at will, x_validation "
         "and y_validation, x_test and y_test",
-        f"{', '.join(sorted(sizes)) or 'no key'} in {path}",
+        f"{', '.join(sorted(keys)) or 'no key'} in {path}",
     )
+
+
+def _check_sizes(path: str | os.PathLike[str], sizes: dict[str, int]) -> None:
+    """Refuse more bytes than there is memory for."""
     size, unpacked = os.path.getsize(path), sum(sizes.values())
     free = psutil.virtual_memory().available
     told = f"{path} of {_megabytes(size)}, which unpacks to {_megabytes(unpacked)}"
