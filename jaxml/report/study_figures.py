@@ -56,7 +56,8 @@ def _styled(result: Findings) -> list[tuple[tuple[str, float], dict[str, Any], f
     The batch size is multiplied by the last, so that of groups that are equal none hides another.
     """
     groups = _groups(result)
-    shifts = np.geomspace(1 / _ASIDE, _ASIDE, len(groups)) if len(groups) > 1 else [1.0]
+    aside = min(_ASIDE, 1.04 ** (len(groups) - 1))
+    shifts = np.geomspace(1 / aside, aside, len(groups))
     return [
         (group, style | {"label": name, "ms": 4, "lw": 1}, float(shift))
         for (group, name), style, shift in zip(groups, styles(len(groups)), shifts, strict=True)
