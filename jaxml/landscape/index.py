@@ -213,13 +213,15 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
     steps = min(steps, rest)
     rules = []
     with precision(operator.dtype == np.float64):
-        empty = np.zeros((1, size), found.vectors.dtype)
-        rows = np.append(found.vectors[known], empty, axis=0)
+        # with rows of zeros: few lengths, so that little is compiled
+        skip = -(-pairs // 16) * 16
+        rows = np.zeros((skip + 1, size), found.vectors.dtype)
+        rows[:pairs] = found.vectors[known]
         for i in range(_PROBES if rest else 0):
             drawn = salt(seed, 2, i)
-            basis = begin(rows, drawn, pairs + steps, with_images=False)
-            basis = extend(operator.product, basis, pairs + steps, drawn, size)
-            seen = project(basis, skip=pairs, unit=unit(basis))
+            basis = begin(rows, drawn, skip + steps, with_images=False)
+            basis = extend(operator.product, basis, skip + steps, drawn, size)
+            seen = project(basis, skip=skip, unit=unit(basis))
             products += steps
             rules.append(Rule(seen.values, seen.weights[0], seen.weights[-1], seen.rest))
             if report(products):

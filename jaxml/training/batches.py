@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,9 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from jaxml.checks import require
 from jaxml.placement import place_rows
+from jaxml.programs import read
 from jaxml.types import Batch
 
 
@@ -147,8 +150,8 @@ def check_use(
     *arguments: Any,
     sample: Callable[..., Any] | None = None,
     reads: Sequence[str] = (),
-) -> None:
-    """Trace what is made of batches, and check the data against what it says it expects.
+) -> tuple[Any, Partial]:
+    """Read what is made of batches, and check the data against what it says it expects.
 
     Args:
         use: `(batch, *arguments) -> anything`.
@@ -156,6 +159,10 @@ def check_use(
         *arguments: pytrees of arrays, of which shapes and dtypes count.
         sample: `(data, key, step) -> batch`; the data themselves are the batch by default.
         reads: keys that are read elsewhere.
+
+    Returns:
+        The sampler, if there is one, and `(batch, arguments) -> anything`, as `programs.read`
+        reads them: they were traced for this check, and need not be again.
 
     Raises:
         ValueError: for labels that are no class of the network's, or targets outside [0, 1] where
@@ -165,35 +172,39 @@ def check_use(
     Warns:
         UserWarning: of any other key that nothing reads.
     """
-    if data is None:
-        return
     # of those on a device only what is looked at is fetched
-    arrays = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in data.items()}
-    batch = rows = {
+    arrays = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in (data or {}).items()}
+    rows = {
         name: jax.ShapeDtypeStruct(a.shape, jax.dtypes.canonicalize_dtype(a.dtype))
         for name, a in arrays.items()
     }
-    made = same = {name: {name} for name in rows}
+    batch: Any = None if data is None else rows
+    sampler: Any = None
     if sample is not None:
         key = jax.eval_shape(lambda: jax.random.key(0))
         step = jax.ShapeDtypeStruct((), jnp.int32)
-        traced, batch = jax.make_jaxpr(sample, return_shape=True)(rows, key, step)
-        if not isinstance(batch, Mapping):
-            return
-        made, same = (_origins(traced.jaxpr, rows, batch, moves) for moves in (None, _MOVES))
+        sampler = read(sample, batch, key, step)
+        batch = sampler.func.outputs
     placed: dict[str, Any] = {}
 
     def call(batch, arguments):
-        placed.update(batch)
+        placed.update(batch if isinstance(batch, Mapping) else {})
         return use(batch, *arguments)
 
     with _listening() as said:
-        jaxpr = jax.make_jaxpr(call)(dict(batch), arguments).jaxpr
+        called: Any = read(call, batch, arguments)
+    if data is None or not isinstance(batch, Mapping):
+        return sampler, called
+    made = same = {name: {name} for name in rows}
+    if sampler is not None:
+        origins = functools.partial(_origins, sampler.func.jaxpr, rows, batch)
+        made, same = origins(None), origins(_MOVES)
+    jaxpr = called.func.jaxpr
     variables = list(zip(_names(batch), jaxpr.invars, strict=False))
     used = {v for equation in jaxpr.eqns for v in equation.invars if not hasattr(v, "val")}
-    read = {name for name, variable in variables if variable in used or variable in jaxpr.outvars}
+    read_keys = {name for name, v in variables if v in used or v in jaxpr.outvars}
     for name, array in arrays.items():
-        if not made[name] & {*read, *reads}:
+        if not made[name] & {*read_keys, *reads}:
             _unread(name)
         what = f"data[{name!r}]"
         for expected in said:
@@ -207,11 +218,15 @@ def check_use(
                 hint = "; JAX counts them from the end; training.ignore_label leaves them out"
                 values = np.asarray(array)
                 _refuse(f"no negative index in {what}", values, values < 0, hint)
+    return sampler, called
 
 
 def shapes(tree: Any, axes: int = 0) -> Any:
     """Shapes and dtypes of arrays, less some leading axes."""
-    cut = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype)  # noqa: E731
+
+    def cut(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype, weak_type=leaf.weak_type)
+
     return jax.tree.map(cut, jax.eval_shape(lambda tree: tree, tree))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxml.checks import require, require_positive_int
 from jaxml.placement import Rows, check_mesh, constrain, place, spread
+from jaxml.programs import read
 from jaxml.training.batches import check_data, check_use, is_numeric, shapes
 from jaxml.types import Algorithm, Run
 
@@ -140,9 +141,9 @@ def fit(
     mesh = check_mesh(mesh, "data")
     given, data = data, check_data(data, mesh)
     if state is None:
-        state = _init(algorithm, key_init)
-    check_use(_step(algorithm), given, *shapes((state, key_run)), sample=sample)
-    advance = functools.partial(_advance, algorithm, sample, key_run, data, mesh=mesh)
+        state = _call(read(algorithm.init, key_init), key_init)
+    program = _read(algorithm, sample, given, data, state, key_run)
+    advance = functools.partial(_advance, *program, key_run, data, mesh=mesh)
     state = place(state, mesh)
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=True)
 
@@ -165,7 +166,6 @@ def fit_many(
     Args:
         algorithm: an algorithm, or a function of the hyper-parameters that returns one:
             `lambda learning_rate: supervised(model, loss, optax.adam(learning_rate))`.
-            Keep one function for several calls and it is compiled once.
         data: as in `fit`; all lanes share it.
         sample: as in `fit`.
         keys: one key for each lane, shape `(lanes,)`: `jax.random.split(jax.random.key(0), 8)`.
@@ -204,22 +204,15 @@ def fit_many(
     split = jax.vmap(jax.random.split)(keys)
     key_init, key_run, values = place((split[:, 0], split[:, 1], values), mesh, "lanes")
     if state is None:
-        state = _init_lanes(algorithm, key_init, values)
-    lane = shapes((values, state, key_run), 1)
-    check_use(
-        lambda batch, of, *state_key: _step(_build(algorithm, of))(batch, *state_key),
-        given,
-        *lane,
-        sample=sample,
-    )
-    advance = functools.partial(_advance_lanes, algorithm, sample, key_run, values, data, mesh=mesh)
+        init = read(lambda key, of: _build(algorithm, of).init(key), *shapes((key_init, values), 1))
+        state = _call_lanes(init, key_init, values)
+    sample, step = check_use(
+        lambda batch, of, state, key: _build(algorithm, of).step(state, batch, key),
+        given, *shapes((values, state, key_run), 1), sample=_along_rows(sample, data),
+    )  # fmt: skip
+    advance = functools.partial(_advance_lanes, sample, step, key_run, values, data, mesh=mesh)
     state = place(state, mesh, "lanes")
     return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=False)
-
-
-def _step(algorithm: Algorithm) -> Callable:
-    """The step as a function of the batch first, for `check_use`."""
-    return lambda batch, state, key: algorithm.step(state, batch, key)
 
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
@@ -230,26 +223,39 @@ def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
     return built
 
 
-@functools.partial(jax.jit, static_argnames="algorithm")
-def _init(algorithm, key):
-    return algorithm.init(key)
+def _read(algorithm, sample, given, data, state, key):
+    """The sampler, the step and the outcome as they are now."""
+    of, key_of = shapes((state, key))
+    sample, step = check_use(
+        lambda batch, state, key: algorithm.step(state, batch, key),
+        given, of, key_of, sample=_along_rows(sample, data),
+    )  # fmt: skip
+    return sample, step, read(functools.partial(_outcome, algorithm), of, sample.func.outputs)
 
 
-@functools.partial(jax.jit, static_argnames="algorithm")
-def _init_lanes(algorithm, keys, values):
-    return jax.vmap(lambda key, hp: _build(algorithm, hp).init(key))(keys, values)
+@jax.jit
+def _call(function, *arguments):
+    return function(*arguments)
+
+
+@jax.jit
+def _call_lanes(function, *arguments):
+    return jax.vmap(function)(*arguments)
 
 
 # Neither donates the state: the last good one must survive a chunk that goes wrong, and inside
-# the scan XLA updates in place anyway.
-@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n", "mesh"))
-def _advance(algorithm, sample, key, data, state, n, mesh):
-    data, sample = _along_rows(data, sample)
-    state, metrics = run_steps(algorithm.step, state, data, sample, key, n)
-    return constrain((state, metrics, _outcome(algorithm, sample, key, data, state)), mesh)
+# the scan XLA updates in place anyway. Both take the step and the sampler as they were read, so
+# that what is compiled for one algorithm serves all that are the same program.
+@functools.partial(jax.jit, static_argnames=("n", "mesh"))
+def _advance(sample, step, outcome, key, data, state, n, mesh):
+    data = data.split() if isinstance(data, Rows) else data
+    one = lambda state, batch, key: step(batch, (state, key))  # noqa: E731
+    state, metrics = run_steps(one, state, data, sample, key, n)
+    batch = sample(data, jax.random.split(key)[0], state.step)
+    return constrain((state, metrics, outcome(state, batch)), mesh)
 
 
-def _outcome(algorithm, sample, key, data, state) -> dict[str, jax.Array]:
+def _outcome(algorithm, state, batch) -> dict[str, jax.Array]:
     """What the metrics, which are those before each update, do not tell of the last one."""
     if not hasattr(state, "params"):
         return {}
@@ -257,30 +263,29 @@ def _outcome(algorithm, sample, key, data, state) -> dict[str, jax.Array]:
     bad = [jnp.where(jnp.isfinite(leaf), 0, leaf).sum().astype(float) for leaf in leaves]
     outcome = {"a parameter": sum(bad, jnp.zeros(()))}
     if algorithm.loss is not None:
-        batch = sample(data, jax.random.split(key)[0], state.step)
         outcome["metric 'loss'"] = algorithm.loss(state.params, state, batch)
     return outcome
 
 
-@functools.partial(jax.jit, static_argnames=("algorithm", "sample", "n", "mesh"))
-def _advance_lanes(algorithm, sample, keys, values, data, state, n, mesh):
-    data, sample = _along_rows(data, sample)
+@functools.partial(jax.jit, static_argnames=("n", "mesh"))
+def _advance_lanes(sample, step, keys, values, data, state, n, mesh):
+    data = data.split() if isinstance(data, Rows) else data
 
-    def lane(key, hyperparameters, state):
-        step = _build(algorithm, hyperparameters).step
-        return run_steps(step, state, data, sample, key, n)
+    def lane(key, of, state):
+        one = lambda state, batch, key: step(batch, (of, state, key))  # noqa: E731
+        return run_steps(one, state, data, sample, key, n)
 
     over = jax.vmap(lane, spmd_axis_name=None if mesh is None else "lanes")
     state, metrics = over(keys, values, state)
     return constrain(state, mesh, "lanes"), constrain(metrics, mesh), {}
 
 
-def _along_rows(data: Any, sample: Sample) -> tuple[Any, Sample]:
-    """The split, and the sampler with its batches divided as the split is."""
+def _along_rows(sample: Sample, data: Any) -> Sample:
+    """The sampler with its batches divided among devices as the split is."""
     if not isinstance(data, Rows):
-        return data, sample
+        return sample
     # left alone, a batch drawn from all devices' rows would be whole on each of them
-    return data.split(), lambda *arguments: spread(sample(*arguments), data.mesh)
+    return lambda *arguments: spread(sample(*arguments), data.mesh)
 
 
 def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> Run:

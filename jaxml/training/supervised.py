@@ -221,35 +221,34 @@ def evaluate(
         {'mse': 1.0}
     """
     require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
-    names = tuple(metrics)
     functions = tuple(metrics.values())
     batch_size = require_positive_int("batch_size", batch_size)
     data = check_data(data)
-    check_use(
-        lambda batch, params, model_state: [
-            metric(model.apply(params, model_state, of_batch(batch, "x"))[0], batch)
-            for metric in functions
-        ],
+    size = min(batch_size, examples(data))
+
+    def values(batch, params, model_state):
+        outputs, _ = model.apply(params, model_state, of_batch(batch, "x"))
+        return [per_example(metric(outputs, batch), batch) for metric in functions]
+
+    at = state.params, state.model_state
+    rows_at, values_of = check_use(
+        values,
         data,
-        *shapes((state.params, state.model_state)),
+        *shapes(at),
+        sample=lambda data, _, start: jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data
+        ),
         reads=["weights"],
     )
-    values = _evaluate(model, functions, state.params, state.model_state, data, batch_size)
-    return {name: float(value) for name, value in zip(names, values, strict=True)}
+    means = _evaluate(rows_at, values_of, at, data, size)
+    return {name: float(value) for name, value in zip(metrics, means, strict=True)}
 
 
-@functools.partial(jax.jit, static_argnames=("model", "metrics", "batch_size"))
-def _evaluate(model, metrics, params, model_state, data, batch_size):
-    count = examples(data)
-    size = min(batch_size, count)
-
-    def batch_values(start):
-        batch = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data)
-        outputs, _ = model.apply(params, model_state, batch["x"])
-        return [per_example(metric(outputs, batch), batch) for metric in metrics]
-
+@functools.partial(jax.jit, static_argnames="size")
+def _evaluate(rows_at, values_of, at, data, size):
+    count, key = examples(data), jax.random.key(0)
     # the last batch begins early enough to be whole, and what it repeats is written twice
     starts = jnp.minimum(jnp.arange(0, count, size), count - size)
     rows = starts[:, None] + jnp.arange(size)
-    values = jax.lax.map(batch_values, starts)
+    values = jax.lax.map(lambda start: values_of(rows_at(data, key, start), at), starts)
     return [weighted_mean(jnp.zeros(count, v.dtype).at[rows].set(v), data) for v in values]

@@ -154,9 +154,8 @@ def flops(devices):
     algorithm = make(1e-2)
     state = algorithm.init(KEY(0))
     placed = loop.check_data(digits, rows)
-    step = loop._advance.lower(
-        algorithm, sampling.epochs(1024), KEY(0), placed, state, n=1, mesh=rows
-    )
+    program = loop._read(algorithm, sampling.epochs(1024), digits, placed, state, KEY(0))
+    step = loop._advance.lower(*program, KEY(0), placed, state, n=1, mesh=rows)
     loss = training.full_loss(algorithm, state, digits, mesh=rows)
     gradient = value_and_grad.lower(loss, state.params)
     # more columns at a time than a lane has: one pass makes the whole matrix
