@@ -2,8 +2,8 @@
 
 Run:    jaxml landscape examples/own_network.py:problem
 Time:   some ten seconds on 2 CPU cores
-Expect: 100 steps of gradient descent have not reached a critical point; near it are a minimum
-        and saddles, and every escape from those leads to the minimum
+Expect: 100 steps of gradient descent have not reached a critical point; near it are saddles,
+        and every escape from those leads to a minimum
 """
 
 import jax

@@ -372,7 +372,8 @@ def _along(objective, kept, seeds, searches):
     # each search from another time and another seed
     places = [(k * count // max(1, searches), k % seeds) for k in range(searches)]
     starts = [jax.tree.map(lambda leaf, t=t, s=s: leaf[t, s], kept.params) for t, s in places]
-    return spectra, [kept.steps[t] for t in times], landscape.search_from(objective, starts)
+    found = landscape.search_from(objective, starts, method="newton_mr")
+    return spectra, [kept.steps[t] for t in times], found
 
 
 def _slice(loss, saddle: Saddle, minimum: Analysis, width: int) -> Slice | None:

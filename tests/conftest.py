@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import zlib
 from pathlib import Path
 
 import jax
@@ -10,6 +11,23 @@ from sklearn.datasets import load_iris
 from jaxml import landscape, staircase
 
 mpl.use("agg")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--third", type=int, help="of the slow tests only this third: 0, 1 or 2")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves two thirds of the slow tests to other runs; which is a test's own."""
+    third = config.getoption("--third")
+    if third is None:
+        return
+
+    def later(item):
+        return item.get_closest_marker("slow") and zlib.crc32(item.nodeid.encode()) % 3 != third
+
+    config.hook.pytest_deselected(items=[item for item in items if later(item)])
+    items[:] = [item for item in items if not later(item)]
 
 
 def pytest_configure(config):

@@ -79,6 +79,7 @@ def test_a_file_with_the_name_of_a_module_takes_no_place():
     assert float(own_problem("json.py:problem")[0](np.ones(2))) == 8.0
 
 
+@pytest.mark.oracle
 def test_parameters_of_pytorch(capsys):
     torch = pytest.importorskip("torch")
     Path("own.py").write_text(

@@ -18,6 +18,9 @@ from jaxml.landscape.problem import ravel_host, unravel_host
 from jaxml.placement import spans_devices
 from jaxml.types import Params
 
+# parameters up to which a search decomposes the Hessian at its steps by default
+_DENSE = 300
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -60,21 +63,29 @@ class Exploration:
 
 
 def search_from(
-    loss: Callable[[Params], Any], starts: Sequence[Params], *, max_steps: int = 100
+    loss: Callable[[Params], Any],
+    starts: Sequence[Params],
+    *,
+    method: str | None = None,
+    max_steps: int = 100,
 ) -> list[Found]:
-    """Search for critical points from many starts by Newton-MR, in float64; analyse the ends.
+    """Search for critical points from many starts in float64; analyse the ends.
 
     Args:
         loss: `params -> scalar`.
         starts: the starting points.
+        method: of `find_critical_point`; by default `newton` up to 300 parameters, which converges
+            from more starts, and `newton_mr` beyond them, whose steps are cheaper there.
         max_steps: of each search.
 
     Raises:
         ValueError: as `find_critical_point`.
     """
+    small = bool(starts) and ravel_host(starts[0]).size <= _DENSE
+    by = method or ("newton" if small else "newton_mr")
 
     def one(start: Params) -> Found:
-        search = find_critical_point(loss, start, "newton_mr", float64=True, max_steps=max_steps)
+        search = find_critical_point(loss, start, by, float64=True, max_steps=max_steps)
         if not search.converged:
             return Found(search, None)
         # what it converged to, at a degenerate point from afar, is critical for the analysis too
@@ -92,6 +103,7 @@ def explore(
     searches: int = 16,
     radius: float = 0.3,
     seed: int = 0,
+    method: str | None = None,
     max_steps: int = 100,
     memory: int | None = None,
 ) -> Exploration:
@@ -106,6 +118,7 @@ def explore(
             the Hessian changes at the point, whichever is more: the starts are spread evenly over
             the distances up to it.
         seed: of the starts.
+        method: of the searches, see `search_from`.
         max_steps: of each search.
         memory: bytes that the analysis may take; half of what is free by default.
 
@@ -120,7 +133,8 @@ def explore(
     """
     searches = require_positive_int("searches", searches)
     point = analyze(loss, params, float64=True, memory=memory)
-    found = search_from(loss, _around(point, searches, radius, seed), max_steps=max_steps)
+    starts = _around(point, searches, radius, seed)
+    found = search_from(loss, starts, method=method, max_steps=max_steps)
     distinct = _distinct([f.point for f in found if f.point is not None])
 
     def leave(analysis: Analysis) -> tuple[Escape, Analysis]:
@@ -129,7 +143,8 @@ def explore(
 
     leaving = [i for i, analysis in enumerate(distinct) if analysis.descent is not None]
     ways = _each(loss, lambda i: leave(distinct[i]), leaving)
-    config = {"searches": searches, "radius": radius, "seed": seed, "max_steps": max_steps}
+    config = {"searches": searches, "radius": radius, "seed": seed}
+    config |= {"method": method, "max_steps": max_steps}
     return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)), config)
 
 

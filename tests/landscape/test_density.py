@@ -178,6 +178,7 @@ def test_against_the_dense_hessian_of_a_net():
         assert share.value == pytest.approx(expected, abs=3 * share.standard_error + 0.03)
 
 
+@pytest.mark.oracle
 def test_against_matfree(x64, wigner):
     """The same quadrature as matfree's from the same start."""
     decomp = pytest.importorskip("matfree.decomp")

@@ -11,8 +11,11 @@ from jaxml import landscape, nn
 
 torch = pytest.importorskip("torch")
 eqx = pytest.importorskip("equinox")
-# torch.func imports what PyTorch itself has deprecated
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+pytestmark = [
+    pytest.mark.oracle,
+    # torch.func imports what PyTorch itself has deprecated
+    pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning"),
+]
 
 INPUTS, HIDDEN, OUTPUTS = 6, 5, 3
 RNG = np.random.default_rng(0)

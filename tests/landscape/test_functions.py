@@ -168,6 +168,7 @@ def test_sketches_beat_hutchinson_where_few_eigenvalues_are_large():
     assert max(errors[1:]) < 0.01 * errors[0]
 
 
+@pytest.mark.oracle
 def test_xtrace_against_matfree(x64):
     """The same vectors give matfree's estimates, whose mean is returned."""
     stochtrace = pytest.importorskip("matfree.stochtrace")

@@ -158,6 +158,7 @@ def test_bad_input():
         landscape.data_loss(lambda w, b: b["x"] @ w, losses.mse, {"x": np.eye(3)}, reduction="none")
 
 
+@pytest.mark.oracle
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # theirs
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

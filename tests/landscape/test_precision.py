@@ -85,6 +85,7 @@ def test_16_bit_parameters_are_analysed_in_float32_and_said_so(dtype):
     np.testing.assert_allclose(point.eigenvalues, [-1, 8], rtol=1e-6)
 
 
+@pytest.mark.oracle
 def test_bfloat16_tensors():
     torch = pytest.importorskip("torch")
     params = {name: torch.tensor(leaf).bfloat16() for name, leaf in PARAMS.items()}

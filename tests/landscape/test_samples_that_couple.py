@@ -183,7 +183,7 @@ def error(seed):
 
 
 def test_random_programs(x64):
-    found = [error(seed) for seed in range(12)]
+    found = [error(seed) for seed in range(3)]
     assert max(matrix for matrix, _ in found) < 1e-10
     assert max(check for _, check in found) < 0.1
 

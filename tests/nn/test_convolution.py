@@ -89,6 +89,7 @@ def test_other_backends_take_xlas_convolution(monkeypatch):
     assert_close([patches], [conv(x, kernel)])
 
 
+@pytest.mark.oracle
 def test_equals_pytorch_with_stride():
     torch = pytest.importorskip("torch")
     x, kernel = images(2, 9, 9, 3), images(3, 3, 3, 4)

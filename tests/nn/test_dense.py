@@ -117,6 +117,7 @@ def test_init_maps_over_keys():
     assert model_state["batch_stats"]["norm_0"]["mean"].shape == (3, 4)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("norm", "norm_position", "train"),
     [
@@ -185,6 +186,7 @@ def test_mlp_is_pytorch(norm, norm_position, train):
         np.testing.assert_allclose(var if train else new["var"], peer.running_var, rtol=1e-4)
 
 
+@pytest.mark.oracle
 def test_pytorchs_other_gelu_is_the_named_one():
     torch = pytest.importorskip("torch")
     model = nn.mlp([3, 4, 1], activation="gelu")

@@ -199,6 +199,7 @@ def test_mixup_of_a_label_that_is_no_class_is_nan():
     assert np.isnan(mixed["y"]).all()
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("shape", [(12,), (4, 3), (2, 3, 2)])
 def test_ignored_labels_are_torchs(shape, smoothing):

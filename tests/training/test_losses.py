@@ -106,6 +106,7 @@ CASES = {
 all_losses = pytest.mark.parametrize("name", CASES)
 
 
+@pytest.mark.oracle
 @all_losses
 def test_values_are_the_formula_and_torchs(name):
     torch = pytest.importorskip("torch")
@@ -118,6 +119,7 @@ def test_values_are_the_formula_and_torchs(name):
     np.testing.assert_allclose(values, expected.numpy(), rtol=1e-12)
 
 
+@pytest.mark.oracle
 @all_losses
 def test_gradients_are_finite_differences_and_torchs(name):
     torch = pytest.importorskip("torch")

@@ -118,6 +118,7 @@ CASES = {
 }
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", CASES)
 def test_the_trajectory_is_the_docstrings_and_torchs(name):
     make, update, torch_name, options, tolerance = CASES[name]
@@ -127,6 +128,7 @@ def test_the_trajectory_is_the_docstrings_and_torchs(name):
     np.testing.assert_allclose(path, torchs(torch_name, **options), rtol=0, atol=tolerance)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("name", "torch_name"), [("RMSprop's decay", "RMSprop"), ("AdamW's weight decay", "AdamW")]
 )

@@ -42,6 +42,7 @@ def test_the_warm_up_is_linear(name):
     np.testing.assert_allclose(rise, 0.3 * np.arange(1, 15) / 14, rtol=1e-6)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("name", "make"),
     [
