@@ -1,5 +1,6 @@
 """`jaxml.load`: what was trained can be used, from the run's folder alone."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -62,7 +63,10 @@ def test_the_accuracy_is_the_one_that_training_printed(made, digits):
 def test_the_files_for_numpy_are_the_whole_network(made, digits):
     """The outputs by hand; the parameters alone, with fresh statistics, come to another end."""
     p, s = arrays(made / "params.npz"), arrays(made / "model_state.npz")
-    assert set(s) == {"batch_stats/norm_0/mean", "batch_stats/norm_0/var"}
+    assert list(s) == ["batch_stats/norm_0/mean", "batch_stats/norm_0/var"]
+    digest = hashlib.sha256(b"".join(value.tobytes() for value in s.values())).hexdigest()
+    told = json.loads((made / "metrics.json").read_text())
+    assert told["model_state_sha256"] == digest
     x = digits.test["x"].astype(float)
 
     def outputs(mean, var):

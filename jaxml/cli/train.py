@@ -144,6 +144,7 @@ def _train(given: argparse.Namespace) -> int:
         if jax.process_index() == 0:
             write_atomically(folder / "params.npz", _npz(state.params))
             if jax.tree.leaves(state.model_state):
+                body["model_state_sha256"] = runs.arrays_sha256(state.model_state)
                 write_atomically(folder / "model_state.npz", _npz(state.model_state))
             write_atomically(folder / "metrics.json", to_json(body, 1))
         out.print(str(folder))

@@ -211,6 +211,9 @@ def csv_rows(path: str | os.PathLike[str], meta: Mapping[str, Any]) -> Split:
             x[holes, i] = fill[name]
     with np.errstate(over="ignore"):
         rows = {"x": x.astype(np.float32)}
+    if len(large := np.argwhere(np.isinf(rows["x"]))):
+        row, i = large[0]
+        raise _at(table, names[i][1], row, "a number in float32's range", f"{x[row, i]:g}")
     if target in table.columns:
         y, known = _targets_like(table, target, meta)
         if known.any():

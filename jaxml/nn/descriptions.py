@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,7 +33,8 @@ def description(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
         **options: likewise.
 
     Raises:
-        ValueError: if there is no such network, or it takes no such arguments.
+        ValueError: if there is no such network, it takes no such arguments, or they are not plain
+            values.
 
     >>> description("linear", 64, 10)
     {'name': 'linear', 'inputs': 64, 'outputs': 10, 'bias': True, 'dtype': None}
@@ -43,7 +45,12 @@ def description(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
     except TypeError as error:
         raise ValueError(f"expected arguments of nn.{name}, got others: {error}") from error
     bound.apply_defaults()
-    return {"name": name, **bound.arguments}
+    described = {"name": name, **bound.arguments}
+    try:
+        json.dumps(described)
+    except TypeError as error:
+        raise ValueError(f"expected plain values for nn.{name}, got {described}") from error
+    return described
 
 
 def from_description(described: Mapping[str, Any]) -> Model:

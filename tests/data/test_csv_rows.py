@@ -94,6 +94,7 @@ def test_columns_go_by_their_names(tmp_path):
         (f"{HEADER}\n1,1,red,2024-01-01,true,pear\n1,one,red,2024-01-01,true,plum",
          "a finite number in line 3, column 'count' .*'one'"),
         (f"{HEADER}\n1,inf,red,2024-01-01,true,pear", "a finite number in line 2, column 'count'"),
+        (f"{HEADER}\n1,1e39,red,2024-01-01,true,pear", "float32's range in line 2, column 'count'"),
         (f"{HEADER}\n1,1,red,soon,true,pear", "a date in line 2, column 'picked' .*'soon'"),
         (f"{HEADER}\n1,1,red,2024-01-01,maybe,pear", "such as False, True in line 2, .*'Maybe'"),
         (f"{HEADER}\n1,1,red,2024-01-01,true,kiwi", "a class such as pear, plum .* got 'kiwi'"),

@@ -42,6 +42,12 @@ def test_defaults_are_written_out():
     assert described["norm_position"] == "before"
 
 
+@pytest.mark.parametrize("option", [{"activation": np.tanh}, {"dtype": np.float32}])
+def test_what_no_file_can_hold_is_not_described(option):
+    with pytest.raises(ValueError, match=r"plain values for nn.mlp, got \{'name': 'mlp'"):
+        nn.description("mlp", [2, 3], **option)
+
+
 @pytest.mark.parametrize(
     ("described", "message"),
     [
