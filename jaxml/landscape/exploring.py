@@ -14,7 +14,7 @@ from jaxml.landscape.critical_points import Search, find_critical_point
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, analyze
 from jaxml.landscape.minimum import find_minimum
-from jaxml.landscape.problem import ravel_host, unravel_host
+from jaxml.landscape.problem import float64_if_possible, ravel_host, unravel_host
 from jaxml.placement import spans_devices
 from jaxml.types import Params
 
@@ -44,7 +44,7 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Exploration:
-    """What `explore` saw. All of it is in float64.
+    """What `explore` saw. All of it is in float64 if `config["float64"]`.
 
     Attributes:
         point: the analysis of the given point.
@@ -68,8 +68,9 @@ def search_from(
     *,
     method: str | None = None,
     max_steps: int = 100,
+    float64: bool | None = None,
 ) -> list[Found]:
-    """Search for critical points from many starts in float64; analyse the ends.
+    """Search for critical points from many starts; analyse the ends.
 
     Args:
         loss: `params -> scalar`.
@@ -77,20 +78,23 @@ def search_from(
         method: of `find_critical_point`; by default `newton` up to 300 parameters, which converges
             from more starts, and `newton_mr` beyond them, whose steps are cheaper there.
         max_steps: of each search.
+        float64: as in `find_minimum`.
 
     Raises:
         ValueError: as `find_critical_point`.
     """
-    small = bool(starts) and ravel_host(starts[0]).size <= _DENSE
-    by = method or ("newton" if small else "newton_mr")
+    if not starts:
+        return []
+    float64 = float64_if_possible(loss, starts[0], float64)
+    by = method or _method(starts[0])
 
     def one(start: Params) -> Found:
-        search = find_critical_point(loss, start, by, float64=True, max_steps=max_steps)
+        search = find_critical_point(loss, start, by, float64=float64, max_steps=max_steps)
         if not search.converged:
             return Found(search, None)
         # what it converged to, at a degenerate point from afar, is critical for the analysis too
         tolerance = 1.001 * float(search.gradient_norm)  # computed again, it rounds differently
-        point = analyze(loss, search.params, float64=True, gradient_tolerance=tolerance)
+        point = analyze(loss, search.params, float64=float64, gradient_tolerance=tolerance)
         return Found(search, point)
 
     return _each(loss, one, starts)
@@ -105,6 +109,7 @@ def explore(
     seed: int = 0,
     method: str | None = None,
     max_steps: int = 100,
+    float64: bool | None = None,
     memory: int | None = None,
 ) -> Exploration:
     """Analyse a point, search for critical points from it and around it, escape the saddles.
@@ -120,6 +125,7 @@ def explore(
         seed: of the starts.
         method: of the searches, see `search_from`.
         max_steps: of each search.
+        float64: as in `find_minimum`.
         memory: bytes that the analysis may take; half of what is free by default.
 
     Raises:
@@ -132,20 +138,27 @@ def explore(
         ('saddle', 1)
     """
     searches = require_positive_int("searches", searches)
-    point = analyze(loss, params, float64=True, memory=memory)
+    float64 = float64_if_possible(loss, params, float64)
+    point = analyze(loss, params, float64=float64, memory=memory)
     starts = _around(point, searches, radius, seed)
-    found = search_from(loss, starts, method=method, max_steps=max_steps)
+    found = search_from(loss, starts, method=method, max_steps=max_steps, float64=float64)
     distinct = _distinct([f.point for f in found if f.point is not None])
 
     def leave(analysis: Analysis) -> tuple[Escape, Analysis]:
-        way = escape(loss, analysis.params, direction=analysis.descent, max_steps=0, float64=True)
-        return way, find_minimum(loss, way.params)
+        way = escape(
+            loss, analysis.params, direction=analysis.descent, max_steps=0, float64=float64
+        )
+        return way, find_minimum(loss, way.params, float64=float64)
 
     leaving = [i for i, analysis in enumerate(distinct) if analysis.descent is not None]
     ways = _each(loss, lambda i: leave(distinct[i]), leaving)
     config = {"searches": searches, "radius": radius, "seed": seed}
-    config |= {"method": method, "max_steps": max_steps}
+    config |= {"method": method or _method(params), "max_steps": max_steps, "float64": float64}
     return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)), config)
+
+
+def _method(params: Params) -> str:
+    return "newton" if ravel_host(params).size <= _DENSE else "newton_mr"
 
 
 def _each(loss: Callable, function: Callable, items: Sequence) -> list:
@@ -163,7 +176,7 @@ def _around(point: Analysis, count: int, radius: float, seed: int) -> list[Param
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     furthest = radius * max(point.length, float(np.linalg.norm(x)))
     distances = furthest * np.arange(count) / max(1, count - 1)
-    starts = [x + t * v for t, v in zip(distances, directions, strict=True)]
+    starts = [(x + t * v).astype(x.dtype) for t, v in zip(distances, directions, strict=True)]
     return [unravel_host(point.params, start) for start in starts]
 
 

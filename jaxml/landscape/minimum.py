@@ -10,6 +10,7 @@ from jaxml.checks import require_positive_int
 from jaxml.landscape.descent import descend
 from jaxml.landscape.escape import escape
 from jaxml.landscape.exact import Analysis, analyze
+from jaxml.landscape.problem import float64_if_possible
 from jaxml.types import Params
 
 # steps in a trust region where L-BFGS did not arrive
@@ -19,9 +20,14 @@ _PROMISE = 1e-10
 
 
 def find_minimum(
-    loss: Callable[[Params], Any], params: Params, *, max_steps: int = 5000, rounds: int = 5
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    max_steps: int = 5000,
+    rounds: int = 5,
+    float64: bool | None = None,
 ) -> Analysis:
-    """Descend to a critical point from which no descent is found, and analyse it, in float64.
+    """Descend to a critical point from which no descent is found, and analyse it.
 
     By L-BFGS, and by Newton's method in a trust region from its end where that is not the
     bottom: where the point is not certified and a Newton step still promises more than 1e-10 of
@@ -34,6 +40,8 @@ def find_minimum(
         params: where to start.
         max_steps: of each descent.
         rounds: descents at most.
+        float64: compute in float64, the default wherever the loss can be; in float32 if `False`,
+            unless a parameter is in float64.
 
     Returns:
         The analysis of the end: its `kind` says what was reached, `not critical` too where the
@@ -42,29 +50,33 @@ def find_minimum(
     Raises:
         ValueError: as `analyze`.
 
+    Warns:
+        UserWarning: if the loss cannot be computed in float64, and so is in float32.
+
     Example:
         >>> import jax.numpy as jnp
         >>> find_minimum(lambda w: (1 - w[0] * w[1]) ** 2, jnp.array([1.0, -1.0])).loss < 1e-15
         True
     """
-    point = _bottom(loss, params, max_steps)
+    float64 = float64_if_possible(loss, params, float64)
+    point = _bottom(loss, params, max_steps, float64)
     for _ in range(require_positive_int("rounds", rounds) - 1):
         if point.descent is None:
             break
-        way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=True)
-        point = _bottom(loss, way.params, max_steps)
+        way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=float64)
+        point = _bottom(loss, way.params, max_steps, float64)
     return point
 
 
-def _bottom(loss: Callable, start: Params, max_steps: int) -> Analysis:
-    below = descend(loss, start, float64=True, max_steps=max_steps)
-    point = analyze(loss, below.params, float64=True)
+def _bottom(loss: Callable, start: Params, max_steps: int, float64: bool) -> Analysis:
+    below = descend(loss, start, float64=float64, max_steps=max_steps)
+    point = analyze(loss, below.params, float64=float64)
     highest = float(below.path["loss"][0])
     if _arrived(point, highest):
         return point
     steps = min(max_steps, _NEWTON_STEPS)
-    below = descend(loss, below.params, "trust_region", float64=True, max_steps=steps)
-    point = analyze(loss, below.params, float64=True)
+    below = descend(loss, below.params, "trust_region", float64=float64, max_steps=steps)
+    point = analyze(loss, below.params, float64=float64)
     ended = len(below.path["loss"]) - 1 < steps
     if ended or _arrived(point, highest):
         return point

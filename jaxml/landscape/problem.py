@@ -75,6 +75,35 @@ def check_problem(
     return loss, params
 
 
+def float64_if_possible(
+    loss: Callable[[Params], Any], params: Params, float64: bool | None
+) -> bool:
+    """Whether to compute in float64: as asked, or by default wherever the loss can be.
+
+    A loss that casts to a lower precision inside, or meets float32 data that it captured, cannot.
+
+    Raises:
+        ValueError: as `check_problem`.
+
+    Warns:
+        UserWarning: that it cannot, and why.
+    """
+    if float64 is not None:
+        return needs_float64(params, float64)
+    try:
+        with precision(True):
+            check_problem(loss, params, float64=True)
+    except (TypeError, ValueError) as error:
+        if needs_float64(params, False):
+            raise
+        with precision(False):
+            check_problem(loss, params, float64=False)
+        reason = " ".join(str(error).split())
+        warnings.warn(f"computed in float32, as in float64: {reason}", stacklevel=3)
+        return False
+    return True
+
+
 def _is_read(loss: Partial, params: Params) -> bool:
     """Whether a public function hands on what it has read itself."""
     program: Any = loss.func

@@ -216,8 +216,9 @@ def _exploration(result: Exploration) -> tuple[str, list[str]]:
     columns, rows = exploration_rows(result)
     parts += [
         "<h2>Critical points around it</h2><p>From the point and from random points around it, by "
-        "Newton-MR on the gradient norm in float64; saddles are left along their lowest "
-        "eigenvector, down to a minimum.</p>",
+        f"<code>{result.config['method']}</code> on the gradient norm in "
+        f"{result.point.dtype}; saddles are left along their lowest eigenvector, down to a "
+        "minimum.</p>",
         table(["ending", "searches", "loss", "gradient norm"], ending_rows(result.found)),
     ]
     if result.distinct:

@@ -85,6 +85,42 @@ def test_16_bit_parameters_are_analysed_in_float32_and_said_so(dtype):
     np.testing.assert_allclose(point.eigenvalues, [-1, 8], rtol=1e-6)
 
 
+def casting(params):
+    """A quartic in mixed precision: what it returns is float32 whatever the parameters are."""
+    return quartic(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params))
+
+
+KERNEL = np.ones((1, 1, 2), np.float32)
+
+
+def convolving(params):
+    """A raw convolution, which does not promote, over captured float32 data."""
+    flat = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(params)])
+    out = jax.lax.conv(flat[None, None, :], jnp.asarray(KERNEL), (1,), "SAME")
+    return (out**2).sum() + (flat**2).sum()
+
+
+@pytest.mark.parametrize("loss", [casting, convolving])
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_cannot_be_in_float64_is_searched_in_float32_with_a_word(loss):
+    with pytest.warns(UserWarning, match="computed in float32, as in float64"):
+        lowest = landscape.find_minimum(loss, PARAMS)
+    asked = landscape.find_minimum(loss, PARAMS, float64=False)
+    for point in (lowest, asked):
+        assert point.dtype == np.float32
+        assert point.kind == "minimum"
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        landscape.find_minimum(loss, PARAMS, float64=True)
+
+
+def test_an_exploration_in_float32():
+    seen = landscape.explore(casting, PARAMS, searches=2, float64=False)
+    assert seen.point.dtype == np.float32
+    assert seen.config["float64"] is False
+    with pytest.raises(ValueError, match="one number"):
+        landscape.explore(lambda p: jnp.ones(2), PARAMS, searches=2)
+
+
 @pytest.mark.oracle
 def test_bfloat16_tensors():
     torch = pytest.importorskip("torch")
