@@ -141,6 +141,19 @@ def test_edge_of_stability(tmp_path):
     assert (tmp_path / "edge.png").stat().st_size > 10_000
 
 
+def test_find_saddles(tmp_path):
+    out = run([EXAMPLES / "find_saddles.py"], tmp_path)
+    sections = re.split(r"^(?=\S)", out, flags=re.MULTILINE)
+    found = {part.split(":")[0]: part.count("index 1, certified") for part in sections}
+    counts = {"Müller and Brown": 2, "camel": 7, "six atoms": 3, "seven atoms": 12}
+    assert {name: found[name] for name in counts} == counts
+    assert found["linear autoencoder"] == 1
+    assert "   2.00000  index 1, certified" in out
+    assert "between them: saddle (certified): loss 0.6266" in out
+    line, curve = map(float, re.findall(r"line (\S+), on the fitted curve (\S+)", out)[0])
+    assert 0.6266 < curve < line
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names <= {name.removeprefix("test_") for name in globals()}

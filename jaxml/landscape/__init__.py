@@ -28,6 +28,7 @@ from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
 from jaxml.landscape.layers import layer_names, on_layers
 from jaxml.landscape.minimum import find_minimum
 from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
+from jaxml.landscape.saddles import SaddleSearch, connected_minima, find_saddle
 from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.spectral_sums import effective_dimension, log_determinant
 from jaxml.landscape.stuck import leaving_saddles
@@ -64,6 +65,7 @@ __all__ = [
     "NoDescentError",
     "Permutations",
     "Rise",
+    "SaddleSearch",
     "Search",
     "Sharpness",
     "SpectrumCounts",
@@ -73,6 +75,7 @@ __all__ = [
     "Trajectory",
     "analyze",
     "connect",
+    "connected_minima",
     "count_eigenvalues",
     "data_loss",
     "descend",
@@ -85,6 +88,7 @@ __all__ = [
     "explore",
     "find_critical_point",
     "find_minimum",
+    "find_saddle",
     "fisher",
     "follow",
     "frobenius_norm",

@@ -26,7 +26,7 @@ from jaxml.landscape.scale import first_power_of_two, length_scale, loss_roundin
 from jaxml.types import Params
 
 # parameters up to which the direction is that of the dense analysis: a second or two
-_DENSE = 2000
+DENSE_SIZE = 2000
 
 
 class NoDescentError(ValueError):
@@ -60,6 +60,7 @@ def escape(
     params: Params,
     *,
     direction: Params | None = None,
+    one_sided: bool = False,
     max_steps: int = 500,
     gradient_tolerance: float | None = None,
     float64: bool = False,
@@ -76,6 +77,7 @@ def escape(
         direction: a pytree like the parameters, such as `Analysis.descent`; by default that of
             `analyze` up to 2,000 parameters, beyond them the Hessian's lowest eigenvector, found
             by products alone.
+        one_sided: whether to leave in the direction's own sense only.
         max_steps: steps of the descent at most; 0 ends at the line search's point.
         gradient_tolerance: the gradient norm at which the descent ends; ε^(2/3) by default.
         float64: compute in float64, as is done anyway where a parameter is in it.
@@ -110,11 +112,13 @@ def escape(
         length = float(np.linalg.norm(v))
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
-        distance, before, after = jax.device_get(_line_search(loss, params, unit))
+        senses = np.array([1.0] if one_sided else [1.0, -1.0], x.dtype)
+        distance, before, after = jax.device_get(_line_search(loss, params, unit, senses))
         if distance == 0:
             raise NoDescentError(
                 "expected a loss that falls along the direction, "
-                f"got {before['loss']:.6g}, which falls in neither sense"
+                f"got {before['loss']:.6g}, which falls in "
+                f"{'that sense not' if one_sided else 'neither sense'}"
             )
         left = unravel_host(params, x + distance * unit)
         way = {name: [before[name], after[name]] for name in before}
@@ -137,7 +141,7 @@ def escape(
 def _direction(loss, params, memory) -> Params:
     """The direction in which the loss falls."""
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    if size <= _DENSE:
+    if size <= DENSE_SIZE:
         point = analyze(loss, params, memory=memory)
         direction, lowest, tolerance = point.descent, point.eigenvalues[0], point.tolerance
     else:
@@ -154,8 +158,10 @@ def _direction(loss, params, memory) -> Params:
 
 
 @jax.jit
-def _line_search(loss, params, unit):
+def _line_search(loss, params, unit, senses):
     """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
+
+    Only in the senses given, 1 and −1 or one of them.
 
     The grid goes by factors of √2 from the power of two at which the loss first departs from its
     value by more than rounding, whatever the units, to eight times the length over which the
@@ -200,7 +206,7 @@ def _line_search(loss, params, unit):
         # the start itself where none falls
         return jnp.where(falls, end["loss"], value), jnp.where(falls, sense * end["distance"], 0)
 
-    losses, ends = jax.lax.map(first_minimum, jnp.array([1.0, -1.0], x.dtype))
+    losses, ends = jax.lax.map(first_minimum, senses)
     distance = ends[jnp.argmin(losses)]
 
     def measure(t):

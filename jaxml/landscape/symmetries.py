@@ -448,7 +448,8 @@ def generator_scales(symmetries, params, length) -> Float[Array, " parameters"]:
 
 
 @jax.jit
-def _scaled_generators(symmetries, params, scales):
+def scaled_generators(symmetries, params, scales) -> Float[Array, "size parameters"]:
+    """∂T(t, params)/∂t at t = 0 in units of the generators' scales; traceable."""
     x, unravel = ravel_pytree(params)
     return _generators(symmetries, x, unravel) / scales
 
@@ -485,7 +486,7 @@ class Orbit(NamedTuple):
         if step is not None and self.lengths.size:
             x = ravel_host(self.params)
             there = unravel_host(self.params, x + step.astype(x.dtype))
-            moved = jax.device_get(_scaled_generators(self.symmetries, there, self.scales))
+            moved = jax.device_get(scaled_generators(self.symmetries, there, self.scales))
             change = np.linalg.norm(moved.astype(np.float64) - self.generators, 2)
             least = max(least, 4 * float(change)) if np.isfinite(change) else np.inf
         return int((self.lengths > least).sum())
@@ -508,7 +509,7 @@ def orbit_at(symmetries: Symmetries, params: Params, length: Any) -> Orbit:
         return Orbit(symmetries, params, np.ones(0), np.zeros((size, 0)), np.zeros((size, 0)),
                      np.zeros(0))  # fmt: skip
     scales = generator_scales(symmetries, params, length)
-    rows = _scaled_generators(symmetries, params, scales)
+    rows = scaled_generators(symmetries, params, scales)
     generators = np.asarray(jax.device_get(rows), np.float64)
     require(np.isfinite(generators).all(), "symmetries differentiable at t = 0", "NaN or infinity")
     directions, lengths, _ = np.linalg.svd(generators, full_matrices=False)

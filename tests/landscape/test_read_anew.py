@@ -49,6 +49,10 @@ MEASURED = {
         landscape.hessian(lambda p: f(p["a"]), {"a": W, "b": W[:1]}, layers="a")
     ),
     "find_critical_point": lambda f: landscape.find_critical_point(f, W / 8).path["loss"][0],
+    "find_saddle": lambda f: landscape.find_saddle(f, W / 8).path["loss"][0],
+    "connected_minima": lambda f: landscape.connected_minima(f, 0 * W, direction=EYE[0])[0].path[
+        "loss"
+    ][0],
     "descend": lambda f: landscape.descend(f, W).path["loss"][0],
     "escape": lambda f: landscape.escape(f, 0 * W, direction=EYE[0], max_steps=0).path["loss"][0],
     "follow": lambda f: landscape.follow(f, W[None]).eigenvalues[0, -1],
