@@ -154,6 +154,19 @@ def test_find_saddles(tmp_path):
     assert 0.6266 < curve < line
 
 
+def test_lennard_jones(tmp_path):
+    out = run([EXAMPLES / "lennard_jones.py"], tmp_path)
+    assert out.count("degenerate, 6 eigenvalues within") == 2
+    assert out.count("on the quotient minimum (certified): loss") == 2
+    assert out.count("6 modes of symmetries") == 2
+    for loss in ("loss -6,", "loss -12.7121,"):
+        assert loss in out
+    assert "linear trimer: saddle (certified): loss -2.03112" in out
+    assert "index 2 of 9, 5 modes of symmetries" in out
+    assert "saddle of index 1 at -12.0790" in out
+    assert out.endswith("different minima: -12.712062, -12.302928\n")
+
+
 def test_no_example_is_left_out():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names <= {name.removeprefix("test_") for name in globals()}

@@ -5,6 +5,7 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 
 from jaxml.landscape.along import Followed, follow
 from jaxml.landscape.connectivity import Connection, connect
+from jaxml.landscape.copies import distinct_points
 from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
 from jaxml.landscape.data_loss import data_loss
 from jaxml.landscape.density import Density, spectral_density
@@ -80,6 +81,7 @@ __all__ = [
     "data_loss",
     "descend",
     "diagonal",
+    "distinct_points",
     "edge_of_stability",
     "effective_dimension",
     "eigenpairs",

@@ -22,6 +22,7 @@ from jaxml.landscape.operators import (
     hessian_vector_product,
 )
 from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision
+from jaxml.landscape.symmetries import Declared, check_symmetries, tangent_basis, tangent_scales
 from jaxml.landscape.units import natural_units, norm
 from jaxml.types import Params
 
@@ -66,6 +67,7 @@ def find_critical_point(
     flat_tolerance: float = 1e-2,
     float64: bool = False,
     memory: int | None = None,
+    symmetries: Declared = (),
 ) -> Search:
     """Search for a critical point of a loss from a starting point.
 
@@ -88,6 +90,9 @@ def find_critical_point(
         flat_tolerance: see `Search.flat`.
         float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the dense Hessian may take; half of what is free by default.
+        symmetries: transformations that leave the loss unchanged, see `analyze`: the steps of
+            `newton` and `newton_mr` do not go along their orbits, where the Hessian is as small as
+            the gradient. Those of `gradient_norm` do not anyway. Under `vmap` they are not checked.
 
     The units of the loss and of the parameters do not matter, see `descend`.
 
@@ -120,10 +125,12 @@ def find_critical_point(
     leaves = leaves_float64(float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
+        held = check_symmetries(symmetries, loss, params)
+        orbits = held, tangent_scales(held, loss, params)
         newton = method == "newton"
         found = checked(
             lambda plan: _search(
-                loss, params, method, gradient_tolerance, max_steps, flat_tolerance, plan
+                loss, params, orbits, method, gradient_tolerance, max_steps, flat_tolerance, plan
             ),
             plan_dense(loss, params, memory, copies=6) if newton else Dense((), 0),
         )
@@ -132,24 +139,36 @@ def find_critical_point(
 
 
 @functools.partial(jax.jit, static_argnames=("method", "max_steps", "plan"))
-def _search(loss, params, method, tolerance, max_steps, flat_tolerance, plan) -> tuple[Search, Any]:
+def _search(
+    loss, params, orbits, method, tolerance, max_steps, flat_tolerance, plan
+) -> tuple[Search, Any]:
     f, x = flatten(loss, params)
     _, unravel = ravel_pytree(params)
+    symmetries, scales = orbits
     units = natural_units(f, x)
     least = default_gradient_tolerance(x, units) if tolerance is None else tolerance
     scaled, small = units.scaled(f), least / units.slope
     problem = scaled, x / units.length, units, small, max_steps
     error = jnp.zeros((), x.dtype)
+
+    def complement(y):
+        """The projection at y of vectors, or of the rows of a matrix, off the orbit through y."""
+        if not symmetries.parameters:
+            return lambda v: v
+        tangent = tangent_basis(symmetries, unravel(units.length * y), scales)
+        return lambda v: v - (v @ tangent) @ tangent.T
+
     if method == "gradient_norm":
         end, steps, path = _minimise_gradient_norm(*problem)
     elif method == "newton_mr":
-        end, steps, path = _newton_mr(*problem)
+        end, steps, path = _newton_mr(*problem, complement)
     else:
         to_scale = units.length**2 / units.height
 
         def dense(y):
             matrix, error = dense_hessian(loss, unravel(units.length * y), plan)
-            return to_scale * matrix, error
+            off = complement(y)
+            return to_scale * off(off(matrix).T), error
 
         end, steps, path, error = _newton(*problem, dense)
     value, size = path["loss"][steps], path["gradient_norm"][steps]
@@ -340,13 +359,15 @@ def _iterate(x, units, tolerance, max_steps, advance, extra):
     )
 
 
-def _newton_mr(f, x, units, tolerance, max_steps):
+def _newton_mr(f, x, units, tolerance, max_steps, complement):
     """Step by p ≈ −H⁺g from MINRES, halved until the gradient is smaller."""
     differentiate = jax.value_and_grad(f)
 
     def advance(c):
         x, gradient = c["x"], c["gradient"]
-        _, product = jax.linearize(jax.grad(f), x)
+        _, full = jax.linearize(jax.grad(f), x)
+        off = complement(x)
+        product = lambda v: off(full(off(v)))  # noqa: E731
         # loose far away, where a full solution along near-null directions would leave the region
         # in which the gradient is linear; tight enough at the end for superlinear convergence
         forcing = jnp.clip(norm(gradient), jnp.finfo(x.dtype).eps ** 0.5, 0.1)

@@ -23,6 +23,7 @@ from jaxml.landscape.problem import (
     unravel_host,
 )
 from jaxml.landscape.scale import first_power_of_two, length_scale, loss_rounding, norm
+from jaxml.landscape.symmetries import Declared, Symmetries, check_symmetries
 from jaxml.types import Params
 
 # parameters up to which the direction is that of the dense analysis: a second or two
@@ -65,6 +66,7 @@ def escape(
     gradient_tolerance: float | None = None,
     float64: bool = False,
     memory: int | None = None,
+    symmetries: Declared = (),
 ) -> Escape:
     """Leave a critical point that is no minimum, or a plateau, and descend.
 
@@ -82,6 +84,8 @@ def escape(
         gradient_tolerance: the gradient norm at which the descent ends; ε^(2/3) by default.
         float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the dense analysis may take, see `analyze`.
+        symmetries: transformations that leave the loss unchanged, see `analyze`: the direction of
+            the dense analysis is not along their orbits.
 
     Returns:
         The path, see `Escape`.
@@ -103,8 +107,9 @@ def escape(
     float64 = needs_float64(params, float64)
     with precision(float64):
         loss, params = check_problem(loss, params, float64=float64)
+        held = check_symmetries(symmetries, loss, params)
         if direction is None:
-            direction = _direction(loss, params, memory)
+            direction = _direction(loss, params, memory, held)
         shapes = jax.tree.map(np.shape, (direction, params))
         alike = jax.tree.structure(direction) == jax.tree.structure(params)
         require(alike and shapes[0] == shapes[1], f"a direction of shapes {shapes[1]}", shapes[0])
@@ -138,11 +143,11 @@ def escape(
         )
 
 
-def _direction(loss, params, memory) -> Params:
+def _direction(loss, params, memory, symmetries: Symmetries) -> Params:
     """The direction in which the loss falls."""
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if size <= DENSE_SIZE:
-        point = analyze(loss, params, memory=memory)
+        point = analyze(loss, params, memory=memory, symmetries=symmetries)
         direction, lowest, tolerance = point.descent, point.eigenvalues[0], point.tolerance
     else:
         found = eigenpairs(hessian(loss, params), top=0, lowest=1, tolerance=1e-4, max_products=300)

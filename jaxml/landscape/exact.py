@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ from jaxml.landscape.null_space import find_descent
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision, unravel_host
 from jaxml.landscape.scale import length_scale, norm
-from jaxml.landscape.symmetries import Orbit, Symmetry, check_symmetries, orbit_at
+from jaxml.landscape.symmetries import Declared, Orbit, check_symmetries, orbit_at
 from jaxml.types import Params
 
 Kind = Literal["minimum", "maximum", "saddle", "degenerate", "undecided", "not critical"]
@@ -146,7 +146,7 @@ def analyze(
     gradient_tolerance: float | None = None,
     float64: bool = False,
     memory: int | None = None,
-    symmetries: Sequence[Symmetry] = (),
+    symmetries: Declared = (),
 ) -> Analysis:
     """Classify a point of a loss surface by its exact Hessian.
 

@@ -10,11 +10,20 @@ import numpy as np
 
 from jaxml.backend import parallel_map
 from jaxml.checks import require_positive_int
+from jaxml.landscape.copies import distinct_points
 from jaxml.landscape.critical_points import Search, find_critical_point
 from jaxml.landscape.escape import Escape, escape
 from jaxml.landscape.exact import Analysis, analyze
 from jaxml.landscape.minimum import find_minimum
-from jaxml.landscape.problem import float64_if_possible, ravel_host, unravel_host
+from jaxml.landscape.problem import (
+    check_problem,
+    float64_if_possible,
+    needs_float64,
+    precision,
+    ravel_host,
+    unravel_host,
+)
+from jaxml.landscape.symmetries import Declared, check_symmetries
 from jaxml.placement import spans_devices
 from jaxml.types import Params
 
@@ -49,9 +58,11 @@ class Exploration:
     Attributes:
         point: the analysis of the given point.
         found: where the searches ended.
-        distinct: the different critical points among those, by increasing loss.
+        distinct: the different critical points among those, by increasing loss: of copies under
+            the declared symmetries one, see `distinct_points`.
         escapes: for each of `distinct` with a direction of descent, the line search out of it and
             the minimum below, by position in `distinct`.
+        minima: the different minima among `distinct` and below its saddles, by increasing loss.
         config: the arguments, as plain values.
     """
 
@@ -59,6 +70,7 @@ class Exploration:
     found: list[Found]
     distinct: list[Analysis]
     escapes: dict[int, tuple[Escape, Analysis]]
+    minima: list[Analysis]
     config: dict[str, Any]
 
 
@@ -69,6 +81,7 @@ def search_from(
     method: str | None = None,
     max_steps: int = 100,
     float64: bool | None = None,
+    symmetries: Declared = (),
 ) -> list[Found]:
     """Search for critical points from many starts; analyse the ends.
 
@@ -79,6 +92,7 @@ def search_from(
             from more starts, and `newton_mr` beyond them, whose steps are cheaper there.
         max_steps: of each search.
         float64: as in `find_minimum`.
+        symmetries: transformations that leave the loss unchanged, see `analyze`.
 
     Raises:
         ValueError: as `find_critical_point`.
@@ -89,12 +103,20 @@ def search_from(
     by = method or _method(starts[0])
 
     def one(start: Params) -> Found:
-        search = find_critical_point(loss, start, by, float64=float64, max_steps=max_steps)
+        search = find_critical_point(
+            loss, start, by, float64=float64, max_steps=max_steps, symmetries=symmetries
+        )
         if not search.converged:
             return Found(search, None)
         # what it converged to, at a degenerate point from afar, is critical for the analysis too
         tolerance = 1.001 * float(search.gradient_norm)  # computed again, it rounds differently
-        point = analyze(loss, search.params, float64=float64, gradient_tolerance=tolerance)
+        point = analyze(
+            loss,
+            search.params,
+            float64=float64,
+            gradient_tolerance=tolerance,
+            symmetries=symmetries,
+        )
         return Found(search, point)
 
     return _each(loss, one, starts)
@@ -111,6 +133,7 @@ def explore(
     max_steps: int = 100,
     float64: bool | None = None,
     memory: int | None = None,
+    symmetries: Declared = (),
 ) -> Exploration:
     """Analyse a point, search for critical points from it and around it, escape the saddles.
 
@@ -127,6 +150,8 @@ def explore(
         max_steps: of each search.
         float64: as in `find_minimum`.
         memory: bytes that the analysis may take; half of what is free by default.
+        symmetries: transformations that leave the loss unchanged, see `analyze`; copies under them
+            are listed once.
 
     Raises:
         ValueError: as `analyze`.
@@ -139,22 +164,30 @@ def explore(
     """
     searches = require_positive_int("searches", searches)
     float64 = float64_if_possible(loss, params, float64)
-    point = analyze(loss, params, float64=float64, memory=memory)
+    wide = needs_float64(params, float64)
+    with precision(wide):
+        held = check_symmetries(symmetries, *check_problem(loss, params, float64=wide))
+    point = analyze(loss, params, float64=float64, memory=memory, symmetries=held)
     starts = _around(point, searches, radius, seed)
-    found = search_from(loss, starts, method=method, max_steps=max_steps, float64=float64)
-    distinct = _distinct([f.point for f in found if f.point is not None])
+    found = search_from(
+        loss, starts, method=method, max_steps=max_steps, float64=float64, symmetries=held
+    )
+    distinct = distinct_points([f.point for f in found if f.point is not None], symmetries=held)
 
     def leave(analysis: Analysis) -> tuple[Escape, Analysis]:
         way = escape(
             loss, analysis.params, direction=analysis.descent, max_steps=0, float64=float64
         )
-        return way, find_minimum(loss, way.params, float64=float64)
+        return way, find_minimum(loss, way.params, float64=float64, symmetries=held)
 
     leaving = [i for i, analysis in enumerate(distinct) if analysis.descent is not None]
     ways = _each(loss, lambda i: leave(distinct[i]), leaving)
+    ends = [*distinct, *(end for _, end in ways)]
+    minima = distinct_points([p for p in ends if p.kind == "minimum"], symmetries=held)
     config = {"searches": searches, "radius": radius, "seed": seed}
     config |= {"method": method or _method(params), "max_steps": max_steps, "float64": float64}
-    return Exploration(point, found, distinct, dict(zip(leaving, ways, strict=True)), config)
+    escapes = dict(zip(leaving, ways, strict=True))
+    return Exploration(point, found, distinct, escapes, minima, config)
 
 
 def _method(params: Params) -> str:
@@ -178,23 +211,3 @@ def _around(point: Analysis, count: int, radius: float, seed: int) -> list[Param
     distances = furthest * np.arange(count) / max(1, count - 1)
     starts = [(x + t * v).astype(x.dtype) for t, v in zip(distances, directions, strict=True)]
     return [unravel_host(point.params, start) for start in starts]
-
-
-def _distinct(points: list[Analysis]) -> list[Analysis]:
-    """One of each critical point, by increasing loss.
-
-    Two are the same where they differ by less than a hundred-thousandth of their norm, or than
-    four times the distances that they may be from where they should be.
-    """
-    kept: list[Analysis] = []
-    for point in sorted(points, key=lambda p: p.loss):
-        if not any(_same(point, other) for other in kept):
-            kept.append(point)
-    return kept
-
-
-def _same(a: Analysis, b: Analysis) -> bool:
-    x, y = ravel_host(a.params), ravel_host(b.params)
-    near = 1e-5 * max(np.linalg.norm(x), np.linalg.norm(y))
-    near += 4 * sum(p.distance for p in (a, b) if np.isfinite(p.distance))
-    return bool(np.linalg.norm(x - y) <= near)

@@ -11,6 +11,7 @@ from jaxml.landscape.descent import descend
 from jaxml.landscape.escape import escape
 from jaxml.landscape.exact import Analysis, analyze
 from jaxml.landscape.problem import float64_if_possible
+from jaxml.landscape.symmetries import Declared
 from jaxml.types import Params
 
 # steps in a trust region where L-BFGS did not arrive
@@ -26,6 +27,7 @@ def find_minimum(
     max_steps: int = 5000,
     rounds: int = 5,
     float64: bool | None = None,
+    symmetries: Declared = (),
 ) -> Analysis:
     """Descend to a critical point from which no descent is found, and analyse it.
 
@@ -42,6 +44,9 @@ def find_minimum(
         rounds: descents at most.
         float64: compute in float64, the default wherever the loss can be; in float32 if `False`,
             unless a parameter is in float64.
+        symmetries: transformations that leave the loss unchanged, see `analyze`: it is a minimum
+            on the quotient that is looked for. A gradient has no part along an orbit, and neither
+            has the descent.
 
     Returns:
         The analysis of the end: its `kind` says what was reached, `not critical` too where the
@@ -59,24 +64,26 @@ def find_minimum(
         True
     """
     float64 = float64_if_possible(loss, params, float64)
-    point = _bottom(loss, params, max_steps, float64)
+    point = _bottom(loss, params, max_steps, float64, symmetries)
     for _ in range(require_positive_int("rounds", rounds) - 1):
         if point.descent is None:
             break
         way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=float64)
-        point = _bottom(loss, way.params, max_steps, float64)
+        point = _bottom(loss, way.params, max_steps, float64, symmetries)
     return point
 
 
-def _bottom(loss: Callable, start: Params, max_steps: int, float64: bool) -> Analysis:
+def _bottom(
+    loss: Callable, start: Params, max_steps: int, float64: bool, symmetries: Declared
+) -> Analysis:
     below = descend(loss, start, float64=float64, max_steps=max_steps)
-    point = analyze(loss, below.params, float64=float64)
+    point = analyze(loss, below.params, float64=float64, symmetries=symmetries)
     highest = float(below.path["loss"][0])
     if _arrived(point, highest):
         return point
     steps = min(max_steps, _NEWTON_STEPS)
     below = descend(loss, below.params, "trust_region", float64=float64, max_steps=steps)
-    point = analyze(loss, below.params, float64=float64)
+    point = analyze(loss, below.params, float64=float64, symmetries=symmetries)
     ended = len(below.path["loss"]) - 1 < steps
     if ended or _arrived(point, highest):
         return point

@@ -234,9 +234,10 @@ class Symmetries:
         return params
 
 
-def check_symmetries(
-    symmetries: Sequence[Symmetry] | Symmetries, loss: Partial, params: Params
-) -> Symmetries:
+Declared = Sequence[Symmetry] | Symmetries
+
+
+def check_symmetries(symmetries: Declared, loss: Partial, params: Params) -> Symmetries:
     """Read the symmetries as they are now, and hold the loss to them.
 
     At the point and at two others, a tenth of and the whole length away over which the Hessian
@@ -253,18 +254,24 @@ def check_symmetries(
         ValueError: for what is no such function; naming the symmetry and the change seen where
             the loss is not the same.
     """
-    if not isinstance(symmetries, Symmetries):
-        listed = isinstance(symmetries, Sequence) and not isinstance(
-            symmetries, ContinuousSymmetry | Permutations
-        )
-        require(listed, "a list of symmetries", type(symmetries).__name__)
-        symmetries = _read(symmetries, params)
-    if symmetries.names and not any(isinstance(x, Tracer) for x in jax.tree.leaves(params)):
-        _hold(symmetries, loss, params)
-    return symmetries
+    held = read_symmetries(symmetries, params)
+    if held.names and not any(isinstance(x, Tracer) for x in jax.tree.leaves(params)):
+        _hold(held, loss, params)
+    return held
 
 
-def _read(symmetries: Sequence[Symmetry], params: Params) -> Symmetries:
+def read_symmetries(symmetries: Declared, params: Params) -> Symmetries:
+    """The symmetries as they are now, for parameters like these; without a look at the loss.
+
+    Raises:
+        ValueError: for what is no such function, see `check_symmetries`.
+    """
+    if isinstance(symmetries, Symmetries):
+        return symmetries
+    listed = isinstance(symmetries, Sequence) and not isinstance(
+        symmetries, ContinuousSymmetry | Permutations
+    )
+    require(listed, "a list of symmetries", type(symmetries).__name__)
     continuous, finite, exchanges = [], [], []
     dtype = jax.tree.leaves(params)[0].dtype
     for i, symmetry in enumerate(symmetries):
@@ -452,6 +459,24 @@ def scaled_generators(symmetries, params, scales) -> Float[Array, "size paramete
     """∂T(t, params)/∂t at t = 0 in units of the generators' scales; traceable."""
     x, unravel = ravel_pytree(params)
     return _generators(symmetries, x, unravel) / scales
+
+
+def tangent_scales(symmetries: Symmetries, loss: Partial, params: Params) -> Any:
+    """`generator_scales` over the length of the loss; `None` without continuous symmetries."""
+    if not symmetries.parameters:
+        return None
+    return generator_scales(symmetries, params, length_scale(loss, params)[0])
+
+
+def tangent_basis(symmetries: Symmetries, params: Params, scales: Any) -> Array:
+    """An orthonormal basis of the orbit's tangent space, by `Orbit.rank`'s √ε; traceable.
+
+    Of shape `(size, parameters)`; what is no direction of it is a column of zeros.
+    """
+    generators = scaled_generators(symmetries, params, scales)
+    directions, lengths, _ = jnp.linalg.svd(generators, full_matrices=False)
+    kept = lengths > jnp.finfo(generators.dtype).eps ** 0.5
+    return jnp.where(kept, directions, 0)
 
 
 class Orbit(NamedTuple):

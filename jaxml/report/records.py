@@ -86,6 +86,7 @@ def _point(analysis: Analysis, **about: Any) -> dict[str, Any]:
         "tolerance": analysis.tolerance,
         "distance": analysis.distance,
         "size": analysis.size,
+        "symmetry_modes": analysis.symmetry_modes,
         "dtype": str(analysis.dtype),
         "descent_found": analysis.descent is not None,
         "eigenvalues": analysis.eigenvalues,

@@ -76,12 +76,14 @@ def stated_index(point: Analysis) -> str:
 
 def analysis_rows(point: Analysis) -> list[list[str]]:
     """One point, a line for each figure."""
+    modes = [["modes of symmetries", f"{point.symmetry_modes:,}"]] if point.symmetry_modes else []
     return [
         ["kind", f"{point.kind}{' (certified)' if point.certified else ''}"],
         ["loss", f"{point.loss:.10g}"],
         ["gradient norm", f"{point.gradient_norm:.3e}"],
         ["critical up to", f"{point.gradient_tolerance:.3e}"],
         ["index", stated_index(point)],
+        *modes,
         ["negative", f"{point.counts.negative:,}"],
         ["within tolerance", f"{point.counts.within:,}"],
         ["positive", f"{point.counts.positive:,}"],

@@ -21,7 +21,13 @@ def nonzero(matrix, zeros):
     return np.sort(values[order[zeros:]])
 
 
-@pytest.mark.parametrize("name", MINIMA)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name[:3] in ("LJ4", "LJ7") else name
+        for name in MINIMA
+    ],
+)
 def test_a_cluster_is_a_minimum_on_the_quotient(name):
     energy, start = MINIMA[name]
     points = relaxed(start)
@@ -55,7 +61,7 @@ def test_without_them_it_is_degenerate_and_its_tolerance_larger():
     assert np.linalg.norm(refined[1]) < 1e-4 * found.gradient_norm
 
 
-@pytest.mark.parametrize("off", [0, 1e-13, 1e-10, 1e-9])
+@pytest.mark.parametrize("off", [0, 1e-13, 1e-9])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_linear_molecule_has_one_rotation_fewer(off, dtype):
     """Where it is linear only nearly too: then the third rotation is one of its bends."""

@@ -7,7 +7,6 @@ from jax.tree_util import Partial
 
 from jaxml import landscape
 from jaxml.data.surfaces import course_saddle, monkey_saddle, rosenbrock
-from jaxml.landscape.exploring import _distinct
 
 UNITS = [(1.0, 1.0)] + [
     (10.0**a, 10.0**b) for a, b in [(-20, -20), (-20, 20), (20, -20), (20, 20), (-12, 0), (0.3, -7)]
@@ -100,4 +99,4 @@ def test_distinct():
             for shift in (0, 1e-9, -2e-9)
         ]
         assert len(points) == 12
-        assert len(_distinct(points)) == 4, (s, t)
+        assert len(landscape.distinct_points(points)) == 4, (s, t)
