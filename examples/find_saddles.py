@@ -1,7 +1,7 @@
 """Saddles sought on purpose, on surfaces whose saddles are known and between two networks.
 
 Run:    python examples/find_saddles.py
-Time:   two and a half minutes on 2 CPU cores
+Time:   three minutes on 2 CPU cores
 Expect: the 2 saddles of Müller and Brown's surface, the 7 of the six-hump camel, 3 of the
         Lennard-Jones cluster of six atoms and 12 of that of seven, the index-1 saddles of a linear
         autoencoder at the loss of Baldi and Hornik's closed form, each with the minima on either

@@ -149,7 +149,7 @@ def test_find_saddles(tmp_path):
     assert {name: found[name] for name in counts} == counts
     assert found["linear autoencoder"] == 1
     assert "   2.00000  index 1, certified" in out
-    assert "between them: saddle (certified): loss 0.6266" in out
+    assert "between them: saddle (certified): loss 0.6265" in out
     line, curve = map(float, re.findall(r"line (\S+), on the fitted curve (\S+)", out)[0])
     assert 0.6266 < curve < line
 

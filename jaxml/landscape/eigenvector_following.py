@@ -282,7 +282,7 @@ def follow_eigenvectors(
         followed = seen.vectors[_places(seen, len(c["followed"]))]
         small, wrong = norm(gradient) <= enough(seen, x), seen.wrong
         leaving = small & wrong.any() & ~c["pushed"].any()
-        converged = small & ~wrong.any()
+        converged = small & (seen.negative == len(followed))
 
         proposed = method.step(x, seen, gradient, c["radius"])
         step, image = proposed.step, proposed.image
@@ -329,7 +329,7 @@ def follow_eigenvectors(
             "looks": c["looks"] + c["moved"],
             "path": path,
             "converged": converged,
-            "ended": ended | ~(accept | (trial != c["x"]).any()),
+            "ended": ended | ~(trial != c["x"]).any(),
         }
 
     value, gradient = differentiate(x)

@@ -51,7 +51,8 @@ class SaddleSearch(NamedTuple):
         gradient_norm: the gradient's 2-norm there.
         index: how many eigenvalues of the Hessian are negative there; without a dense Hessian of
             the `index + 1` lowest alone.
-        converged: whether the gradient is within the tolerance and the index is the one sought.
+        converged: whether the gradient is within the tolerance and the index is the one sought, by
+            the analysis too where there is one: at a degenerate point it need not be.
         directions: the eigenvectors that were followed, at a saddle those of the negative
             eigenvalues: a pytree like the parameters with a leading axis of length `index`.
         eigenvalues: theirs, shape `(index,)`.
@@ -62,8 +63,8 @@ class SaddleSearch(NamedTuple):
         path: `"loss"`, `"gradient_norm"` and `"eigenvalue"` (the highest of those followed) before
             the first step and after each, shape `(max_steps + 1,)`, NaN after the end.
         string: with `to`, the points of the string: a pytree with a leading axis; else `None`.
-        point: the analysis of the end; `None` under `vmap`, above 2,000 parameters and where the
-            search has not converged.
+        point: the analysis of the end, which certifies the saddle or does not; `None` under `vmap`,
+            above 2,000 parameters and where the search did not come so far.
     """
 
     params: Any
@@ -212,7 +213,7 @@ def find_saddle(
                 memory=memory,
                 symmetries=symmetries,
             )
-            found = found._replace(point=point)
+            found = found._replace(point=point, converged=np.bool_(point.index == index))
         return jax.device_get(found) if leaves and not traced else found
 
 

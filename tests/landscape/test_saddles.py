@@ -8,7 +8,7 @@ from jax.tree_util import Partial
 from problems import autoencoder
 
 from jaxml import data, landscape, nn, training
-from jaxml.data.surfaces import CRITICAL_POINTS, himmelblau, muller_brown
+from jaxml.data.surfaces import CRITICAL_POINTS, himmelblau, monkey_saddle, muller_brown
 from jaxml.landscape import connected_minima, find_saddle
 from jaxml.landscape.string_method import lower_string
 from jaxml.training import losses, optimizers, sampling
@@ -131,6 +131,35 @@ def test_a_minimum_is_left_where_it_is_told():
     # uphill only: no saddle lies there, and the search says so
     gone = find_saddle(well, np.array([1.0, 0.0]), direction=np.array([0, 1.0]), max_steps=20)
     assert (gone.converged, gone.point) == (False, None)
+
+
+def test_an_index_that_no_eigenvalue_decides_is_not_claimed():
+    """The monkey saddle's Hessian is zero: at it nothing is followed, near it nothing decided."""
+    at = find_saddle(monkey_saddle, np.zeros(2))
+    assert (at.converged, at.index, at.steps, at.point) == (False, 0, 1, None)
+    near = find_saddle(monkey_saddle, np.array([1.0, 0.5]))
+    assert near.point.kind == "degenerate"
+    assert not near.converged
+
+
+def test_single_precision():
+    starts = np.random.default_rng(0).uniform((-2, -1.2), (2, 1.2), (20, 2)).astype(np.float32)
+    found = jax.jit(jax.vmap(lambda start: find_saddle(camel, start)))(starts)
+    assert found.loss.dtype == np.float32
+    assert found.converged.sum() >= 16
+    known = critical_points_of_the_camel()[1]
+    away = np.linalg.norm(np.asarray(found.params)[:, None] - known, axis=-1).min(1)
+    assert away[found.converged].max() < 1e-5
+
+
+def test_of_index_two_along_two_directions():
+    """From a minimum of Himmelblau's to its maximum; a maximum has the index of all parameters."""
+    toward = np.array([[-1.0, 0.0], [0.0, -1.0]])
+    found = find_saddle(himmelblau, np.array([3.0, 2.0]), index=2, direction=toward)
+    np.testing.assert_allclose(found.params, CRITICAL_POINTS["himmelblau"][-1].x, atol=1e-9)
+    assert (found.converged, found.index, found.point.kind) == (True, 2, "maximum")
+    assert found.directions.shape == (2, 2)
+    np.testing.assert_allclose(found.directions @ found.directions.T, np.eye(2), atol=1e-12)
 
 
 def test_no_unit_matters():
