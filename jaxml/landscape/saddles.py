@@ -244,8 +244,8 @@ def _search(
     if end is not None:
         string, losses = lower_string(f, x, end, images, string_steps)
         highest = 1 + jnp.argmax(losses[1:-1])
-        tangent = string[highest + 1] - string[highest - 1]
-        x, followed = string[highest], (tangent / norm(tangent))[None]
+        along = string[highest + 1] - string[highest - 1]
+        x, followed = string[highest], (along / norm(along))[None]
         gradients = (images - 2) * string_steps
     length, _ = length_scale(loss, unravel(x))
     if rows is not None:
