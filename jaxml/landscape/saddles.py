@@ -36,7 +36,7 @@ from jaxml.landscape.symmetries import (
     Symmetry,
     check_symmetries,
     generator_scales,
-    scaled_generators,
+    tangent_basis,
 )
 from jaxml.landscape.units import norm
 from jaxml.types import Params
@@ -257,9 +257,7 @@ def _search(
     def tangent(y):
         if scales is None:
             return jnp.zeros((x.size, 0), x.dtype)
-        generators = scaled_generators(symmetries, unravel(y), scales)
-        directions, lengths, _ = jnp.linalg.svd(generators, full_matrices=False)
-        return directions * (lengths > jnp.finfo(x.dtype).eps ** 0.5)
+        return tangent_basis(symmetries, unravel(y), scales)
 
     def hessian(y):
         matrix, error = dense_hessian(loss, unravel(y), plan)
