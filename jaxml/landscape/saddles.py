@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +33,7 @@ from jaxml.landscape.problem import (
 from jaxml.landscape.scale import length_scale
 from jaxml.landscape.string_method import lower_string
 from jaxml.landscape.symmetries import (
-    Symmetry,
+    Declared,
     check_symmetries,
     generator_scales,
     tangent_basis,
@@ -97,7 +97,7 @@ def find_saddle(
     dense: bool | None = None,
     float64: bool = False,
     memory: int | None = None,
-    symmetries: Sequence[Symmetry] = (),
+    symmetries: Declared = (),
 ) -> SaddleSearch:
     """Search for a saddle of a given index from a point, such as a minimum, or between two.
 
@@ -211,7 +211,7 @@ def find_saddle(
                 found.params,
                 gradient_tolerance=tolerance,
                 memory=memory,
-                symmetries=symmetries,
+                symmetries=held,
             )
             found = found._replace(point=point, converged=np.bool_(point.index == index))
         return jax.device_get(found) if leaves and not traced else found
@@ -301,6 +301,7 @@ def connected_minima(
     gradient_tolerance: float | None = None,
     float64: bool = False,
     memory: int | None = None,
+    symmetries: Declared = (),
 ) -> tuple[Escape, Escape]:
     """The minima on either side of a saddle: `escape` along a direction and against it.
 
@@ -313,6 +314,7 @@ def connected_minima(
         gradient_tolerance: of the descents.
         float64: compute in float64, as is done anyway where a parameter is in it.
         memory: bytes that the dense analysis may take.
+        symmetries: see `escape`.
 
     Raises:
         ValueError: as `escape`.
@@ -329,6 +331,7 @@ def connected_minima(
         "gradient_tolerance": gradient_tolerance,
         "float64": float64,
         "memory": memory,
+        "symmetries": symmetries,
     }
     first = escape(loss, params, direction=direction, one_sided=True, **options)
     back = jax.tree.map(lambda leaf: -leaf, first.direction)
