@@ -26,6 +26,7 @@ from jaxml.landscape.intervals import (
 from jaxml.landscape.operators import SymmetricOperator
 from jaxml.landscape.problem import precision
 from jaxml.landscape.rounding import zero_tolerance
+from jaxml.reductions import inner, no_scaling, norm, project, scaled_product, to_blocks
 from jaxml.seeds import key as key_of
 from jaxml.seeds import words
 
@@ -191,7 +192,7 @@ def diagonal(
     """
     max_products = _check(operator, accuracy, max_products)
     if operator.size <= max_products:
-        return _exact(operator, lambda diagonal, _: diagonal)
+        return _exact(operator, lambda diagonal, _: diagonal.astype(operator.dtype))
 
     def samples():
         zeros = np.zeros(operator.size, operator.dtype)
@@ -280,7 +281,8 @@ def _exact(operator: SymmetricOperator, value: Callable) -> Estimate:
     for first in range(0, operator.size, _BLOCK):
         count = min(_BLOCK, operator.size - first)
         with precision(operator.dtype == np.float64):
-            parts.append(jax.device_get(_columns(operator.product, first, count, _like(operator))))
+            new = _columns(operator.product, first, count, _like(operator))
+        parts.append(_on_host(*jax.device_get(new)))
     diagonals, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
     whole = value(diagonals, squares)
     require(np.isfinite(whole).all(), "finite products", "some that are not")
@@ -300,7 +302,8 @@ def _samples(operator: SymmetricOperator, max_products: int, seed: int) -> Itera
         with precision(operator.dtype == np.float64):
             new = _forms(operator.product, words(seed), first, count, _like(operator))
         forms, squares = (
-            np.concatenate(pair) for pair in zip((forms, squares), jax.device_get(new), strict=True)
+            np.concatenate(pair)
+            for pair in zip((forms, squares), _on_host(*jax.device_get(new)), strict=True)
         )
         yield forms.size, (forms, squares)
 
@@ -320,21 +323,21 @@ def _rounds(operator: SymmetricOperator, method: Method, max_products: int, seed
     product, like, sphere = operator.product, _like(operator), method == "xtrace"
     qaq, qz, qaz = np.zeros((3, rounds * block, rounds * block))
     forms, basis = np.zeros(rounds * block), []
+    scaling = None
     for r in range(rounds):
         new, end = slice(r * block, (r + 1) * block), (r + 1) * block
         with precision(operator.dtype == np.float64):
             z = _vectors(words(seed), 2 * r, block, like, sphere)
-            az = _apply(product, z)
-            q = (
-                az
-                if sphere
-                else _apply(product, _vectors(words(seed), 2 * r + 1, block, like, sphere))
-            )
+            az, scaling = _apply(product, z, scaling or no_scaling(operator.dtype))
+            q = az
+            if not sphere:
+                sketch = _vectors(words(seed), 2 * r + 1, block, like, sphere)
+                q, scaling = _apply(product, sketch, scaling)
             for _ in range(2):  # what is noise after the first time is orthogonal after the second
                 for rows in basis:
                     q = _remove(rows, q)
                 q = _orthonormal(q)
-            aq = _apply(product, q)
+            aq, scaling = _apply(product, q, scaling)
             basis.append(q)
             forms[new] = np.diagonal(_inner(z, az))
             for i, rows in enumerate(basis):
@@ -345,12 +348,14 @@ def _rounds(operator: SymmetricOperator, method: Method, max_products: int, seed
                     qaq[new, old] = qaq[old, new].T
                     before = _vectors(words(seed), 2 * i, block, like, sphere)  # rather than kept
                     qz[new, old], qaz[new, old] = _inner(q, before), _inner(aq, before)
-        yield share * end, (qaq[:end, :end], qz[:end, :end], qaz[:end, :end], forms[:end])
+            unit = float(scaling.unit)
+        found = unit * qaq[:end, :end], qz[:end, :end], unit * qaz[:end, :end], unit * forms[:end]
+        yield share * end, found
 
 
 def _hutchinson(forms, squares):
-    norm = np.sqrt(squares.mean())
-    return _Found(forms.mean(), standard_error(forms), mean_bounds(forms, forms), norm)
+    scale = np.sqrt(squares.mean())
+    return _Found(forms.mean(), standard_error(forms), mean_bounds(forms, forms), scale)
 
 
 def _hutchpp(qaq, qz, qaz, forms):
@@ -358,8 +363,8 @@ def _hutchpp(qaq, qz, qaz, forms):
     rest = forms - 2 * (qz * qaz).sum(axis=0) + (qz * (qaq @ qz)).sum(axis=0)
     kept = np.trace(qaq)
     low, high = mean_bounds(rest, rest)
-    norm = np.linalg.norm(qaz) / len(forms) ** 0.5
-    return _Found(kept + rest.mean(), standard_error(rest), Bounds(kept + low, kept + high), norm)
+    scale = np.linalg.norm(qaz) / len(forms) ** 0.5
+    return _Found(kept + rest.mean(), standard_error(rest), Bounds(kept + low, kept + high), scale)
 
 
 def _xtrace(size: int) -> Callable[..., _Found]:
@@ -400,12 +405,18 @@ def _leave_one_out(size, qaq, qz, qaz, forms):
     return np.trace(qaq) - (left * (qaq @ left)).sum(axis=0) + scale * rest
 
 
+def _on_host(forms, norms, units):
+    """vᵀAv and ‖Av‖² in float64, whatever the scale of A."""
+    units = np.float64(units)
+    return forms * units, (norms * units) ** 2
+
+
 @jax.jit(static_argnames=("count", "like"))
 def _columns(product, first, count, like):
     def column(i):
         unit = jnp.zeros(like.shape, like.dtype).at[i].set(1)
-        image = product(unit)
-        return image[i], image @ image
+        image, scaling = scaled_product(product, unit, no_scaling(like.dtype))
+        return image[i], norm(image), scaling.unit
 
     return jax.lax.map(column, first + jnp.arange(count))
 
@@ -414,8 +425,8 @@ def _columns(product, first, count, like):
 def _forms(product, seed, first, count, like):
     def form(i):
         z = _signs(seed, i, like)
-        image = product(z)
-        return z @ image, image @ image
+        image, scaling = scaled_product(product, z, no_scaling(like.dtype))
+        return inner(z, image), norm(image), scaling.unit
 
     return jax.lax.map(form, first + jnp.arange(count))
 
@@ -451,13 +462,17 @@ def _vectors(seed, i, count, like, sphere):
 
 
 @jax.jit
-def _apply(product, rows):
-    return jax.lax.map(product, rows)
+def _apply(product, rows, scaling):
+    """The scaled images of the rows, and the scaling, found at the first that is not 0."""
+    scaling, images = jax.lax.scan(
+        lambda scaling, row: scaled_product(product, row, scaling)[::-1], scaling, rows
+    )
+    return images, scaling
 
 
 @jax.jit
 def _remove(basis, rows):
-    return rows - (rows @ basis.T) @ basis
+    return rows - _inner(rows, basis) @ basis
 
 
 @jax.jit
@@ -467,4 +482,4 @@ def _orthonormal(rows):
 
 @jax.jit
 def _inner(left, right):
-    return left @ right.T
+    return project(to_blocks(left), to_blocks(right))
