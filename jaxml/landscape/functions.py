@@ -464,9 +464,12 @@ def _vectors(seed, i, count, like, sphere):
 @jax.jit
 def _apply(product, rows, scaling):
     """The scaled images of the rows, and the scaling, found at the first that is not 0."""
-    scaling, images = jax.lax.scan(
-        lambda scaling, row: scaled_product(product, row, scaling)[::-1], scaling, rows
-    )
+
+    def apply(scaling, row):
+        image, scaling = scaled_product(product, row, scaling)
+        return scaling, image
+
+    scaling, images = jax.lax.scan(apply, scaling, rows)
     return images, scaling
 
 

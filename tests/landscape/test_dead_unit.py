@@ -43,6 +43,7 @@ def coupling(params, x, y):
     return inputs.T @ (softmax - np.eye(CLASSES)[y]) / len(x)
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_a_dead_unit(x64, minimum):
     loss, params, x, y = minimum
     old = landscape.analyze(loss, params)

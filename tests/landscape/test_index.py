@@ -88,6 +88,7 @@ def test_the_intervals_cover_as_often_as_they_say():
     assert np.size(held) - np.sum(held) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_few_zeros_among_600_are_those_found(dtype):
     """Random vectors alone left "0 to 5" and were wrong 19 times of 160."""
@@ -112,6 +113,7 @@ def test_zeros_inside_the_spectrum_are_counted_by_random_vectors():
     assert np.sum(held, axis=0).min() >= 93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     "spectrum",

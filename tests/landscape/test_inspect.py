@@ -36,6 +36,7 @@ def whole(problem):
     return landscape.inspect(*problem, **EVERYTHING)
 
 
+@pytest.mark.slow
 def test_every_part_against_the_dense_matrix(problem, whole):
     loss, params = problem
     dense = landscape.hessian(loss, params).dense()

@@ -38,6 +38,7 @@ def search(name, method):
         return jax.device_get(jax.vmap(one)(jnp.array(starts)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", landscape.METHODS)
 @pytest.mark.parametrize("name", ["himmelblau", "muller_brown"])
 def test_all_known_points_are_found_and_none_other(name, method):
@@ -90,6 +91,7 @@ def test_each_known_point_is_classified(name):
         assert point.distance < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", landscape.METHODS)
 @pytest.mark.parametrize("name", ["monkey_saddle", "quartic_bowl"])
 def test_degenerate_points_are_approached_and_called_so(name, method):

@@ -69,6 +69,7 @@ def check(loss, params, expected_layers):
     return dense
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_plain_functions(x64, name):
     predict, params, names = FUNCTIONS[name]
@@ -101,6 +102,7 @@ def test_our_networks_and_ragged_batches(x64, options):
         check(coupled, params, 0)
 
 
+@pytest.mark.slow
 def test_weights_stored_the_other_way_round(x64):
     mlp = eqx.nn.MLP(5, 3, 4, 2, key=jax.random.key(0))
     arrays, rest = eqx.partition(mlp, eqx.is_array)

@@ -71,6 +71,7 @@ def search(small, method, tolerance, starts):
     return [landscape.analyze(loss, end) for end in ends], [points[i] for i in away.argmin(1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "converging"), [("newton", 0.97), ("newton_mr", 0.5)])
 def test_random_starts_find_all_eleven_losses_and_no_other(x64, small, method, converging):
     analyses, known = search(small, method, 1e-13, 300)
@@ -91,6 +92,7 @@ def test_a_looser_end_claims_less_and_nothing_wrong(x64, small):
         assert point.certified == (truth.nullity == 0)
 
 
+@pytest.mark.slow
 def test_depth_three_and_more_has_a_zero_hessian_at_the_origin(x64):
     x = jnp.array(np.random.default_rng(0).normal(size=(7, 3)))
 

@@ -98,6 +98,7 @@ def net():
     return loss, params, found, dense
 
 
+@pytest.mark.slow
 def test_a_net_against_its_dense_hessian(net):
     _, _, found, dense = net
     np.testing.assert_allclose(found.largest_eigenvalue, np.linalg.eigvalsh(dense)[-1], rtol=1e-6)

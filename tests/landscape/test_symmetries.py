@@ -161,6 +161,7 @@ def relu():
     return loss, landscape.find_minimum(loss, start).params
 
 
+@pytest.mark.slow
 def test_the_units_of_a_relu_net(relu):
     loss, params = relu
     plain = landscape.analyze(loss, params)

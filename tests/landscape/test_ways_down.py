@@ -119,6 +119,7 @@ def spread(w, weights):
     return 0.5 * (weights * w**2).sum() + 0.25 * (w**4).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("float64", [False, True])
 def test_an_escape_by_products_alone(float64):
     """Of 3,000 parameters, in closed form: 300 negative curvatures, the lowest −0.3."""
@@ -137,6 +138,7 @@ def test_an_escape_by_products_alone(float64):
         landscape.escape(bowl, np.zeros(3000, np.float32))
 
 
+@pytest.mark.slow
 def test_the_direction_by_products_is_that_of_the_dense_analysis(monkeypatch):
     x, y = classifier_data(np.random.default_rng(0), 40, 4, 3)
     loss = Partial(tanh_classifier, x=jnp.float32(x), y=jnp.array(y), l2=0.01)

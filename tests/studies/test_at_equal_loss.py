@@ -34,6 +34,7 @@ def study(task, digits):
     )
 
 
+@pytest.mark.slow
 def test_findings_and_their_page(study, task, digits, tmp_path):
     speed = studies.throughput(task, digits.train, [8, 128], turns=2, seconds=0.01)
     assert [row.batch_size for row in speed] == [8, 128]
