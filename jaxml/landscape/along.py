@@ -17,7 +17,7 @@ from jaxml.checks import require
 from jaxml.landscape.dense import checked, dense_hessian, plan_dense
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
-from jaxml.landscape.scale import norm
+from jaxml.reductions import norm
 from jaxml.types import Params
 
 

@@ -23,7 +23,8 @@ from jaxml.landscape.operators import (
 )
 from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision
 from jaxml.landscape.symmetries import Declared, check_symmetries, tangent_basis, tangent_scales
-from jaxml.landscape.units import natural_units, norm
+from jaxml.landscape.units import natural_units
+from jaxml.reductions import inner, norm
 from jaxml.types import Params
 
 METHODS = ("newton", "newton_mr", "gradient_norm")
@@ -372,8 +373,8 @@ def _newton_mr(f, x, units, tolerance, max_steps, complement):
         # in which the gradient is linear; tight enough at the end for superlinear convergence
         forcing = jnp.clip(norm(gradient), jnp.finfo(x.dtype).eps ** 0.5, 0.1)
         p = minres(product, -gradient, forcing, max_steps=min(4 * x.size, 500))
-        merit = gradient @ gradient
-        slope = p @ product(gradient)  # of ½‖g‖² along p; −‖Hp‖² for the exact solution
+        merit = inner(gradient, gradient)
+        slope = inner(p, product(gradient))  # of ½‖g‖² along p; −‖Hp‖² for the exact solution
 
         def halve(trial):
             length = trial[0] / 2
@@ -381,13 +382,13 @@ def _newton_mr(f, x, units, tolerance, max_steps, complement):
 
         def too_long(trial):
             length, value, new = trial
-            falls = (new @ new <= merit + 2e-4 * length * slope) & jnp.isfinite(value)
+            falls = (inner(new, new) <= merit + 2e-4 * length * slope) & jnp.isfinite(value)
             return (length > 1e-8) & ~falls
 
         length, value, new = jax.lax.while_loop(
             too_long, halve, (jnp.full((), 2.0, x.dtype), c["value"], gradient + jnp.inf)
         )
-        accept = (new @ new < merit) & jnp.isfinite(value)
+        accept = (inner(new, new) < merit) & jnp.isfinite(value)
         x = jnp.where(accept, x + length * p, x)
         value = jnp.where(accept, value, c["value"])
         gradient = jnp.where(accept, new, gradient)

@@ -18,7 +18,8 @@ from jaxml.checks import require, require_choice
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision
 from jaxml.landscape.trust_region import trust_region_newton
-from jaxml.landscape.units import Units, natural_units, norm
+from jaxml.landscape.units import Units, natural_units
+from jaxml.reductions import norm
 from jaxml.types import Params
 
 # steps of L-BFGS without a better point after which it is at the precision of the loss

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxml.landscape.largest import largest
 from jaxml.landscape.trust_region import steihaug
-from jaxml.landscape.units import norm
+from jaxml.reductions import norm
 
 # error of the linear model of the gradient, as a share of its change, from which on a step is
 # rejected, shortens the region, and up to which it lets the region grow

@@ -22,8 +22,9 @@ from jaxml.landscape.problem import (
     ravel_host,
     unravel_host,
 )
-from jaxml.landscape.scale import first_power_of_two, length_scale, loss_rounding, norm
+from jaxml.landscape.scale import first_power_of_two, length_scale, loss_rounding
 from jaxml.landscape.symmetries import Declared, Symmetries, check_symmetries
+from jaxml.reductions import norm
 from jaxml.types import Params
 
 # parameters up to which the direction is that of the dense analysis: a second or two

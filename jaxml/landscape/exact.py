@@ -25,8 +25,9 @@ from jaxml.landscape.dense import checked, dense_hessian, plan_dense
 from jaxml.landscape.null_space import find_descent
 from jaxml.landscape.operators import flatten
 from jaxml.landscape.problem import check_problem, needs_float64, precision, unravel_host
-from jaxml.landscape.scale import length_scale, norm
+from jaxml.landscape.scale import length_scale
 from jaxml.landscape.symmetries import Declared, Orbit, check_symmetries, orbit_at
+from jaxml.reductions import norm
 from jaxml.types import Params
 
 Kind = Literal["minimum", "maximum", "saddle", "degenerate", "undecided", "not critical"]

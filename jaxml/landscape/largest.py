@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxml.reductions import inner
+
 
 class Largest(NamedTuple):
     """The upper end of a spectrum, as far as it was sought.
@@ -54,20 +56,22 @@ def largest(
     epsilon, tiny = jnp.finfo(starts.dtype).eps, jnp.finfo(starts.dtype).tiny
     zero = jnp.zeros((), starts.dtype)
 
+    along = jax.vmap(inner, (0, None))  # whose error is the eigenvalue's
+
     def advance(s):
         k, basis = s["k"], s["basis"]
         vector = jnp.where(k < count, starts[jnp.minimum(k, count - 1)], s["residual"])
         vector = vector / jnp.maximum(abs(vector).max(), tiny)  # its square could underflow
         vector = vector / jnp.maximum(jnp.linalg.norm(vector), tiny)
         for _ in range(2):  # once is not enough: Parlett 1998, section 6.9
-            vector = vector - (basis @ vector) @ basis
+            vector = vector - along(basis, vector) @ basis
         length = jnp.linalg.norm(vector)
         live = s["live"].at[k].set(length > 100 * epsilon)
         vector = jnp.where(live[k], vector / jnp.maximum(length, tiny), 0)
         basis = basis.at[k].set(vector)
         image = product(vector)
         images = s["images"].at[k].set(image)
-        column = basis @ image
+        column = along(basis, image)
         projected = s["projected"].at[k].set(column).at[:, k].set(column)
 
         def best_pairs():

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxml.reductions import inner
+
 
 def minres(
     product: Callable, b: Float[Array, " size"], tolerance: float | Array, max_steps: int
@@ -37,7 +39,7 @@ def minres(
     def advance(s):
         v = s["v"]
         w = product(v) - s["beta"] * s["v_old"]
-        alpha = w @ v
+        alpha = inner(w, v)
         w = w - alpha * v
         beta = jnp.linalg.norm(w)
         # the last left rotation, then the new one

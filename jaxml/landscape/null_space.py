@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxml.landscape.certificate import Point, Spectrum
 from jaxml.landscape.operators import flatten
-from jaxml.landscape.scale import first_power_of_two, loss_rounding, norm
+from jaxml.landscape.scale import first_power_of_two, loss_rounding
+from jaxml.reductions import norm
 
 _STRAIGHT, _CURVED = 16, 4
 # Newton iterations at each distance, with the Hessian of the point itself

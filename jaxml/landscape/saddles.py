@@ -38,7 +38,7 @@ from jaxml.landscape.symmetries import (
     generator_scales,
     tangent_basis,
 )
-from jaxml.landscape.units import norm
+from jaxml.reductions import norm
 from jaxml.types import Params
 
 

@@ -9,13 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxml.landscape.operators import flatten, hessian_vector_product
-
-
-def norm(vector: Float[Array, "*any"]) -> Float[Array, ""]:
-    """The 2-norm, of numbers too whose squares overflow or underflow; traceable."""
-    largest = jnp.abs(vector).max()
-    scale = jnp.where(largest > 0, largest, 1)
-    return largest * jnp.linalg.norm(vector / scale)
+from jaxml.reductions import norm
 
 
 def first_power_of_two(condition: Callable, dtype) -> Float[Array, ""]:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxml.landscape.units import Units, last_length, norm
+from jaxml.landscape.units import Units, last_length
+from jaxml.reductions import inner, norm
 
 # rejected steps in a row that promised less than the loss's rounding, after which it ends
 _IDLE = 3
@@ -55,7 +56,7 @@ def trust_region_newton(
         p, Hp, products = steihaug(product, gradient, c["radius"])
         trial = y + p
         new_value, new_gradient = differentiate(trial)
-        predicted = -(gradient @ p + p @ Hp / 2)
+        predicted = -(inner(gradient, p) + inner(p, Hp) / 2)
         ratio = (value - new_value) / predicted
         # what the loss cannot tell
         blind = predicted <= 10 * epsilon * jnp.maximum(1, abs(value))
@@ -159,11 +160,11 @@ def steihaug(
     def advance(c):
         d, r = c["d"], c["r"]
         Hd = product(d)
-        curvature, rr = d @ Hd, r @ r
+        curvature, rr = inner(d, Hd), inner(r, r)
         alpha = rr / curvature
         # the positive root of ‖p + τd‖ = radius
-        pd, dd = c["p"] @ d, d @ d
-        left = jnp.maximum(radius**2 - c["p"] @ c["p"], 0)
+        pd, dd = inner(c["p"], d), inner(d, d)
+        left = jnp.maximum(radius**2 - inner(c["p"], c["p"]), 0)
         tau = left / (pd + jnp.sqrt(pd**2 + dd * left))
         out = (curvature <= 0) | ~(alpha < tau)
         length = jnp.where(out, tau, alpha)
@@ -172,7 +173,7 @@ def steihaug(
             "p": c["p"] + length * d,
             "Hp": c["Hp"] + length * Hd,
             "r": r,
-            "d": r @ r / rr * d - r,
+            "d": inner(r, r) / rr * d - r,
             "k": c["k"] + 1,
             "out": out,
         }

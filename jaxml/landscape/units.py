@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxml.reductions import norm, power_of_two
+
 # doublings of a length at most: from 1 to beyond 1e20, or back
 _DOUBLINGS = 80
 
@@ -91,15 +93,3 @@ def last_length(holds: Callable, length: Array, known: Array) -> Array:
     no = jnp.bool_(False)
     start = {"length": length, "trial": length, "upwards": no, "going": ~no, "k": jnp.int32(0)}
     return jax.lax.while_loop(going_on, advance, start)["length"]
-
-
-def norm(v: Float[Array, " size"]) -> Array:
-    """The 2-norm, also where the squares under- or overflow."""
-    largest = abs(v).max()
-    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    return unit * jnp.linalg.norm(v / unit)
-
-
-def power_of_two(value: Array) -> Array:
-    """The largest one that is not above a positive finite number."""
-    return jnp.ldexp(jnp.ones_like(value), jnp.frexp(value)[1] - 1)

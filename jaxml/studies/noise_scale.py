@@ -24,6 +24,7 @@ from jaxml.backend import require_sound_backend
 from jaxml.checks import require, require_choice, require_positive_int
 from jaxml.objective import examples, over_batches, per_example
 from jaxml.programs import as_read
+from jaxml.reductions import inner
 from jaxml.seeds import key as key_of
 from jaxml.studies.study import Study
 from jaxml.training.batches import check_data, check_use
@@ -291,7 +292,7 @@ def _per_example(loss, params, data, batch_size):
 
     def scalars(row):
         g = of_rows(jax.tree.map(lambda a: a[None], row))[0]
-        return g @ mean, g @ g
+        return inner(g, mean), inner(g, g)
 
     along, squares = jax.lax.map(scalars, data, batch_size=batch_size)
     return mean, along, squares
@@ -313,7 +314,7 @@ def _two_sizes(loss, params, data, keys, small, large):
         }
         g = jax.vmap(gradient)(rows)
         mean = g.mean(0)
-        return jnp.stack([(g**2).sum(1).mean(), mean @ mean])
+        return jnp.stack([(g**2).sum(1).mean(), inner(mean, mean)])
 
     return jax.lax.map(one, keys)
 
@@ -350,7 +351,7 @@ def _curvature(loss, params, data, keys, batch_size):
             return back
 
         # Σₙ gₙ(gₙᵀv) − N·G(Gᵀv)
-        scattered = over_batches(share, data, batch_size) - count * mean * (mean @ v)
-        return product(v) @ scattered / (count - 1)
+        scattered = over_batches(share, data, batch_size) - count * mean * inner(mean, v)
+        return inner(product(v), scattered) / (count - 1)
 
-    return jax.lax.map(one, keys), mean @ product(mean)
+    return jax.lax.map(one, keys), inner(mean, product(mean))

@@ -99,3 +99,15 @@ def test_float32_ends_at_its_rounding():
     found = find(jnp.float32(matrix), jnp.float32(STARTS), jnp.float32(0))
     np.testing.assert_allclose(found.eigenvalue, 10, rtol=1e-5)
     assert found.products < ROOM
+
+
+def test_a_long_vector_in_float32():
+    """Plain inner products leave 1.9995 ± 6e-4 of this 2."""
+    values = np.r_[2.0, np.linspace(0, 1, 999_999)].astype(np.float32)
+    starts = np.random.default_rng(0).normal(size=(2, values.size)).astype(np.float32)
+    found = jax.jit(
+        lambda starts: largest(lambda v: values * v, starts, tolerance=1e-5, most=30, room=32)
+    )(starts)
+    assert abs(found.eigenvalue - 2) <= found.residual
+    assert found.residual < 2e-5
+    assert found.products < 20
