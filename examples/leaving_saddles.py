@@ -4,9 +4,9 @@ Run:    python examples/leaving_saddles.py leaving_saddles.png
 Time:   about a minute on 2 CPU cores
 Expect: SGD stays on the saddle, a minimum with a dead unit, for 10,000 steps; with the hook it
         leaves, as perturbed gradient descent does, for less than two thirds of the loss. On the
-        plateau of an autoencoder saddle-free Newton takes some 80 steps to a loss of 0.0125, Adam
-        at the best of three rates some 2,600, at a 47th of the work each: counted in gradients
-        Adam is ahead, by 1.4. In the end both are at 0.0117, to 3 %
+        plateau of an autoencoder saddle-free Newton takes some 75 steps to a loss of 0.0125, Adam
+        at the best of three rates some 2,400, at a 47th of the work each: counted in gradients
+        Adam is ahead, by 1.5. In the end both are at 0.0117, to 3 %
 """
 
 import sys
