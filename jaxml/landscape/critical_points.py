@@ -23,6 +23,7 @@ from jaxml.landscape.operators import (
 )
 from jaxml.landscape.problem import check_problem, leaves_float64, needs_float64, precision
 from jaxml.landscape.symmetries import Declared, check_symmetries, tangent_basis, tangent_scales
+from jaxml.landscape.trust_region import damping_of_length
 from jaxml.landscape.units import natural_units
 from jaxml.reductions import inner, norm
 from jaxml.types import Params
@@ -319,18 +320,11 @@ def _least_squares_step(eigenvalues, gradient, radius):
 
     tiny = jnp.finfo(gradient.dtype).tiny
     inside = norm(step(0.0)) <= radius
-
-    def halve(_, interval):
-        low, high = interval
-        middle = (low + high) / 2
-        long = norm(step(jnp.exp(middle))) > radius
-        return jnp.where(long, middle, low), jnp.where(long, high, middle)
-
     # |λ|/(λ² + μ²) ≤ |λ|/μ², so that at the upper end the step is short enough
     high = jnp.log(jnp.maximum(jnp.sqrt(largest * norm(gradient) / radius), tiny)) + 1
     low = jnp.log(jnp.maximum(zero, tiny)) - 5
-    _, high = jax.lax.fori_loop(0, 40, halve, (jnp.minimum(low, high), high))
-    return jnp.where(inside, step(0.0), step(jnp.exp(high))), inside
+    damping = damping_of_length(step, radius, jnp.minimum(low, high), high)
+    return jnp.where(inside, step(0.0), step(damping)), inside
 
 
 def _iterate(x, units, tolerance, max_steps, advance, extra):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxml.landscape.largest import largest
-from jaxml.landscape.trust_region import steihaug
+from jaxml.landscape.trust_region import damping_of_length, steihaug
 from jaxml.reductions import norm
 
 # error of the linear model of the gradient, as a share of its change, from which on a step is
@@ -211,27 +211,15 @@ def product_method(product: Callable, tangent: Callable, index: int) -> Method:
 
 
 def _limited(values, slopes, radius):
-    """slopes/(|values| + μ) with the least μ ≥ 0 for which it lies within the radius, and μ.
-
-    By bisection, as its length falls in μ.
-    """
+    """slopes/(|values| + μ) with the least μ ≥ 0 for which it lies within the radius, and μ."""
     tiny = jnp.finfo(values.dtype).tiny
 
     def step(mu):
         return jnp.where(slopes == 0, 0, slopes / jnp.maximum(abs(values) + mu, tiny))
 
     inside = norm(step(0.0)) <= radius
-
-    def halve(_, interval):
-        low, high = interval
-        middle = (low + high) / 2
-        long = norm(step(jnp.exp(middle))) > radius
-        return jnp.where(long, middle, low), jnp.where(long, high, middle)
-
-    # at the upper end it is short enough
     high = jnp.log(jnp.maximum(norm(slopes) / radius, tiny))
-    _, high = jax.lax.fori_loop(0, 40, halve, (high - 60, high + 1e-3))
-    damping = jnp.where(inside, 0, jnp.exp(high))
+    damping = jnp.where(inside, 0, damping_of_length(step, radius, high - 60, high + 1e-3))
     return step(damping), damping
 
 

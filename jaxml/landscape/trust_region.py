@@ -193,3 +193,23 @@ def steihaug(
     }
     end = jax.lax.while_loop(going_on, advance, start)
     return end["p"], end["Hp"], end["k"]
+
+
+def damping_of_length(step: Callable, radius: Array, low: Array, high: Array) -> Array:
+    """The damping at which a step is as long as the radius, where its length falls in it.
+
+    Args:
+        step: damping -> step.
+        radius: the length.
+        low: log of a damping at which it is too long.
+        high: log of one at which it is short enough, as it is at the one returned.
+    """
+
+    def halve(_, interval):
+        low, high = interval
+        middle = (low + high) / 2
+        long = norm(step(jnp.exp(middle))) > radius
+        return jnp.where(long, middle, low), jnp.where(long, high, middle)
+
+    _, high = jax.lax.fori_loop(0, 40, halve, (low, high))
+    return jnp.exp(high)
