@@ -69,6 +69,11 @@ def _weights(batch: Batch) -> jax.Array:
     return weights
 
 
+def _on_device(leaf: Any) -> jax.Array:
+    """NumPy's as JAX's: functions of a batch may use what only the latter have."""
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+
+
 def in_float32(array: jax.Array) -> jax.Array:
     """An array of 16-bit numbers in float32; any other as it is."""
     low = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
@@ -104,6 +109,7 @@ class Objective:
 
     def __call__(self, params: Params, state: Any, batch: Batch) -> jax.Array:
         """The mean or sum over the batch, with the penalty."""
+        params, batch = jax.tree.map(_on_device, (params, batch))
         if self.reduction == "sum":
             return self.penalized(self.total(params, state, batch), params)
         value = weighted_mean(self.values(self.predict(params, state, batch), batch), batch)

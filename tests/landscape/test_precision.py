@@ -140,6 +140,13 @@ def test_float64_data_keep_their_digits():
     assert float(loss(jnp.ones(1))) == 1  # float32, as everything outside of float64 mode
 
 
+def test_functions_of_a_batch_are_given_jax_arrays_outside_of_jit_too():
+    x = np.array([[1.0], [3.0]])
+    first = lambda w, batch: batch["x"].at[:, 0].get()[:, None] @ w  # noqa: E731
+    loss = landscape.data_loss(first, losses.mse, {"x": x, "y": np.zeros(2)})
+    assert float(loss(np.ones(1, np.float32))) == 5
+
+
 def test_data_of_either_precision_meet_the_parameters():
     """A raw lax primitive does not promote."""
 
