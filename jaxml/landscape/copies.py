@@ -13,11 +13,17 @@ from scipy.optimize import linear_sum_assignment
 
 from jaxml.landscape.exact import Analysis
 from jaxml.landscape.problem import precision, ravel_host, unravel_host
-from jaxml.landscape.symmetries import Declared, Symmetries, permuted, read_symmetries
+from jaxml.landscape.symmetries import (
+    Declared,
+    Symmetries,
+    generators_at,
+    permuted,
+    read_symmetries,
+)
 from jaxml.types import Params
 
-# about one in 40 leads to a copy of a cluster of atoms without symmetry of its own
-# transformations at random from which an alignment starts, and steps of each
+# transformations at random from which an alignment starts, of which about one in 40 leads to a
+# copy of a cluster of atoms without symmetry of its own; and steps of each
 _STARTS, _STEPS = 300, 50
 # how many of each kind one after another make a random one
 _WORDS = 3
@@ -158,7 +164,6 @@ def _nearer(symmetries, like, x, target, shares):
     if not symmetries.continuous:
         return x
     at = lambda t: ravel_pytree(symmetries.transform(t, unravel(x)))[0]  # noqa: E731
-    generators = jax.jacfwd(at)(jnp.zeros(symmetries.parameters, x.dtype))
-    step = jnp.linalg.lstsq(generators, target - x)[0]
+    step = jnp.linalg.lstsq(generators_at(symmetries, x, unravel), target - x)[0]
     ends = jax.vmap(lambda share: at(share * step))(shares.astype(x.dtype))
     return ends[jnp.argmin(jax.vmap(distance)(ends))]

@@ -427,7 +427,7 @@ def _seen(symmetries, loss, params, length, scales, orders):
     return jax.lax.map(lambda place: jax.lax.map(measure, moves(place)), places)
 
 
-def _generators(symmetries: Symmetries, y: Array, unravel: Callable) -> Array:
+def generators_at(symmetries: Symmetries, y: Array, unravel: Callable) -> Array:
     """∂T(t, y)/∂t at t = 0, shape `(size, parameters)`; traceable."""
 
     def along(t):
@@ -448,7 +448,7 @@ def generator_scales(symmetries, params, length) -> Float[Array, " parameters"]:
     u = length * u / jnp.linalg.norm(u, axis=1, keepdims=True)
 
     def sizes(y):
-        return jnp.linalg.norm(_generators(symmetries, y, unravel), axis=0)
+        return jnp.linalg.norm(generators_at(symmetries, y, unravel), axis=0)
 
     largest = jax.lax.map(sizes, jnp.concatenate([x[None], x + u])).max(axis=0)
     return jnp.where(largest > 0, largest, 1)
@@ -458,7 +458,7 @@ def generator_scales(symmetries, params, length) -> Float[Array, " parameters"]:
 def scaled_generators(symmetries, params, scales) -> Float[Array, "size parameters"]:
     """∂T(t, params)/∂t at t = 0 in units of the generators' scales; traceable."""
     x, unravel = ravel_pytree(params)
-    return _generators(symmetries, x, unravel) / scales
+    return generators_at(symmetries, x, unravel) / scales
 
 
 def tangent_scales(symmetries: Symmetries, loss: Partial, params: Params) -> Any:
