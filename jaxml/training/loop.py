@@ -248,7 +248,7 @@ def _call_lanes(function, *arguments):
 # that what is compiled for one algorithm serves all that are the same program.
 @functools.partial(jax.jit, static_argnames=("n", "mesh"))
 def _advance(sample, step, outcome, key, data, state, n, mesh):
-    data = data.split() if isinstance(data, Rows) else data
+    data = _rows(data)
     one = lambda state, batch, key: step(batch, (state, key))  # noqa: E731
     state, metrics = run_steps(one, state, data, sample, key, n)
     batch = sample(data, jax.random.split(key)[0], state.step)
@@ -269,7 +269,7 @@ def _outcome(algorithm, state, batch) -> dict[str, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("n", "mesh"))
 def _advance_lanes(sample, step, keys, values, data, state, n, mesh):
-    data = data.split() if isinstance(data, Rows) else data
+    data = _rows(data)
 
     def lane(key, of, state):
         one = lambda state, batch, key: step(batch, (of, state, key))  # noqa: E731
@@ -278,6 +278,11 @@ def _advance_lanes(sample, step, keys, values, data, state, n, mesh):
     over = jax.vmap(lane, spmd_axis_name=None if mesh is None else "lanes")
     state, metrics = over(keys, values, state)
     return constrain(state, mesh, "lanes"), constrain(metrics, mesh), {}
+
+
+def _rows(data: Any) -> Any:
+    """The split, its repetitions left out; to be traced."""
+    return data.split() if isinstance(data, Rows) else data
 
 
 def _along_rows(sample: Sample, data: Any) -> Sample:
