@@ -18,7 +18,7 @@ from benchmarks import curvature, landscape, startup, studies, training_speed
 from benchmarks.tables import Row, heading, table
 from benchmarks.timing import spread
 from jaxml import report
-from jaxml.files import write_atomically
+from jaxml.core.files import write_atomically
 
 COMPARISONS = {
     "steps": training_speed.steps_per_second,

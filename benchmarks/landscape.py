@@ -34,7 +34,7 @@ from benchmarks.landscape_peers import Found
 from benchmarks.tables import OURS, Row, compare
 from benchmarks.timing import Contestant, Counted, alternate, contestant, timed
 from jaxml import data, landscape, nn, training
-from jaxml.landscape.problem import precision
+from jaxml.landscape.operators.validation import precision
 from jaxml.training import losses, optimizers, sampling
 
 SMALL, MIDDLE, LARGE = [64, 32, 10], [64, 128, 64, 10], [64, 512, 512, 10]

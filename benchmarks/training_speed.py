@@ -15,8 +15,8 @@ from benchmarks import peers
 from benchmarks.tables import Row, compare
 from benchmarks.timing import Contestant, contestant
 from jaxml import data, nn, training
+from jaxml.core.types import Algorithm
 from jaxml.training import losses, optimizers, sampling
-from jaxml.types import Algorithm
 
 LEARNING_RATE = 1e-3
 EXPECTED = {"mlp": {32: 2.0, 512: 1.2}, "cnn": {128: 1.2}}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxml import data, landscape, nn, training
 from jaxml.report import figures
-from jaxml.staircase import add_dead_unit
+from jaxml.studies.topics.staircase import add_dead_unit
 from jaxml.training import losses, optimizers, saddles, sampling
 
 KEY = jax.random.key(0)

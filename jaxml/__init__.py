@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxml import cli, data, landscape, nn, report, staircase, studies, trained, training, types
+    from jaxml import cli, core, data, landscape, linalg, nn, report, studies, trained, training
+    from jaxml.core.types import Algorithm, Model, Run, TrainState
     from jaxml.landscape import (
         analyze,
         descend,
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
         follow,
         hessian,
     )
+    from jaxml.studies.topics import staircase
     from jaxml.trained import load
     from jaxml.training import fit, fit_many, full_loss, supervised
-    from jaxml.types import Algorithm, Model, Run, TrainState
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Algorithm",
@@ -34,6 +35,7 @@ __all__ = [
     "TrainState",
     "analyze",
     "cli",
+    "core",
     "data",
     "descend",
     "escape",
@@ -46,6 +48,7 @@ __all__ = [
     "full_loss",
     "hessian",
     "landscape",
+    "linalg",
     "load",
     "nn",
     "report",
@@ -54,10 +57,9 @@ __all__ = [
     "supervised",
     "trained",
     "training",
-    "types",
 ]
 
-_HOMES: dict[str, str] = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "types")
+_HOMES: dict[str, str] = dict.fromkeys(("Algorithm", "Model", "Run", "TrainState"), "core.types")
 _HOMES["load"] = "trained"
 _HOMES |= dict.fromkeys(("fit", "fit_many", "full_loss", "supervised"), "training")
 _HOMES |= dict.fromkeys(
@@ -78,6 +80,8 @@ _HOMES |= dict.fromkeys(
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"jaxml.{_HOMES[name]}"), name)
+    if name == "staircase":
+        return importlib.import_module("jaxml.studies.topics.staircase")
     if name in __all__:
         return importlib.import_module(f"jaxml.{name}")
     raise AttributeError(f"module 'jaxml' has no attribute {name!r}")

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml import nn, sealed, training
-from jaxml.checks import require, require_positive_int
-from jaxml.run_folder import CONFIG, checkpoints, config_of
-from jaxml.types import Model, Params
+from jaxml import nn, training
+from jaxml.core import checksummed_dirs
+from jaxml.core.checks import require, require_positive_int
+from jaxml.core.run_folder import CONFIG, checkpoints, config_of
+from jaxml.core.types import Model, Params
 
 # widths of the training inputs' range, beyond which an input is warned of
 _FAR = 10
@@ -182,7 +183,7 @@ def load(run: str | os.PathLike[str], *, step: int | Literal["best"] | None = No
     meta = _meta(folder, config)
     model = nn.from_description(meta["network"])
     where = checkpoints(folder)
-    saved = sealed.numbers(where)
+    saved = checksummed_dirs.numbers(where)
     require(
         len(saved) > 0, "a run with a checkpoint", f"{folder}, which was ended before its first"
     )

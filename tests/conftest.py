@@ -68,3 +68,10 @@ def walked(iris):
 def explored():
     """The neighbourhood of a point of the course's surface (1 − w₁w₂)²."""
     return landscape.explore(lambda w: (1 - w[0] * w[1]) ** 2, [0.1, -0.2], searches=5)
+
+
+@pytest.fixture
+def x64():
+    """float64 arrays exist, and are the default, within the test."""
+    with jax.enable_x64(True):
+        yield

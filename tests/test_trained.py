@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import jaxml
-from jaxml import data, sealed, training
+from jaxml import data, training
 from jaxml.cli import main
+from jaxml.core import checksummed_dirs
 
 DIGITS = "train mlp --data digits --hidden 12 --norm batch --dropout 0.2 --steps 60"
 
@@ -229,7 +230,7 @@ def test_a_network_other_than_the_checkpoints(copied):
 def test_damage_is_refused(copied):
     """A bit flipped in any file of the checkpoint, also one that holds the optimiser alone."""
     folder = copied / "checkpoints" / "60"
-    for path in sealed._files(folder):
+    for path in checksummed_dirs._files(folder):
         written = (folder / path).read_bytes()
         if written:
             flipped = bytearray(written)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import nn, studies
-from jaxml.checks import require
 from jaxml.cli import networks
+from jaxml.core.checks import require
+from jaxml.core.types import Batch, Model
 from jaxml.report.tables import depth_error, folds_error
 from jaxml.training import losses, metrics
-from jaxml.types import Batch, Model
 
 Splits = dict[str, dict[str, np.ndarray]]
 Progress = Callable[[float, str], None]

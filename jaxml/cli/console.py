@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from jaxml import data
-from jaxml.checks import require
+from jaxml.core.checks import require
 from jaxml.data.csv_files import MISSING_CHOICES
 
 TABLES = (".csv", ".tsv", ".txt", ".data", ".dat")

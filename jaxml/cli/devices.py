@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from jaxml.checks import require
 from jaxml.cli.console import out
+from jaxml.core.checks import require
 
 
 def add_mesh(sub: argparse.ArgumentParser) -> None:

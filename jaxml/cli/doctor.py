@@ -7,8 +7,8 @@ import argparse
 import jax
 
 from jaxml import report
-from jaxml.backend import known_answers
 from jaxml.cli.console import AddCommand, out
+from jaxml.core.selfcheck import known_answers
 
 
 def add(command: AddCommand) -> None:

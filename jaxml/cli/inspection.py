@@ -15,12 +15,13 @@ import jax
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxml import landscape, sealed, training
-from jaxml.checks import require
+from jaxml import landscape, training
 from jaxml.cli import runs, train
 from jaxml.cli.console import load_dataset, out
 from jaxml.cli.numbers import positive, whole
-from jaxml.seeds import key as key_of
+from jaxml.core import checksummed_dirs
+from jaxml.core.checks import require
+from jaxml.core.seeds import key as key_of
 
 _SAVED = "inspection.npz"
 _TYPES = (
@@ -123,7 +124,7 @@ def of_run(settings: argparse.Namespace) -> Point:
         loss = training.full_loss(problem.algorithm, state, rows, batch_size=settings.batch_size)
         return loss, state.params
 
-    known = sealed.numbers(where)
+    known = checksummed_dirs.numbers(where)
     require(len(known) > 0, "a run with checkpoints", str(folder))
     which = settings.checkpoints or "latest"
     if which in ("latest", "best"):

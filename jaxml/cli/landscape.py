@@ -11,16 +11,18 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from jaxml import landscape, report, sealed, staircase, training
-from jaxml.backend import require_sound_backend
-from jaxml.checks import require
+from jaxml import landscape, report, training
 from jaxml.cli import inspection, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.numbers import finite, positive, whole
 from jaxml.cli.own_problem import own_problem
-from jaxml.files import to_json, write_atomically
-from jaxml.landscape.dense import available_memory
+from jaxml.core import checksummed_dirs
+from jaxml.core.checks import require
+from jaxml.core.files import to_json, write_atomically
+from jaxml.core.selfcheck import require_sound_backend
+from jaxml.landscape.operators.dense_hessian import available_memory
 from jaxml.report import tables
+from jaxml.studies.topics import staircase
 
 _SAVED = "staircase.npz"
 # parameters up to which a user's point is analysed exactly, and critical points sought around it
@@ -122,15 +124,15 @@ def _walk(asked: runs.Asked) -> int:
     ):
         done = None
         if asked.checkpoints is not None:
-            done = staircase.load(sealed.checked(asked.checkpoints, asked.start) / _SAVED)
-            sealed.remove_after(asked.checkpoints, done.levels[-1].width)
+            done = staircase.load(checksummed_dirs.checked(asked.checkpoints, asked.start) / _SAVED)
+            checksummed_dirs.remove_after(asked.checkpoints, done.levels[-1].width)
         _print_row(tables.STAIRCASE_COLUMNS)
         for level in [] if done is None else done.levels:
             _print_row(tables.staircase_row(level))
 
         def on_level(so_far: staircase.Staircase) -> bool:
             level = so_far.levels[-1]
-            with sealed.new(runs.checkpoints(folder), level.width) as checkpoint:
+            with checksummed_dirs.new(runs.checkpoints(folder), level.width) as checkpoint:
                 staircase.save(so_far, checkpoint / _SAVED)
             _print_row(tables.staircase_row(level))
             return stop.received is not None

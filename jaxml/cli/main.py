@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jaxml
-from jaxml.backend import BackendError
-from jaxml.checks import near
 from jaxml.cli import data, doctor, landscape, listing, predict, study, train
 from jaxml.cli.console import first_line, visible
 from jaxml.cli.own_problem import place_of
+from jaxml.core.checks import near
+from jaxml.core.selfcheck import BackendError
 
 
 class _UsageError(Exception):

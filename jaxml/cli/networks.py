@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from jaxml import nn
-from jaxml.checks import near, require
 from jaxml.cli.numbers import fraction
+from jaxml.core.checks import near, require
+from jaxml.core.types import Model
 from jaxml.data import Dataset
 from jaxml.training import augmentation, sampling
 from jaxml.training.loop import Sample
-from jaxml.types import Model
 
 # which of the options each takes
 MODELS = {

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxml
-from jaxml.checks import near, require
+from jaxml.core.checks import near, require
 
 _JAXML = str(Path(jaxml.__file__).parent)
 _PYTHON = str(Path(contextlib.__file__).parent)

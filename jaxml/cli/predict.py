@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import data
-from jaxml.backend import require_sound_backend
-from jaxml.checks import require
 from jaxml.cli import runs
 from jaxml.cli.console import TABLES, AddCommand, load_dataset, out, visible
 from jaxml.cli.numbers import whole
-from jaxml.files import write_atomically
+from jaxml.core.checks import require
+from jaxml.core.files import write_atomically
+from jaxml.core.selfcheck import require_sound_backend
 from jaxml.trained import Trained, load
 
 _PARTS = ("train", "validation", "test")

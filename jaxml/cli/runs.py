@@ -19,12 +19,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxml import data, report, sealed
-from jaxml.checks import require
+from jaxml import data, report
 from jaxml.cli.console import out
-from jaxml.files import new_folder, numbered_folder, to_json, write_atomically
-from jaxml.run_folder import CONFIG, checkpoints, config_of
-from jaxml.structured import from_npz, to_npz
+from jaxml.core import checksummed_dirs
+from jaxml.core.checks import require
+from jaxml.core.files import new_folder, numbered_folder, to_json, write_atomically
+from jaxml.core.run_folder import CONFIG, checkpoints, config_of
+from jaxml.core.serialization import from_npz, to_npz
 
 _NOT_SETTINGS = ("command", "debug", "defaults", "kinds", "distributed", "resume", "start")
 
@@ -51,7 +52,7 @@ class Asked:
     def checkpoints(self) -> Path | None:
         """Where those of the run that goes on are; `None` if there are none to go on from."""
         path = None if self.folder is None else checkpoints(self.folder)
-        return path if path and (self.start is not None or sealed.numbers(path)) else None
+        return path if path and (self.start is not None or checksummed_dirs.numbers(path)) else None
 
 
 def add_resume(sub: argparse.ArgumentParser, unit: str) -> None:
@@ -156,7 +157,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
                 config |= {**report.provenance(), **about}
                 write_atomically(folder / CONFIG, to_json(config, 1))
             yield folder
-        except sealed.DamagedError as error:
+        except checksummed_dirs.DamagedError as error:
             if error.before is None:
                 raise
             raise ValueError(f"{error}: {how} --from {error.before}") from error
@@ -165,7 +166,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
                 _remove(folder)
             raise
         except BaseException:
-            saved = sealed.numbers(checkpoints(folder))
+            saved = checksummed_dirs.numbers(checkpoints(folder))
             out.print(f"interrupted; {'go on' if saved else 'begin again'} with: {how}")
             raise
 
@@ -192,11 +193,11 @@ def keep(folder: Path, name: str, value: Any) -> None:
         value: for `structured.to_npz`.
     """
     where = checkpoints(folder)
-    number = max(sealed.numbers(where), default=0) + 1
-    with sealed.new(where, number) as checkpoint:
+    number = max(checksummed_dirs.numbers(where), default=0) + 1
+    with checksummed_dirs.new(where, number) as checkpoint:
         write_atomically(checkpoint / name, to_npz(value))
-    for old in sealed.numbers(where)[:-2]:
-        sealed.remove(where, old)
+    for old in checksummed_dirs.numbers(where)[:-2]:
+        checksummed_dirs.remove(where, old)
 
 
 def kept(asked: Asked, name: str, types: Sequence[type]) -> Any:
@@ -212,9 +213,9 @@ def kept(asked: Asked, name: str, types: Sequence[type]) -> Any:
     """
     if asked.checkpoints is None:
         return None
-    file = sealed.checked(asked.checkpoints, asked.start) / name
+    file = checksummed_dirs.checked(asked.checkpoints, asked.start) / name
     value = from_npz(file.read_bytes(), types)
-    sealed.remove_after(asked.checkpoints, int(file.parent.name))
+    checksummed_dirs.remove_after(asked.checkpoints, int(file.parent.name))
     return value
 
 

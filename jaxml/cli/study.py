@@ -14,11 +14,11 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import data, report, studies, training
-from jaxml.checks import require, require_choice
 from jaxml.cli import chapters, networks, runs
 from jaxml.cli.console import AddCommand, data_argument, load_dataset, out, told
 from jaxml.cli.study_options import KINDS, add_kinds
-from jaxml.files import to_json, write_atomically
+from jaxml.core.checks import require, require_choice
+from jaxml.core.files import to_json, write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 
 _SAVED = "study.npz"

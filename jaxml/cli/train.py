@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxml import data, nn, report, sealed, training
-from jaxml.backend import require_sound_backend
-from jaxml.checks import near, require
+from jaxml import data, nn, report, training
 from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
 from jaxml.cli.numbers import finite, nonnegative, whole
-from jaxml.files import to_json, write_atomically
-from jaxml.seeds import key as key_of
+from jaxml.core import checksummed_dirs
+from jaxml.core.checks import near, require
+from jaxml.core.files import to_json, write_atomically
+from jaxml.core.seeds import key as key_of
+from jaxml.core.selfcheck import require_sound_backend
+from jaxml.core.types import Algorithm, DataLoss, Model
 from jaxml.training import losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
-from jaxml.types import Algorithm, DataLoss, Model
 
 _LOG = "metrics.jsonl"
 
@@ -107,7 +108,7 @@ def _train(given: argparse.Namespace) -> int:
                 training.check_log(folder / _LOG, asked.checkpoints, done)
                 if not (folder / _LOG).exists():
                     out.print(f"{folder / _LOG} is missing: a new one begins here")
-                sealed.remove_after(asked.checkpoints, done)
+                checksummed_dirs.remove_after(asked.checkpoints, done)
             left = f"going on after step {done} of {steps}"
             out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
         if asked.folder is not None and jax.process_index() == 0:

@@ -11,23 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxml.checks import near, require
+from jaxml.core.checks import near, require
 from jaxml.data import fetching, linear_autoencoder, surfaces
 from jaxml.data.arrays import from_arrays
-from jaxml.data.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
-from jaxml.data.cmudict import CMUDICT, cmudict
 from jaxml.data.csv_files import csv_rows, from_csv
 from jaxml.data.dataset import Dataset, Split
-from jaxml.data.digits import digits
-from jaxml.data.fashion_mnist import FASHION_MNIST, fashion_mnist
 from jaxml.data.fetching import Fetched
-from jaxml.data.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
-from jaxml.data.linear_teacher import linear_teacher
-from jaxml.data.mnist import MNIST, mnist
+from jaxml.data.loaders.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
+from jaxml.data.loaders.cmudict import CMUDICT, cmudict
+from jaxml.data.loaders.digits import digits
+from jaxml.data.loaders.fashion_mnist import FASHION_MNIST, fashion_mnist
+from jaxml.data.loaders.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
+from jaxml.data.loaders.linear_teacher import linear_teacher
+from jaxml.data.loaders.mnist import MNIST, mnist
+from jaxml.data.loaders.ring import ring
+from jaxml.data.loaders.two_spirals import two_spirals
+from jaxml.data.loaders.xor import xor
 from jaxml.data.npz_files import array_rows, from_npz
-from jaxml.data.ring import ring
-from jaxml.data.two_spirals import two_spirals
-from jaxml.data.xor import xor
 
 __all__ = [
     "FETCHED",

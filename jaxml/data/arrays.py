@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxml.checks import require, require_choice
+from jaxml.core.checks import require, require_choice
 from jaxml.data.dataset import Dataset, Split
-from jaxml.data.splitting import generator, split
+from jaxml.data.splits import generator, split
 
 TASKS = ("classification", "regression")
 # integers of so many different values or less are labels; of more, if each has rows enough

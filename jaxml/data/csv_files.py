@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxml.checks import require, require_choice
+from jaxml.core.checks import require, require_choice
 from jaxml.data import csv_columns
 from jaxml.data.arrays import FEW, TASKS, from_arrays, guessed_task, require_distinct
 from jaxml.data.csv_columns import MISSING, Cells, UnreadableError

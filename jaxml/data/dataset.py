@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxml.checks import require
+from jaxml.core.checks import require
 
 Split = dict[str, np.ndarray]
 """Arrays that share their leading axis, for example `{"x": (N, d), "y": (N,)}`."""

@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from jaxml.core.files import write_atomically
 from jaxml.data.sources import Arrays, Report, Source, folder
-from jaxml.files import write_atomically
 
 VARIABLE = "JAXML_DATA"
 """The environment variable that names another cache folder."""

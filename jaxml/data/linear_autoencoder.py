@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxml.checks import require, require_positive_int
+from jaxml.core.checks import require, require_positive_int
 
 
 @dataclasses.dataclass(frozen=True)

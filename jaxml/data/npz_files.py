@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from jaxml.checks import require
+from jaxml.core.checks import require
 from jaxml.data.arrays import checked_rows, described, from_arrays
 from jaxml.data.dataset import Dataset, Split
 

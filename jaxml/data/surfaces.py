@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from jaxml.checks import require
+from jaxml.core.checks import require
 
 
 @dataclasses.dataclass(frozen=True)

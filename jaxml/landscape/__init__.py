@@ -3,38 +3,17 @@
 Every function takes any `loss(params) -> scalar` that JAX can differentiate twice.
 """
 
-from jaxml.landscape.along import Followed, follow
-from jaxml.landscape.connectivity import Connection, connect
-from jaxml.landscape.copies import distinct_points
-from jaxml.landscape.critical_points import METHODS, Search, find_critical_point
-from jaxml.landscape.data_loss import data_loss
-from jaxml.landscape.density import Density, spectral_density
-from jaxml.landscape.descent import Descent, descend
-from jaxml.landscape.directions import project, random_directions
-from jaxml.landscape.edge_of_stability import edge_of_stability
-from jaxml.landscape.eigenvalues import eigenvalues
-from jaxml.landscape.escape import Escape, NoDescentError, escape
-from jaxml.landscape.exact import Analysis, Counts, analyze
-from jaxml.landscape.exploring import Exploration, Found, explore, search_from
-from jaxml.landscape.functions import (
-    Estimate,
-    diagonal,
-    frobenius_norm,
-    trace,
-)
-from jaxml.landscape.gauss_newton import fisher, gauss_newton
-from jaxml.landscape.index import Interval, SpectrumCounts, count_eigenvalues
-from jaxml.landscape.inspection import Inspection, LayerEnds, Step, inspect, inspect_series
-from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
-from jaxml.landscape.layers import layer_names, on_layers
-from jaxml.landscape.minimum import find_minimum
-from jaxml.landscape.operators import Block, SymmetricOperator, hessian, hessian_block, symmetric
-from jaxml.landscape.saddles import SaddleSearch, connected_minima, find_saddle
-from jaxml.landscape.sharpness import Rise, Sharpness, sharpness
-from jaxml.landscape.spectral_sums import effective_dimension, log_determinant
-from jaxml.landscape.stuck import leaving_saddles
-from jaxml.landscape.surfaces import Surface, surface
-from jaxml.landscape.symmetries import (
+from jaxml.landscape.callbacks.edge_of_stability import edge_of_stability
+from jaxml.landscape.callbacks.leaving_saddles import leaving_saddles
+from jaxml.landscape.critical.analysis import Analysis, Counts, analyze
+from jaxml.landscape.critical.descent import Descent, descend
+from jaxml.landscape.critical.distinct_points import distinct_points
+from jaxml.landscape.critical.escape import Escape, NoDescentError, escape
+from jaxml.landscape.critical.explore import Exploration, Found, explore, search_from
+from jaxml.landscape.critical.minimum import find_minimum
+from jaxml.landscape.critical.saddle_search import SaddleSearch, connected_minima, find_saddle
+from jaxml.landscape.critical.search import METHODS, Search, find_critical_point
+from jaxml.landscape.critical.symmetries import (
     ContinuousSymmetry,
     Permutations,
     permutations,
@@ -43,7 +22,29 @@ from jaxml.landscape.symmetries import (
     rotations,
     translations,
 )
-from jaxml.landscape.trajectories import Trajectory, trajectory
+from jaxml.landscape.geometry.directions import project, random_directions
+from jaxml.landscape.geometry.mode_connectivity import Connection, connect
+from jaxml.landscape.geometry.sharpness import Rise, Sharpness, sharpness
+from jaxml.landscape.geometry.surfaces import Surface, surface
+from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
+from jaxml.landscape.inspection import Inspection, LayerEnds, Step, inspect, inspect_series
+from jaxml.landscape.operators.data_loss import data_loss
+from jaxml.landscape.operators.gauss_newton import fisher, gauss_newton
+from jaxml.landscape.operators.hessian import (
+    Block,
+    SymmetricOperator,
+    hessian,
+    hessian_block,
+    symmetric,
+)
+from jaxml.landscape.operators.parameter_subset import layer_names, on_layers
+from jaxml.landscape.spectra.density import Density, spectral_density
+from jaxml.landscape.spectra.eigenpairs import Eigenpairs, eigenpairs
+from jaxml.landscape.spectra.inertia import Interval, SpectrumCounts, count_eigenvalues
+from jaxml.landscape.spectra.spectral_sums import effective_dimension, log_determinant
+from jaxml.landscape.spectra.spectrum_along import Followed, follow
+from jaxml.landscape.spectra.stochastic_trace import Estimate, diagonal, frobenius_norm, trace
+from jaxml.linalg.eigvalsh import eigenvalues
 
 __all__ = [
     "METHODS",

@@ -11,20 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.backend import require_sound_backend
-from jaxml.checks import require, require_choice
-from jaxml.landscape.dense import gib
-from jaxml.landscape.density import Density, spectral_density
-from jaxml.landscape.directions import random_directions
-from jaxml.landscape.index import SpectrumCounts, count_eigenvalues
-from jaxml.landscape.lanczos import Eigenpairs, eigenpairs
-from jaxml.landscape.layers import layer_names
-from jaxml.landscape.operators import SymmetricOperator, flatten, hessian, kept_bytes
-from jaxml.landscape.problem import check_problem, needs_float64, precision, unravel_host
-from jaxml.landscape.sharpness import Sharpness, sharpness
-from jaxml.landscape.surfaces import Surface, surface
-from jaxml.landscape.trajectories import Trajectory, trajectory
-from jaxml.types import Params
+from jaxml.core.checks import require, require_choice
+from jaxml.core.selfcheck import require_sound_backend
+from jaxml.core.types import Params
+from jaxml.landscape.geometry.directions import random_directions
+from jaxml.landscape.geometry.sharpness import Sharpness, sharpness
+from jaxml.landscape.geometry.surfaces import Surface, surface
+from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
+from jaxml.landscape.operators.dense_hessian import gib
+from jaxml.landscape.operators.hessian import SymmetricOperator, flatten, hessian, kept_bytes
+from jaxml.landscape.operators.parameter_subset import layer_names
+from jaxml.landscape.operators.validation import (
+    check_problem,
+    needs_float64,
+    precision,
+    unravel_host,
+)
+from jaxml.landscape.spectra.density import Density, spectral_density
+from jaxml.landscape.spectra.eigenpairs import Eigenpairs, eigenpairs
+from jaxml.landscape.spectra.inertia import SpectrumCounts, count_eigenvalues
 
 # up to so many parameters sharpness is sought with all effort
 _SMALL = 100_000

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import errors, linen
 
-from jaxml.checks import require
-from jaxml.types import Model
+from jaxml.core.checks import require
+from jaxml.core.types import Model
 
 if TYPE_CHECKING:
     from flax import nnx

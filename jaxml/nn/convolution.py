@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxml.checks import require, require_positive_int
+from jaxml.core.checks import require, require_positive_int
 
 
 def conv_general_dilated(

@@ -10,16 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxml.checks import require, require_choice, require_positive_int
+from jaxml.core.checks import require, require_choice, require_positive_int
+from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
-from jaxml.nn.layers import (
-    check_activation,
-    check_dropout,
-    check_dtype,
-    check_norm,
-    normalize,
-)
-from jaxml.types import Model
+from jaxml.nn.layers import check_activation, check_dropout, check_dtype, check_norm, normalize
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, dtype: Any = None) -> Model:

@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxml.checks import require, require_choice
+from jaxml.core.checks import require, require_choice
+from jaxml.core.types import Model
+from jaxml.nn.convnets import cnn, resnet
 from jaxml.nn.dense import deep_linear, linear, mlp
-from jaxml.nn.images import cnn, resnet
-from jaxml.types import Model
 
 _NETWORKS: dict[str, Callable[..., Model]] = {
     "cnn": cnn,

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxml.checks import require
-from jaxml.flops import Path, abstract, equations_of, shape_of
-from jaxml.types import Model
+from jaxml.core.checks import require
+from jaxml.core.flops import Path, abstract, equations_of, shape_of
+from jaxml.core.types import Model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from jaxml.landscape import Analysis, Connection, Exploration, Step, Surface, Trajectory
-from jaxml.landscape.density import Curve, Density
-from jaxml.landscape.intervals import CONFIDENCE
-from jaxml.staircase import Staircase
+from jaxml.landscape.spectra.density import Curve, Density
+from jaxml.linalg.probe_intervals import CONFIDENCE
+from jaxml.studies.topics.staircase import Staircase
 
 _MINIMUM, _SADDLE, _FLAT, _PATH = "#1b7f4d", "#c2334d", "#9a9a9a", "#5b7db1"
 _KIND_COLORS = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from jaxml.files import write_atomically
+from jaxml.core.files import write_atomically
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Inspection
 from jaxml.report import figures
 from jaxml.report.parts import image, section, table, tiles
@@ -28,8 +28,8 @@ from jaxml.report.tables import (
     staircase_row,
     stated_index,
 )
-from jaxml.staircase import Staircase
 from jaxml.studies import Findings
+from jaxml.studies.topics.staircase import Staircase
 
 _STYLE = """
 :root { color-scheme: light; }

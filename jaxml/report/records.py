@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Inspection
-from jaxml.staircase import Staircase
 from jaxml.studies import (
     DepthStudy,
     DiagnosisStudy,
@@ -24,6 +23,7 @@ from jaxml.studies import (
     Smoothness,
     Study,
 )
+from jaxml.studies.topics.staircase import Staircase
 
 Chapter = DepthStudy | DiagnosisStudy | EdgeStudy | GeneralizationStudy | NormalizationStudy
 """Studies of one question."""

@@ -9,13 +9,7 @@ import numpy as np
 from jaxml.report import study_figures
 from jaxml.report.parts import section, table, tiles
 from jaxml.report.records import Chapter
-from jaxml.report.tables import (
-    STEPS_COLUMNS,
-    critical_rows,
-    depth_error,
-    folds_error,
-    steps_row,
-)
+from jaxml.report.tables import STEPS_COLUMNS, critical_rows, depth_error, folds_error, steps_row
 from jaxml.studies import (
     EDGES,
     DepthStudy,
@@ -25,7 +19,7 @@ from jaxml.studies import (
     GeneralizationStudy,
     NormalizationStudy,
 )
-from jaxml.studies.median_interval import seeds_for
+from jaxml.studies.batch_scaling.median_interval import seeds_for
 
 
 def study_parts(result: Findings) -> tuple[str, list[str]]:

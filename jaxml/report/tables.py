@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxml.landscape import Analysis, Eigenpairs, Exploration, Found, LayerEnds, Sharpness
-from jaxml.staircase import Level
 from jaxml.studies import Depth, Findings, Folds, Steps, fit_hyperbola
+from jaxml.studies.topics.staircase import Level
 
 STAIRCASE_COLUMNS = (
     "width",

@@ -1,7 +1,41 @@
 """Studies: batch size, optimiser, rate and seed side by side in one compiled program."""
 
-from jaxml.studies.batch_size import batch_size
-from jaxml.studies.chapters import (
+from jaxml.studies.batch_scaling.critical_batch_size import (
+    Branch,
+    CriticalBatchSize,
+    by_branching,
+    by_hyperbola,
+    by_overhead,
+    fit_hyperbola,
+)
+from jaxml.studies.batch_scaling.median_interval import MedianInterval, median_interval
+from jaxml.studies.batch_scaling.noise_along import NoiseAt, mean_scales, noise_along
+from jaxml.studies.batch_scaling.noise_scale import (
+    NoiseScale,
+    noise_scale,
+    noise_scale_by_batches,
+    noise_scale_of,
+)
+from jaxml.studies.batch_scaling.noisy_quadratic import NoisyQuadratic
+from jaxml.studies.batch_scaling.published import PUBLISHED, Published
+from jaxml.studies.batch_scaling.sharpness_at_equal_loss import EqualLoss, Minimum, at_equal_loss
+from jaxml.studies.batch_scaling.steps_to_target import (
+    Steps,
+    StepsTable,
+    kaplan_meier,
+    median_time,
+    steps_to_target,
+)
+from jaxml.studies.batch_scaling.summary import Findings, best_lanes, findings
+from jaxml.studies.batch_scaling.throughput import Throughput, throughput
+from jaxml.studies.sweep.batch_size import batch_size
+from jaxml.studies.sweep.configs import SCHEDULES, Lanes, grid
+from jaxml.studies.sweep.cost_model import Plan, plan
+from jaxml.studies.sweep.descents import SURFACES, Descents, descents
+from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS
+from jaxml.studies.sweep.result import Study, Target
+from jaxml.studies.sweep.task import Task, gradient_flops, size_of, task
+from jaxml.studies.topics.chapters import (
     DepthStudy,
     DiagnosisStudy,
     EdgeStudy,
@@ -10,21 +44,9 @@ from jaxml.studies.chapters import (
     compare_normalization,
     diagnose_networks,
 )
-from jaxml.studies.critical_batch_size import (
-    Branch,
-    CriticalBatchSize,
-    by_branching,
-    by_hyperbola,
-    by_overhead,
-    fit_hyperbola,
-)
-from jaxml.studies.depth import Depth, depths, linear_pieces, tents, width_of
-from jaxml.studies.descents import SURFACES, Descents, descents
-from jaxml.studies.diagnosis import Diagnosis, Score, diagnose
-from jaxml.studies.edges import EDGES, Sharpening, sharpening
-from jaxml.studies.equal_loss import EqualLoss, Minimum, at_equal_loss
-from jaxml.studies.findings import Findings, best_lanes, findings
-from jaxml.studies.generalization import (
+from jaxml.studies.topics.depth import Depth, depths, linear_pieces, tents, width_of
+from jaxml.studies.topics.diagnosis import Diagnosis, Score, diagnose
+from jaxml.studies.topics.generalization import (
     BestOfMany,
     Folds,
     Frequency,
@@ -34,24 +56,8 @@ from jaxml.studies.generalization import (
     examples_needed,
     hoeffding_bound,
 )
-from jaxml.studies.lanes import SCHEDULES, Lanes, grid
-from jaxml.studies.median_interval import MedianInterval, median_interval
-from jaxml.studies.noise_along import NoiseAt, mean_scales, noise_along
-from jaxml.studies.noise_scale import (
-    NoiseScale,
-    noise_scale,
-    noise_scale_by_batches,
-    noise_scale_of,
-)
-from jaxml.studies.noisy_quadratic import NoisyQuadratic
-from jaxml.studies.normalization import Smoothness, smoothness
-from jaxml.studies.planning import Plan, plan
-from jaxml.studies.published import PUBLISHED, Published
-from jaxml.studies.steps import Steps, StepsTable, kaplan_meier, median_time, steps_to_target
-from jaxml.studies.study import Study, Target
-from jaxml.studies.tasks import Task, gradient_flops, size_of, task
-from jaxml.studies.throughput import Throughput, throughput
-from jaxml.studies.two_slots import OPTIMIZERS
+from jaxml.studies.topics.normalization import Smoothness, smoothness
+from jaxml.studies.topics.sharpening import EDGES, Sharpening, sharpening
 
 __all__ = [
     "EDGES",

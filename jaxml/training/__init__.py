@@ -1,21 +1,13 @@
 """Training: pure steps, one loop, hooks on the host."""
 
-from jaxml.sealed import DamagedError
-from jaxml.training import (
-    augmentation,
-    losses,
-    metrics,
-    optimizers,
-    saddles,
-    sampling,
-    schedules,
-)
+from jaxml.core.checksummed_dirs import DamagedError
+from jaxml.training import augmentation, losses, metrics, optimizers, saddles, sampling, schedules
 from jaxml.training.batches import ignore_label
-from jaxml.training.checkpoint import check_log, checkpoint, restore, restore_fields
-from jaxml.training.hooks import early_stopping, evaluation, metrics_log, progress, snapshots
+from jaxml.training.callbacks import early_stopping, evaluation, metrics_log, progress, snapshots
+from jaxml.training.checkpointing import check_log, checkpoint, restore, restore_fields
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
 from jaxml.training.signals import stop_on_signals
-from jaxml.training.supervised import evaluate, full_loss, supervised
+from jaxml.training.supervised_learning import evaluate, full_loss, supervised
 
 __all__ = [
     "Chunk",

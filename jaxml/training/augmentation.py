@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
-from jaxml.checks import require, require_positive_int
+from jaxml.core.checks import require, require_positive_int
+from jaxml.core.types import Batch
 from jaxml.training.batches import labels_of
 from jaxml.training.loop import Sample
-from jaxml.types import Batch
 
 __all__ = ["augmented", "cutout", "flip", "mixup", "rotation", "shift"]
 

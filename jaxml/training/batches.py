@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxml.checks import require
-from jaxml.placement import place_rows
-from jaxml.programs import read
-from jaxml.types import Batch
+from jaxml.core.checks import require
+from jaxml.core.programs import read
+from jaxml.core.sharding import place_rows
+from jaxml.core.types import Batch
 
 
 def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:

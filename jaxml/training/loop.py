@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.checks import require, require_positive_int
-from jaxml.placement import Rows, check_mesh, constrain, place, spread
-from jaxml.programs import read
+from jaxml.core.checks import require, require_positive_int
+from jaxml.core.programs import read
+from jaxml.core.sharding import Rows, check_mesh, constrain, place, spread
+from jaxml.core.types import Algorithm, Run
 from jaxml.training.batches import check_data, check_use, is_numeric, shapes
-from jaxml.types import Algorithm, Run
 
 Sample = Callable[[Any, jax.Array, jax.Array], Any]
 """`(data, key, step) -> batch`; the key is the run's, the same at every step."""

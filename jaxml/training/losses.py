@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxml.checks import require
+from jaxml.core.checks import require
+from jaxml.core.types import Batch
 from jaxml.training.batches import expect, labels_of, of_batch
-from jaxml.types import Batch
 
 
 def _targets(outputs: Array, batch: Batch, kind: str = "numbers") -> Array:

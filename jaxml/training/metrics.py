@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxml.checks import require
+from jaxml.core.checks import require
+from jaxml.core.types import Batch
 from jaxml.training.batches import expect, labels_of, of_batch
-from jaxml.types import Batch
 
 
 def accuracy(outputs: Float[Array, " batch classes"], batch: Batch) -> Float[Array, " batch"]:

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jaxml.checks import require, require_positive_int
-from jaxml.reductions import norm, project, to_blocks
-from jaxml.seeds import key as key_of
-from jaxml.tridiagonal import lanczos
+from jaxml.core.checks import require, require_positive_int
+from jaxml.core.seeds import key as key_of
+from jaxml.linalg.krylov import lanczos
+from jaxml.linalg.reductions import norm, project, to_blocks
 
 __all__ = ["perturbed_gradient_descent", "saddle_free_newton"]
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxml.checks import require, require_positive_int
+from jaxml.core.checks import require, require_positive_int
 from jaxml.training.loop import Sample
 
 

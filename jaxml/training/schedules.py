@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from jaxml.checks import require, require_positive_int
+from jaxml.core.checks import require, require_positive_int
 
 __all__ = ["constant", "cosine", "exponential", "inverse_sqrt", "linear", "warmup_cosine"]
 

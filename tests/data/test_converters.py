@@ -12,14 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxml.data import chicago_ridership, cmudict, idx_images, japanese_vowels, mnist
 from jaxml.data.fetching import content_sha256
-
-# the functions of these names hide the modules
-chicago_ridership, cmudict, japanese_vowels, mnist = (
-    sys.modules[f"jaxml.data.{function.__name__}"]
-    for function in (chicago_ridership, cmudict, japanese_vowels, mnist)
-)
+from jaxml.data.loaders import chicago_ridership, cmudict, idx_images, japanese_vowels, mnist
 
 
 def idx(array):

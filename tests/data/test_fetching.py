@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxml import data, files
+from jaxml import data
+from jaxml.core import files
 from jaxml.data import fetching, sources
 from jaxml.data.fetching import Fetched
 from jaxml.data.sources import File

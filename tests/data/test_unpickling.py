@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from jaxml.data.mnist import read_pickle
+from jaxml.data.loaders.mnist import read_pickle
 from jaxml.data.unpickling import restricted_loads
 
 

@@ -151,12 +151,12 @@ def test_bad_calls(call, match):
 
 
 def test_a_backend_that_computes_wrong_is_refused(monkeypatch):
-    from jaxml import backend  # noqa: PLC0415
+    from jaxml.core import selfcheck  # noqa: PLC0415
 
-    wrong = (backend.Answer("matrix product", 0.5, 1e-4),)
-    monkeypatch.setattr(backend, "known_answers", lambda *_: wrong)
+    wrong = (selfcheck.Answer("matrix product", 0.5, 1e-4),)
+    monkeypatch.setattr(selfcheck, "known_answers", lambda *_: wrong)
     for function in (analyze, find_critical_point, landscape.escape):
-        with pytest.raises(backend.BackendError, match=r"matrix product is off by 5\.0e-01"):
+        with pytest.raises(selfcheck.BackendError, match=r"matrix product is off by 5\.0e-01"):
             function(loss, W)
-    with pytest.raises(backend.BackendError):
+    with pytest.raises(selfcheck.BackendError):
         follow(loss, W[None])

@@ -11,7 +11,7 @@ from flax import linen, nnx
 from rich.console import Console
 
 from jaxml import nn
-from jaxml.types import Model
+from jaxml.core.types import Model
 
 
 def rows(table):

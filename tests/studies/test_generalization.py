@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from jaxml import data, nn, studies
-from jaxml.studies.descents import plateau, ravine, saddle
-from jaxml.studies.study import best_finite
+from jaxml.studies.sweep.descents import plateau, ravine, saddle
+from jaxml.studies.sweep.result import best_finite
 from jaxml.training import losses, metrics
 
 

@@ -9,7 +9,7 @@ import pytest
 CODE = """
 import jax, numpy as np
 from jaxml import data, nn, studies
-from jaxml.studies import tick_clock
+from jaxml.studies.sweep import accumulation, executor
 from jaxml.training import losses, metrics
 
 assert jax.device_count() == 4
@@ -19,7 +19,7 @@ task = studies.task(nn.mlp([64, 8, 10]), losses.softmax_cross_entropy, {"error":
 lanes = studies.grid([16, 64], [0.01, 0.03, 0.1], seeds=2)
 lanes = lanes.take([i for i in range(len(lanes)) if i % 6 != 5])
 placed = []
-whole = tick_clock.advance
+whole = accumulation.advance
 
 class Watched:
     lower = whole.lower
@@ -27,8 +27,7 @@ class Watched:
         placed.append({len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)})
         return whole(settings, pack, state, *rest)
 
-import sys
-sys.modules["jaxml.studies.bucket_run"].advance = Watched()
+executor.advance = Watched()
 options = {"splits": {"train": digits.train}, "epochs": 4, "keep_params": True}
 mesh = jax.make_mesh((4,), ("lanes",))
 along = studies.batch_size(task, digits.train, lanes, mesh=mesh, **options)

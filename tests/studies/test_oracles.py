@@ -7,8 +7,8 @@ import pytest
 from scipy.linalg import solve_discrete_lyapunov
 
 from jaxml import studies
-from jaxml.studies.noisy_quadratic import NoisyQuadratic, zhang
-from jaxml.studies.two_slots import two_slots, update
+from jaxml.studies.batch_scaling.noisy_quadratic import NoisyQuadratic, zhang
+from jaxml.studies.sweep.lane_optimizer import two_slots, update
 
 SIZES = [1, 4, 16, 64, 256, 1024, 4096, 65536]
 STEPS = [90323, 22707, 5803, 1611, 691, 515, 467, 455]

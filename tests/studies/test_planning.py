@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from jaxml import nn, studies
-from jaxml.flops import flops
-from jaxml.studies import rows
-from jaxml.studies.planning import Plan
-from jaxml.studies.tick_clock import Pack, Settings, start
+from jaxml.core.flops import flops
+from jaxml.studies.sweep import rows
+from jaxml.studies.sweep.accumulation import Pack, Settings, start
+from jaxml.studies.sweep.cost_model import Plan
 from jaxml.training import losses
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from jaxml import nn
 from jaxml.studies import batch_size as study_batch_size
-from jaxml.studies import descents, grid, noise_scale, smoothness, task, tick_clock
-from jaxml.studies.noise_scale import noise_scale_by_batches
+from jaxml.studies import descents, grid, noise_scale, smoothness, task
+from jaxml.studies.batch_scaling.noise_scale import noise_scale_by_batches
+from jaxml.studies.sweep import accumulation
 from jaxml.training import losses
 
 X = np.linspace(-1, 1, 16, dtype=np.float32).reshape(-1, 1)
@@ -67,6 +68,6 @@ def test_equal_tasks_share_a_program():
         return study_batch_size(line, DATA, lanes, splits={"train": DATA}, steps=4)
 
     study()
-    before = tick_clock.advance._cache_size()
+    before = accumulation.advance._cache_size()
     study()
-    assert tick_clock.advance._cache_size() == before
+    assert accumulation.advance._cache_size() == before

@@ -1,7 +1,5 @@
 """Lanes against plain loops over optax, and against other arrangements of themselves."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +7,9 @@ import optax
 import pytest
 
 from jaxml import nn, studies
-from jaxml.structured import from_npz, to_npz
-from jaxml.studies.two_slots import OPTIMIZERS, two_slots, update
+from jaxml.core.serialization import from_npz, to_npz
+from jaxml.studies.sweep import executor, rows
+from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS, two_slots, update
 from jaxml.training import losses, optimizers, sampling
 
 OPTAX = {
@@ -185,8 +184,7 @@ def test_exits(small):
 @pytest.mark.parametrize("by_cores", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_finished_lanes_make_room(small, monkeypatch, by_cores):
     """Compaction changes no lane, whether cores share the lanes or all go at once."""
-    for name in ("rows", "bucket_run"):
-        module = sys.modules[f"jaxml.studies.{name}"]
+    for module in (rows, executor):
         monkeypatch.setattr(module, "by_cores", lambda _: by_cores)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     task, data = small

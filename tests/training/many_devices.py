@@ -15,9 +15,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from jaxml import data, landscape, nn, training
-from jaxml.landscape import operators
-from jaxml.landscape.dense import Dense
-from jaxml.placement import check_mesh, gather
+from jaxml.core.sharding import check_mesh, gather
+from jaxml.landscape.operators.dense_hessian import Dense
+from jaxml.landscape.operators.hessian import hessian
 from jaxml.training import loop, losses, metrics, optimizers, sampling
 
 KEY = jax.random.key
@@ -134,7 +134,7 @@ def spectra(devices):
                     operators["Fisher"] = fisher
                 found = {
                     matrix: landscape.eigenpairs(operator, top=5, lowest=2, tolerance=tolerance)
-                    for matrix, operator in operators.items()
+                    for matrix, operator in hessian.items()
                 }
                 density = landscape.spectral_density(hessian, steps=20, probes=1)
                 figures = {matrix: pairs.values for matrix, pairs in found.items()} | {
@@ -163,8 +163,8 @@ def flops(devices):
     narrow = training.supervised(nn.linear(8, 10), losses.softmax_cross_entropy, optimizers.sgd(1))
     state = narrow.init(KEY(0))
     loss = training.full_loss(narrow, state, few, mesh=both)
-    hessian = operators._dense.lower(loss, state.params, Dense((), 999), both)
-    programs = {"step": step, "gradient": gradient, "Hessian": hessian}
+    dense = hessian._dense.lower(loss, state.params, Dense((), 999), both)
+    programs = {"step": step, "gradient": gradient, "Hessian": dense}
     return {
         f"flops: {name}": program.compile().cost_analysis()["flops"]
         for name, program in programs.items()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxml import nn
+from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import (
     NonFiniteError,
     fit,
@@ -20,7 +21,6 @@ from jaxml.training import (
     sampling,
     supervised,
 )
-from jaxml.types import Algorithm, TrainState
 
 KEY = jax.random.key(0)
 STEPS = 14

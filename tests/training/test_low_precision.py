@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxml.objective import weighted_mean
+from jaxml.core.empirical_risk import weighted_mean
+from jaxml.core.types import Algorithm, Model, TrainState
 from jaxml.training import (
     evaluate,
     fit,
@@ -20,7 +21,6 @@ from jaxml.training import (
     sampling,
     supervised,
 )
-from jaxml.types import Algorithm, Model, TrainState
 
 KEY = jax.random.key(0)
 LOW = pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

@@ -11,18 +11,9 @@ import numpy as np
 import pytest
 
 from jaxml import landscape, nn
-from jaxml.placement import spans_devices
-from jaxml.training import (
-    fit,
-    fit_many,
-    full_loss,
-    loop,
-    losses,
-    optimizers,
-    sampling,
-    supervised,
-)
-from jaxml.types import Algorithm
+from jaxml.core.sharding import spans_devices
+from jaxml.core.types import Algorithm
+from jaxml.training import fit, fit_many, full_loss, loop, losses, optimizers, sampling, supervised
 
 SCRIPT = Path(many_devices.__file__)
 KEY = jax.random.key(0)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
+from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import Chunk, fit, sampling, stop_on_signals
-from jaxml.types import Algorithm, TrainState
 
 COUNTER = Algorithm(
     lambda key: TrainState(np.int32(0), np.zeros(2), {}, {}),

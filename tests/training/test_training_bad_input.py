@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxml import data, nn
+from jaxml.core.types import Algorithm
 from jaxml.training import (
     early_stopping,
     evaluate,
@@ -22,7 +23,6 @@ from jaxml.training import (
     schedules,
     supervised,
 )
-from jaxml.types import Algorithm
 
 MODEL = nn.linear(2, 1)
 GOOD = supervised(MODEL, losses.mse, optimizers.sgd(0.1))

@@ -8,18 +8,9 @@ import numpy as np
 import pytest
 
 from jaxml import nn
-from jaxml.training import (
-    evaluate,
-    fit,
-    fit_many,
-    loop,
-    losses,
-    optimizers,
-    sampling,
-    supervised,
-)
-from jaxml.training.supervised import _evaluate
-from jaxml.types import Algorithm, TrainState
+from jaxml.core.types import Algorithm, TrainState
+from jaxml.training import evaluate, fit, fit_many, loop, losses, optimizers, sampling, supervised
+from jaxml.training.supervised_learning import _evaluate
 
 KEY = jax.random.key(0)
 DATA = {"x": np.eye(3, dtype=np.float32), "y": np.ones((3, 1), np.float32)}

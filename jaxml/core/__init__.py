@@ -1,0 +1,1 @@
+"""What every other package stands on, and that knows none of them."""

@@ -1,0 +1,400 @@
+"""Losses over data, as sums over examples that can be taken apart.
+
+A curvature matrix needs the parts of a loss that an optimiser does not: the network's outputs for
+Gauss–Newton, one value an example for the Fisher information, one batch at a time for data that
+do not fit. An `Objective` keeps them apart, and `jax.tree_util.Partial(objective, ...)` is still
+the plain `params -> scalar` that everything takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+
+from jaxml.core.checks import require
+from jaxml.core.programs import Bits
+from jaxml.core.row_coupling import coupling
+from jaxml.core.row_rules import Mixed, Rows, State
+from jaxml.core.sharding import constrain, spread
+from jaxml.core.types import Batch, DataLoss, Params
+
+Tree = TypeVar("Tree")
+
+
+def examples(batch: Batch) -> int:
+    """How many a batch holds."""
+    return jax.tree.leaves(dict(batch))[0].shape[0]
+
+
+def per_example(values: jax.Array, batch: Batch) -> jax.Array:
+    """The values, if there is one for each example; numbers of 16 bits in float32, to be summed.
+
+    Raises:
+        ValueError: if there is not.
+    """
+    shape = (examples(batch),)
+    require(values.shape == shape, f"one value per example, shape {shape}", f"shape {values.shape}")
+    return in_float32(values)
+
+
+def weights_of(batch: Batch, dtype: Any) -> jax.Array:
+    """The examples' weights: `batch["weights"]`, or ones."""
+    if "weights" in batch:
+        return _weights(batch).astype(dtype)
+    return jnp.ones(examples(batch), dtype)
+
+
+def weighted_mean(values: jax.Array, batch: Batch) -> jax.Array:
+    """The mean over the batch, weighted where it has weights."""
+    values = per_example(values, batch)
+    if "weights" not in batch:
+        return values.mean()
+    weights = in_float32(_weights(batch))
+    return (values * weights).sum() / weights.sum()
+
+
+def _weights(batch: Batch) -> jax.Array:
+    weights, shape = jnp.asarray(batch["weights"]), (examples(batch),)
+    require(weights.shape == shape, f"batch['weights'] of shape {shape}", weights.shape)
+    return weights
+
+
+def _on_device(leaf: Any) -> jax.Array:
+    """NumPy's as JAX's: functions of a batch may use what only the latter have."""
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+
+
+def in_float32(array: jax.Array) -> jax.Array:
+    """An array of 16-bit numbers in float32; any other as it is."""
+    low = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4
+    return array.astype(jnp.float32) if low else array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+    """The mean or sum of one value an example, plus (l2/2)‖θ‖²: `(params, state, batch) -> scalar`.
+
+    Equal to others of the same functions, penalty and reduction, to be compiled once.
+
+    Attributes:
+        predict: `(params, state, batch) -> outputs`, with one leading axis of examples.
+        values: `(outputs, batch) -> values`, one an example.
+        l2: λ of the penalty.
+        reduction: "mean" or "sum" of the values, weighted where the batch has weights.
+    """
+
+    predict: Callable[..., Any]
+    values: DataLoss
+    l2: Any = 0.0
+    reduction: str = "mean"
+
+    def __hash__(self) -> int:
+        return hash((self.predict, self.values))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Objective):
+            return False
+        mine, theirs = ((o.predict, o.values, o.reduction) for o in (self, other))
+        return mine == theirs and Bits(self.l2) == Bits(other.l2)
+
+    def __call__(self, params: Params, state: Any, batch: Batch) -> jax.Array:
+        """The mean or sum over the batch, with the penalty."""
+        params, batch = jax.tree.map(_on_device, (params, batch))
+        if self.reduction == "sum":
+            return self.penalized(self.total(params, state, batch), params)
+        value = weighted_mean(self.values(self.predict(params, state, batch), batch), batch)
+        return self.penalized(value, params)
+
+    def divisor(self, batch: Batch, dtype: Any) -> jax.Array:
+        """What the weighted sum of the values over all of a batch is divided by."""
+        return jnp.ones((), dtype) if self.reduction == "sum" else weights_of(batch, dtype).sum()
+
+    def penalized(self, value: jax.Array, params: Params) -> jax.Array:
+        """The value plus the penalty."""
+        if not isinstance(self.l2, jax.Array) and self.l2 == 0:
+            return value
+        params = jax.tree.map(in_float32, params)
+        return value + 0.5 * self.l2 * optax.tree.norm(params, squared=True)
+
+    def total(self, params: Params, state: Any, batch: Batch) -> jax.Array:
+        """The weighted sum of the values, without the penalty."""
+        values = per_example(self.values(self.predict(params, state, batch), batch), batch)
+        return (values * weights_of(batch, values.dtype)).sum()
+
+    def coupling(self, params: Params, state: Any, batch: Batch) -> State:
+        """How the values depend on the examples of a batch, or of the shapes of one."""
+
+        def values(batch):
+            return self.values(self.predict(params, state, batch), batch)
+
+        return coupling(values, dict(batch), examples(batch))
+
+
+@dataclasses.dataclass(frozen=True)
+class OverRows:
+    """A loss of rows along a mesh, or in batches; equal for equal fields, to be compiled once.
+
+    Attributes:
+        loss: `(params, state, batch) -> scalar`.
+        mesh: along whose axis `data` the rows lie, or `None`.
+        repeated: how often the last row is repeated, with weight zero.
+        batch_size: rows that pass through the network at a time, all of them if `None`.
+        per_batch: whether a row's value may depend on the others of its batch, as in training.
+    """
+
+    loss: Callable[[Params, Any, Batch], jax.Array]
+    mesh: Mesh | None = None
+    repeated: int = 0
+    batch_size: int | None = None
+    per_batch: bool = False
+
+    def __call__(self, params: Params, state: Any, batch: dict[str, Any]) -> jax.Array:
+        """The loss over all rows.
+
+        Raises:
+            ValueError: if by its program the value of a row taken with `batch_size` others is not
+                that of the row among all, or is changed by a row that is repeated.
+        """
+        if isinstance(self.loss, Objective):
+            self.check_rows(params, state, batch)
+        params, batch = self.placed(params, state, batch)
+        if self.batch_size is None:
+            return self.loss(params, state, batch)
+        objective = self.loss
+        assert isinstance(objective, Objective)
+
+        # a batch's inner values are computed again for its gradient rather than kept
+        @jax.checkpoint
+        def total(params, rows):
+            return objective.total(params, state, rows)
+
+        value = over_batches(functools.partial(total, params), batch, self.batch_size, self.mesh)
+        return objective.penalized(value / objective.divisor(batch, value.dtype), params)
+
+    def check_rows(self, params: Params, state: Any, batch: dict[str, Any]) -> None:
+        """Refuse rows that by the program depend on others that they are taken apart from.
+
+        Raises:
+            ValueError: if they do.
+        """
+        objective, count, size = self.loss, examples(batch), self.batch_size
+        assert isinstance(objective, Objective)
+        if size is not None and size < count and not self.per_batch:
+            shape = lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)  # noqa: E731
+            try:
+                found = objective.coupling(params, state, jax.tree.map(shape, batch))
+            except TypeError as error:
+                raise ValueError(
+                    f"expected a loss of which {size} of {count} rows can be taken at a time, "
+                    f"got {error}"
+                ) from error
+            mixed = isinstance(found, Mixed)
+            got = f"rows that {found.cause} mixes" if mixed else "rows that depend on their place"
+            require(_may_split(found), f"rows that can be taken {size} at a time", got)
+        if self.repeated:
+            found = objective.coupling(params, state, batch)
+            devices = 1 if self.mesh is None else self.mesh.shape["data"]
+            require(
+                not isinstance(found, Mixed) or not found.known,
+                f"rows that do not depend on each other, or in multiples of {devices}",
+                f"{count - self.repeated} that do",
+            )
+
+    def placed(self, params: Params, state: Any, batch: dict[str, Any]) -> tuple[Params, dict]:
+        """Parameters whole on every device, and rows divided among them."""
+        if self.mesh is None:
+            return params, batch
+        params = constrain(params, self.mesh)  # the derivatives too are then
+        batch = spread(batch, self.mesh)  # also where jit has made constants of them
+        if self.repeated and not isinstance(self.loss, Objective):
+            weigh = lambda weights: self.loss(params, state, batch | {"weights": weights})  # noqa: E731
+            traced = jax.make_jaxpr(weigh)(batch["weights"]).jaxpr
+            read = any(v is traced.invars[0] for e in traced.eqns for v in e.invars)
+            devices = self.mesh.shape["data"]
+            rows = len(batch["weights"]) - self.repeated
+            require(
+                read,
+                f"a loss weighted by batch['weights'], or rows in multiples of {devices}",
+                f"one that ignores them, and {rows} rows",
+            )
+        return params, batch
+
+
+def over_batches(
+    total: Callable[[dict[str, Any]], Tree],
+    batch: Mapping[str, Any],
+    batch_size: int,
+    mesh: Mesh | None = None,
+) -> Tree:
+    """Σ total(rows) over the batches of `fold_batches`; traceable.
+
+    Args:
+        total: rows -> a pytree of sums over them.
+        batch: as there.
+        batch_size: as there.
+        mesh: as there.
+    """
+    if examples(batch) <= batch_size:
+        return total(dict(batch))
+    some = {name: leaf[:batch_size] for name, leaf in batch.items()}
+    shapes = jax.eval_shape(total, some)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    add = lambda sums, rows: jax.tree.map(jnp.add, sums, total(rows))  # noqa: E731
+    return fold_batches(add, zeros, batch, batch_size, mesh)
+
+
+def fold_batches(
+    add: Callable[[Tree, dict[str, Any]], Tree],
+    sums: Tree,
+    batch: Mapping[str, Any],
+    batch_size: int,
+    mesh: Mesh | None = None,
+) -> Tree:
+    """Add consecutive batches of rows, of which the last may be short, to sums; traceable.
+
+    Args:
+        add: `(sums, rows) -> sums`.
+        sums: so far.
+        batch: all rows.
+        batch_size: of a batch.
+        mesh: along whose axis `data` the rows of every batch lie.
+    """
+    count = examples(batch)
+    size = min(batch_size, count)
+    if size == count:
+        return add(sums, dict(batch))
+    whole = count // size
+    # one batch takes rows from every device's share, so that no row moves between them
+    shares = 1 if mesh is None else mesh.shape["data"]
+    if size % shares or (count % size) % shares or count % shares:
+        shares = 1
+
+    def take(leaf, first, rows):
+        if shares == 1:
+            return jax.lax.dynamic_slice_in_dim(leaf, first, rows)
+        apart = leaf.reshape(shares, count // shares, *leaf.shape[1:])
+        part = jax.lax.dynamic_slice_in_dim(apart, first // shares, rows // shares, axis=1)
+        return part.reshape(rows, *leaf.shape[1:])
+
+    def rows(first, number):
+        taken = jax.tree.map(lambda leaf: take(leaf, first, number), dict(batch))
+        return taken if mesh is None or shares == 1 else spread(taken, mesh)
+
+    sums, _ = jax.lax.scan(
+        lambda sums, i: (add(sums, rows(i * size, size)), None), sums, jnp.arange(whole)
+    )
+    return add(sums, rows(whole * size, count % size)) if count % size else sums
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A loss over data, taken apart.
+
+    Attributes:
+        objective: its functions.
+        state: what they are given beside the parameters.
+        batch: all rows.
+        rows: how the rows lie.
+    """
+
+    objective: Objective
+    state: Any
+    batch: dict[str, Any]
+    rows: OverRows
+
+
+def parts(loss: Any) -> Parts | None:
+    """What a loss from `data_loss` or `training.full_loss` consists of; `None` for any other."""
+    if not isinstance(loss, Partial) or loss.args or set(loss.keywords) != {"state", "batch"}:
+        return None
+    rows = loss.func if isinstance(loss.func, OverRows) else OverRows(loss.func)
+    if not isinstance(rows.loss, Objective):
+        return None
+    return Parts(rows.loss, loss.keywords["state"], dict(loss.keywords["batch"]), rows)
+
+
+def _may_split(found: State) -> bool:
+    """Whether nothing speaks against taking the rows in batches."""
+    return (
+        not found.known if isinstance(found, Mixed) else not isinstance(found, Rows) or found.alone
+    )
+
+
+# rows of each of two batches whose values are compared with those of both together
+_COMPARED = 32
+
+
+def divisible(taken: Parts, params: Params) -> bool:
+    """Whether a loss is the same in whichever batches its rows are taken.
+
+    By its program, and by its values: a program may use what does not show in it, such as the
+    number of rows.
+
+    Args:
+        taken: the loss.
+        params: arrays, or tracers.
+    """
+    if taken.rows.per_batch:
+        return False
+    found = taken.objective.coupling(params, taken.state, taken.batch)
+    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((taken.state, taken.batch)))
+    if traced and isinstance(found, Mixed):
+        return False
+    return _may_split(found) and (traced or _same_apart(taken, params))
+
+
+def check_batches(taken: Parts, params: Params) -> None:
+    """Refuse a loss that its `batch_size` makes another.
+
+    Raises:
+        ValueError: if its values in batches are others than together.
+    """
+    size = taken.rows.batch_size
+    if size is None or size >= examples(taken.batch) or taken.rows.per_batch:
+        return
+    taken.rows.check_rows(params, taken.state, taken.batch)
+    leaves = jax.tree.leaves((taken.state, taken.batch))
+    same = any(isinstance(x, Tracer) for x in leaves) or _same_apart(taken, params)
+    require(same, f"rows that can be taken {size} at a time", "other values from fewer rows")
+
+
+def _same_apart(taken: Parts, params: Params) -> bool:
+    """Whether some rows have the same values together and in two halves.
+
+    At random parameters, and at these where they are known.
+    """
+    half = min(_COMPARED, examples(taken.batch) // 2)
+    random = np.random.default_rng(0)
+    points = [jax.tree.map(lambda x: random.normal(size=x.shape).astype(x.dtype), params)]
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params)):
+        points.append(params)
+    rows = [
+        {name: leaf[a:b] for name, leaf in taken.batch.items()}
+        for a, b in ((0, half), (half, 2 * half), (0, 2 * half))
+    ]
+    for point in points if half else ():
+        try:
+            some = [np.asarray(_values(taken.objective, point, taken.state, r)) for r in rows]
+        except (TypeError, ValueError):  # it takes all its rows or none
+            return False
+        apart, together = np.concatenate(some[:2]), some[2]
+        tolerance = float(np.finfo(together.dtype).eps) ** 0.5
+        tolerance *= np.max(abs(together), where=np.isfinite(together), initial=0)
+        if not np.allclose(apart, together, rtol=0, atol=tolerance, equal_nan=True):
+            return False
+    return True
+
+
+@functools.partial(jax.jit, static_argnames="objective")
+def _values(objective, params, state, rows):
+    return per_example(objective.values(objective.predict(params, state, rows), rows), rows)

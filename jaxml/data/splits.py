@@ -1,0 +1,106 @@
+"""Rows into train, validation and test, the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxml.core.checks import require
+from jaxml.data.dataset import Split
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """A random generator from a seed, a whole number of at least 0.
+
+    Raises:
+        ValueError: if the seed is anything else. None is refused: it would give another data
+            set on every call.
+    """
+    valid = not isinstance(seed, bool) and hasattr(seed, "__index__") and int(seed) >= 0
+    require(valid, "seed to be a whole number of at least 0", repr(seed))
+    return np.random.default_rng(int(seed))
+
+
+def require_nonnegative(name: str, value: Any) -> float:
+    """The value as a float, if it is a finite number of at least 0.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    number = isinstance(value, int | float | np.integer | np.floating)
+    valid = number and not isinstance(value, bool) and math.isfinite(value) and float(value) >= 0
+    require(valid, f"{name} to be a finite number of at least 0", repr(value))
+    return float(value)
+
+
+def split(
+    rows: Split,
+    *,
+    validation: float,
+    test: float,
+    rng: np.random.Generator,
+    labels: np.ndarray | None = None,
+) -> tuple[Split, Split | None, Split | None]:
+    """Deal rows out at random, in proportion per class where there are labels.
+
+    A fraction of zero makes no split (None); any other makes one of at least one row, of the
+    nearest whole number. With labels, a split's share of a class is off from the proportional
+    one by at most `1 + C * N_c / N` rows, for N_c of N rows in this one of C classes, and a
+    class of one row is in `train` as long as the fractions do not exceed a half together.
+
+    Args:
+        rows: arrays of N rows.
+        validation: fraction of the rows, in [0, 1).
+        test: fraction of the rows, in [0, 1).
+        rng: where the randomness comes from.
+        labels: `(N,)`, the class of each row; None for a plain random split.
+
+    Returns:
+        train, validation and test, as copies; with labels, each has its classes evenly mixed.
+
+    Raises:
+        ValueError: if a fraction is out of range or nothing is left to train on.
+
+    >>> rows = {"x": np.arange(10.0)}
+    >>> parts = split(rows, validation=0.2, test=0.0, rng=np.random.default_rng(0))
+    >>> [part and len(part["x"]) for part in parts]
+    [8, 2, None]
+    """
+    n = len(rows["x"])
+    counts = []
+    for name, fraction in (("validation", validation), ("test", test)):
+        value = require_nonnegative(name, fraction)
+        require(value < 1, f"{name} to be a fraction below 1", repr(fraction))
+        counts.append(max(1, round(value * n)) if value > 0 else 0)
+    n_validation, n_test = counts
+    left = n - n_validation - n_test
+    require(
+        left >= 1,
+        "fractions that leave at least one row to train on",
+        f"validation={validation!r} and test={test!r} of {n} rows",
+    )
+    order = rng.permutation(n) if labels is None else _mixed_order(labels, rng)
+    test_rows, validation_rows, train_rows = np.split(order, [n_test, n_test + n_validation])
+
+    def take(chosen: np.ndarray) -> Split | None:
+        return {key: values[chosen] for key, values in rows.items()} if len(chosen) else None
+
+    train = take(train_rows)
+    assert train is not None  # checked above
+    return train, take(validation_rows), take(test_rows)
+
+
+def _mixed_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order of the rows in which every stretch has the classes in proportion.
+
+    Row j of a class of m rows, in random order, gets the position (j + 1/2) / m, so that each
+    class is spread evenly over [0, 1]; sorting by position mixes them (systematic sampling).
+    """
+    order = rng.permutation(len(labels))
+    _, group, sizes = np.unique(labels[order], return_inverse=True, return_counts=True)
+    by_class = np.argsort(group, kind="stable")
+    rank = np.empty(len(labels))
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[np.argsort((rank + 0.5) / sizes[group], kind="stable")]

@@ -1,0 +1,1 @@
+"""The landscape seen, and used, while a training runs."""

@@ -1,0 +1,1 @@
+"""Critical points: found, analysed, certified and left."""

@@ -1,0 +1,1 @@
+"""The shape of a loss along directions, planes and paths."""

@@ -1,0 +1,1 @@
+"""Curvature matrices of a loss: as operators, and as matrices."""

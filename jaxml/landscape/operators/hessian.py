@@ -1,0 +1,368 @@
+"""Curvature matrices of any `loss(params) -> scalar`, as products and as dense matrices."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from jaxml.core.checks import require
+from jaxml.core.empirical_risk import divisible, examples, parts
+from jaxml.core.sharding import check_mesh, constrain, place
+from jaxml.core.types import Params
+from jaxml.landscape.operators.dense_hessian import (
+    available_memory,
+    checked,
+    dense_hessian,
+    plan_dense,
+    product_over_rows,
+    require_matrix,
+)
+from jaxml.landscape.operators.parameter_subset import on_layers
+from jaxml.landscape.operators.validation import (
+    check_problem,
+    leaves_float64,
+    needs_float64,
+    precision,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SymmetricOperator:
+    """A symmetric matrix over the flattened parameters; nothing is computed before it is used.
+
+    Attributes:
+        size: how many parameters.
+        dtype: float32 or float64.
+        unravel: flat vector -> a pytree shaped as the parameters.
+        make_product: makes `product`.
+        make_dense: makes the matrix.
+    """
+
+    size: int
+    dtype: np.dtype
+    unravel: Callable[[Float[Array, " size"]], Params]
+    make_product: Callable[[], Partial]
+    make_dense: Callable[[], Float[Array, "size size"]]
+
+    @functools.cached_property
+    def product(self) -> Partial:
+        """`matvec` for what is compiled: a pytree that carries the data, to be an argument.
+
+        It takes and returns JAX arrays, in float64 within `jax.enable_x64(True)`.
+        """
+        with precision(self.dtype == np.float64):
+            return self.make_product()
+
+    def matvec(
+        self, vector: Float[Array | np.ndarray, " size"]
+    ) -> Float[Array | np.ndarray, " size"]:
+        """The matrix times a flat vector."""
+        return self._hosted(lambda: _apply(self.product, jnp.asarray(vector, self.dtype)))
+
+    def dense(self) -> Float[Array | np.ndarray, "size size"]:
+        """The matrix.
+
+        Raises:
+            ValueError: if it would not fit into memory, with what it would need.
+        """
+        return self._hosted(self.make_dense)
+
+    def _hosted(self, function: Callable[[], Array]) -> Array:
+        float64 = self.dtype == np.float64
+        leaves = leaves_float64(float64)
+        with precision(float64):
+            result = function()
+            return jax.device_get(result) if leaves else result
+
+
+@jax.jit
+def _apply(product, vector):
+    return product(vector)
+
+
+def symmetric(
+    product: Callable[[Float[Array, " size"]], Float[Array, " size"]],
+    size: int,
+    dtype: Any = np.float32,
+) -> SymmetricOperator:
+    """A symmetric matrix of which only its products are known.
+
+    Args:
+        product: flat vector -> the matrix times it, traceable; a `jax.tree_util.Partial` where it
+            carries arrays.
+        size: rows.
+        dtype: float32 or float64.
+
+    Example:
+        >>> diagonal = symmetric(lambda v: jnp.arange(3.0) * v, 3)
+        >>> diagonal.matvec(jnp.ones(3)).tolist()
+        [0.0, 1.0, 2.0]
+    """
+    require(callable(product), "a function vector -> vector", type(product).__name__)
+    wrapped = product if isinstance(product, Partial) else Partial(product)
+    return SymmetricOperator(
+        size=size,
+        dtype=np.dtype(dtype),
+        unravel=lambda vector: vector,
+        make_product=lambda: wrapped,
+        make_dense=lambda: dense_of(wrapped, size, dtype),
+    )
+
+
+def dense_of(
+    product: Partial, size: int, dtype: Any, memory: int | None = None
+) -> Float[Array, "size size"]:
+    """The matrix of a product, column by column.
+
+    Raises:
+        ValueError: if it does not fit into memory, with what it would need.
+    """
+    require_matrix(size, np.dtype(dtype), memory)
+    return _columns(product, size, np.dtype(dtype))
+
+
+@functools.partial(jax.jit, static_argnames=("size", "dtype"))
+def _columns(product, size, dtype):
+    def column(i):
+        return product(jax.nn.one_hot(i, size, dtype=dtype))
+
+    matrix = jax.lax.map(column, jnp.arange(size))
+    return (matrix + matrix.T) / 2
+
+
+def hessian(
+    loss: Callable[[Params], Any],
+    params: Params,
+    *,
+    layers: str | Sequence[str] | None = None,
+    memory: int | None = None,
+    mesh: Mesh | None = None,
+) -> SymmetricOperator:
+    """The Hessian of a loss at a point.
+
+    Args:
+        loss: `params -> scalar`, twice differentiable by JAX. A `jax.tree_util.Partial` that
+            carries its data, such as `training.full_loss` or `data_loss` returns, is compiled once
+            for all data of one shape; of such a loss the matrix is formed faster.
+        params: a pytree of arrays, float32 or float64; float64 where any of them is.
+        layers: the parameters it is of, as `on_layers` names them; all by default.
+        memory: bytes that the products, or `dense()`, may take on a device; half of what is free
+            by default.
+        mesh: devices to work together. Each takes its share of the examples, of a loss from
+            `full_loss(..., mesh=mesh)`, along the axis `data`, and its share of the columns of
+            `dense()`, of any loss, along the axis `lanes`. Results are whole on every device.
+
+    Returns:
+        An operator; nothing is computed before one of its functions is called. In float64
+        outside `jax.enable_x64(True)` their results are numpy arrays.
+
+    Raises:
+        ValueError: if the loss is no scalar function, does not depend on the parameters or is not
+            the same function every time; if the parameters are not floating point or not finite;
+            if the mesh is none or has neither axis; from `dense()` where the matrix does not fit,
+            with what it would need.
+
+    Reference:
+        Pearlmutter 1994, "Fast exact multiplication by the Hessian", for the products.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> operator = hessian(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2))
+        >>> operator.dense().tolist()
+        [[0.0, -2.0], [-2.0, 0.0]]
+        >>> operator.matvec(jnp.array([1.0, 0.0])).tolist()
+        [0.0, -2.0]
+    """
+    mesh = check_mesh(mesh)
+    known = mesh is None or {"data", "lanes"} & {*mesh.axis_names}
+    require(known, "a mesh with an axis 'data' or 'lanes'", mesh)
+    if layers is not None:
+        loss, params = on_layers(loss, params, layers)
+    float64 = needs_float64(params, False)
+    with precision(float64):
+        loss, params = check_problem(loss, params, float64=float64)
+        params = place(params, mesh)
+    lanes = 1 if mesh is None else mesh.shape.get("lanes", 1)
+    plan = functools.cache(lambda: plan_dense(loss, params, memory, lanes=lanes))
+    return SymmetricOperator(
+        size=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        dtype=np.dtype(jax.tree.leaves(params)[0].dtype),
+        unravel=unraveled(params, float64),
+        make_product=lambda: _hessian_product(loss, params, memory, mesh),
+        make_dense=lambda: checked(lambda plan: _dense(loss, params, plan, mesh), plan()),
+    )
+
+
+def unraveled(params: Params, float64: bool) -> Callable:
+    """Flat vector -> a pytree shaped as the parameters, numpy's where they need float64."""
+
+    def unravel(vector):
+        with precision(float64):
+            tree = ravel_pytree(params)[1](jnp.asarray(vector))
+            return jax.device_get(tree) if leaves_float64(float64) else tree
+
+    return unravel
+
+
+@jax.jit(static_argnames=("plan", "mesh"))
+def _dense(loss, params, plan, mesh):
+    matrix, error = dense_hessian(loss, params, plan, mesh)
+    return constrain(matrix, mesh), error
+
+
+def _hessian_product(loss, params, memory, mesh) -> Partial:
+    """The product, linearised once if what that keeps fits into memory."""
+    bound = available_memory() // 2 if memory is None else memory
+    taken = parts(loss)
+    size = None if taken is None else taken.rows.batch_size
+    if size is None:
+        kept = kept_bytes(_linearized.eval_shape(loss, params))
+        if kept <= bound // 2:
+            product = _linearized(loss, params)
+            return product if mesh is None else Partial(_Whole(mesh), product)
+        if taken is not None and divisible(taken, params):
+            size = max(1, examples(taken.batch) * (bound // 4) // kept)
+    return Partial(_plain if size is None else _InBatches(size), loss, params)
+
+
+def kept_bytes(tree: Any) -> int:
+    """Bytes of a pytree of arrays, or of the shapes that `eval_shape` gives."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+@jax.jit
+def _linearized(loss, params):
+    f, x = flatten(loss, params)
+    return jax.linearize(jax.grad(f), x)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Whole:
+    """A product whose result is whole on every device; equal for equal meshes."""
+
+    mesh: Mesh
+
+    def __call__(self, product, vector):
+        return constrain(product(vector), self.mesh)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InBatches:
+    """The Hessian's product, so many rows at a time; equal for equal fields."""
+
+    batch_size: int
+
+    def __call__(self, loss, params, vector):
+        taken = parts(loss)
+        assert taken is not None
+        product = product_over_rows(taken, params, vector, self.batch_size)
+        return constrain(product + taken.objective.l2 * vector, taken.rows.mesh)
+
+
+def _plain(loss, params, vector):
+    return hessian_vector_product(*flatten(loss, params), vector)
+
+
+def flatten(loss: Callable, params: Params) -> tuple[Callable, Float[Array, " size"]]:
+    """The loss as a function of one vector, and the parameters as that vector."""
+    x, unravel = ravel_pytree(params)
+    return lambda v: loss(unravel(v)), x
+
+
+def hessian_vector_product(
+    f: Callable, x: Float[Array, " size"], vector: Float[Array, " size"]
+) -> Float[Array, " size"]:
+    """∇²f(x)·v, forward over reverse."""
+    return jax.jvp(jax.grad(f), (x,), (vector,))[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A block of a Hessian between two sets of layers.
+
+    Attributes:
+        shape: `(rows, columns)`.
+        matvec: flat vector over the columns -> the block times it.
+        rmatvec: flat vector over the rows -> the transposed block times it.
+    """
+
+    shape: tuple[int, int]
+    matvec: Callable[[Float[Array, " columns"]], Float[Array, " rows"]]
+    rmatvec: Callable[[Float[Array, " rows"]], Float[Array, " columns"]]
+
+
+def hessian_block(
+    loss: Callable[[Params], Any],
+    params: Params,
+    rows: str | Sequence[str],
+    columns: str | Sequence[str],
+) -> Block:
+    """The block of the Hessian between some layers and others, as products.
+
+    Args:
+        loss: `params -> scalar`, see `hessian`.
+        params: the point.
+        rows: layers, as `on_layers` names them, by which the gradient is taken.
+        columns: layers that are moved.
+
+    Raises:
+        ValueError: for a bad loss, parameters or names.
+
+    Example:
+        >>> loss = lambda p: p["a"][0] * p["b"].prod()
+        >>> block = hessian_block(loss, {"a": jnp.ones(1), "b": 2 * jnp.ones(2)}, "a", "b")
+        >>> block.shape, block.matvec(jnp.ones(2)).tolist()
+        ((1, 2), [4.0])
+    """
+    float64 = needs_float64(params, False)
+    sides = []
+    for of in (rows, columns):
+        with precision(float64):
+            sides.append(check_problem(*on_layers(loss, params, of), float64=float64)[1])
+    upper, right = sides
+
+    def product(by, along):
+        """Of the gradient by some layers, along others."""
+
+        def call(vector):
+            with precision(float64):
+                flat = jnp.asarray(vector)
+                result = _between(whole, by, along, flat)
+                return jax.device_get(result) if leaves_float64(float64) else result
+
+        return call
+
+    with precision(float64):
+        names = [*dict.fromkeys([*upper, *right])]
+        whole, _ = check_problem(*on_layers(loss, params, names), float64=float64)
+    return Block(
+        shape=(_size(upper), _size(right)),
+        matvec=product(upper, right),
+        rmatvec=product(right, upper),
+    )
+
+
+def _size(params: Params) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@jax.jit
+def _between(loss, by, along, vector):
+    x, unravel = ravel_pytree(along)
+
+    def gradient(v):
+        at = {**by, **unravel(v)}
+        some = {name: at[name] for name in by}
+        return ravel_pytree(jax.grad(lambda p: loss({**at, **p}))(some))[0]
+
+    return jax.jvp(gradient, (x,), (vector,))[1]

@@ -1,0 +1,1 @@
+"""Linear algebra that knows an operator by its products alone."""

@@ -1,0 +1,1 @@
+"""What the batch size does to the number of updates, and why."""

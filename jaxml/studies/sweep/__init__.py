@@ -1,0 +1,1 @@
+"""Many configurations in one compiled program."""

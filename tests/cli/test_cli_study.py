@@ -1,0 +1,115 @@
+"""`jaxml study`."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from jaxml.cli import main, runs, study
+from jaxml.core import checksummed_dirs
+
+SMALL = [
+    *("study", "batch-size", "--batch-sizes", "16,64", "--rates", "0.05,0.2,0.8"),
+    *("--momenta", "0.9", "--seeds", "2", "--hidden", "8", "--epochs", "6", "--target", "0.2"),
+]
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_study_and_its_files(tmp_path, capsys):
+    assert main([*SMALL, "--train-loss", "0.6", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "12 lanes of 610 parameters on 1,077 examples" in printed
+    assert "hyperbola" in printed
+    assert "at a training loss of 0.6" in printed
+    lanes, records = rows_of(tmp_path / "run/lanes.csv"), rows_of(tmp_path / "run/records.csv")
+    assert len(lanes) == 12
+    assert {row["exit"] for row in lanes} <= {"target", "budget"}
+    assert {row["lane"] for row in records} == {str(i) for i in range(12)}
+    told = json.loads((tmp_path / "run/study.json").read_text())
+    assert told["arguments"]["rates"] == "0.05,0.2,0.8"
+    assert [row["batch_size"] for row in told["steps"]] == [16, 64]
+    assert "Sharpness at equal loss" in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_stopped_study_goes_on(tmp_path, monkeypatch, capsys):
+    assert main([*SMALL, "--out", str(tmp_path / "whole")]) == 0
+    original = runs.keep
+
+    def interrupt(*what):
+        original(*what)
+        monkeypatch.setattr(runs, "keep", original)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "keep", interrupt)
+    assert main([*SMALL, "--out", str(tmp_path / "cut")]) == 130
+    assert checksummed_dirs.numbers(runs.checkpoints(tmp_path / "cut")) == [1]
+    assert "go on with: jaxml study --resume" in capsys.readouterr().out
+    assert main(["study", "--resume", str(tmp_path / "cut")]) == 0
+    for name in ("lanes.csv", "records.csv"):
+        assert rows_of(tmp_path / "cut" / name) == rows_of(tmp_path / "whole" / name)
+
+
+@pytest.mark.slow
+def test_optimizers(tmp_path, capsys):
+    arguments = (
+        "study optimizers --optimizers sgd,adam --rates 0.01,0.1 --seeds 1 --hidden 8 "
+        "--epochs 2 --target 0.5 --schedules constant"
+    )
+    assert main([*arguments.split(), "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "saddle: adam:" in printed
+    page = (tmp_path / "run/report.html").read_text()
+    assert "On a ravine" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("depth --depths 1,2 --parameters 700 --rates 0.1 --seeds 1 --epochs 1", "1 layers of 9"),
+        ("edge --hidden 4 --optimizers sgd,adam --rates 0.1 --steps 20", "squared error, sgd, η"),
+        ("generalization --hidden 4 --rates 0.1,0.3 --epochs 1", "best of 1,000:"),
+        ("normalization --hidden 8,8 --rates 0.1 --epochs 1", "batch norm, η = 0.1"),
+        ("diagnose --hidden 2,2 --rates 0.001 --epochs 1", "model bias: training error"),
+    ],
+)
+def test_one_question(arguments, said, tmp_path, capsys):
+    assert main(["study", *arguments.split(), "--out", str(tmp_path / "run")]) == 0
+    assert said in capsys.readouterr().out
+    told = json.loads((tmp_path / "run/study.json").read_text())["arguments"]
+    assert told["epochs"] == 1 or told["steps"] == 20
+    assert "<img" in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("study", "a study among batch-size, optimizers, depth,"),
+        ("study depths", "a study among"),
+        ("study batch-size --rates fast", "--rates as 8,16 or LOW:HIGH:COUNT"),
+        ("study batch-size --batch-sizes 8,5000", "at most the 1077 examples"),
+        ("study batch-size --optimizers sdg", "optimizer to be one of"),
+        ("study batch-size --target 2", "a target in [0, 1)"),
+        ("study batch-size --data two_spirals --model cnn", "images for a cnn"),
+        ("study edge --optimizers sgd,adagrad", "optimizers among sgd, momentum, nesterov, adam"),
+        ("study batch-size --epochs 0", "epochs above 0"),
+        ("study batch-size --seeds 0", "seeds to be a whole number"),
+    ],
+)
+def test_is_refused(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_numbers():
+    assert study._numbers("8,16", "B", int) == [8, 16]
+    np.testing.assert_allclose(study._numbers("0.01:1:3", "η"), [0.01, 0.1, 1.0])

@@ -1,0 +1,286 @@
+"""What the host does between chunks, on an algorithm whose every state is known."""
+
+import contextlib
+import io
+import json
+import math
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import rich
+import rich.console
+
+from jaxml.core.types import Algorithm, TrainState
+from jaxml.training import (
+    Chunk,
+    early_stopping,
+    evaluation,
+    fit,
+    fit_many,
+    metrics_log,
+    progress,
+    sampling,
+    snapshots,
+)
+
+KEY = jax.random.key(0)
+
+
+def _step(state, batch, key):
+    params = jax.tree.map(lambda leaf: leaf + 1, state.params)
+    return TrainState(state.step + 1, params, {}, {}), {"loss": 1.0 / (state.step + 1)}
+
+
+COUNTER = Algorithm(
+    lambda key: TrainState(jnp.int32(0), {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}, {}, {}),
+    _step,
+)
+
+
+def count(hooks, steps=20, chunk=2, **options):
+    return fit(
+        COUNTER, None, sampling.full(), key=KEY, steps=steps, chunk=chunk, hooks=hooks, **options
+    )
+
+
+def follow(values, **options):
+    """Early stopping over a sequence of evaluations, one after every 2 steps."""
+    watched = evaluation(lambda state: {"loss": values[int(state.step) // 2 - 1]})
+    stop = early_stopping(watched, **options)
+    return count([watched, stop]), stop, watched
+
+
+def test_hooks_see_each_chunk_in_order():
+    seen = []
+    run = count([seen.append, lambda chunk: seen.append(chunk.step)], steps=5)
+    chunks = seen[::2]
+    assert all(isinstance(chunk, Chunk) for chunk in chunks)
+    assert [chunk.step for chunk in chunks] == seen[1::2] == [2, 4, 5]
+    assert {chunk.last_step for chunk in chunks} == {5}
+    assert [int(chunk.state.step) for chunk in chunks] == [2, 4, 5]
+    joined = np.concatenate([chunk.metrics["loss"] for chunk in chunks])
+    np.testing.assert_array_equal(joined, run.history["loss"])
+    np.testing.assert_allclose(joined, 1 / np.arange(1, 6), rtol=1e-6)
+
+
+def test_hooks_of_a_resumed_run_count_on():
+    seen = []
+    count([seen.append], steps=3, state=count([], steps=4).state)
+    assert [(chunk.step, chunk.last_step) for chunk in seen] == [(6, 7), (7, 7)]
+
+
+def test_a_true_answer_ends_the_run_after_all_hooks_have_seen_it():
+    seen = []
+    run = count([lambda chunk: chunk.step == 6, lambda chunk: seen.append(chunk.step)])
+    assert run.state.step == 6
+    assert len(run.history["loss"]) == 6
+    assert seen == [2, 4, 6]
+
+
+def test_evaluation_records_steps_and_values():
+    watched = evaluation(lambda state: {"b": float(state.params["b"][0]), "two": 2})
+    count([watched], steps=6)
+    assert watched.history == {"step": [2, 4, 6], "b": [2.0, 4.0, 6.0], "two": [2, 2, 2]}
+
+
+def test_early_stopping_bears_its_patience_and_keeps_the_best():
+    run, stop, watched = follow([5, 3, 4, 3, 2, 6, 7, 2, 1, 0], patience=3)
+    # 3 at step 4; 4 and 3 (no improvement); 2 at step 10; three more, and stop at 16
+    assert run.state.step == 16
+    assert watched.history["loss"] == [5, 3, 4, 3, 2, 6, 7, 2]
+    assert (stop.best, stop.best_step) == (2, 10)
+    assert int(stop.best_state.step) == 10
+    np.testing.assert_array_equal(stop.best_state.params["b"], [10, 10, 10])
+
+
+def test_early_stopping_where_large_is_good():
+    run, stop, _ = follow([0.1, 0.5, 0.4, 0.3, 0.9], patience=2, mode="max")
+    assert run.state.step == 8
+    assert (stop.best, stop.best_step, int(stop.best_state.step)) == (0.5, 4, 4)
+
+
+def test_early_stopping_lets_an_improving_run_end():
+    run, stop, _ = follow([10 - i for i in range(10)], patience=1)
+    assert run.state.step == stop.best_step == 20
+
+
+def test_nan_is_no_improvement():
+    run, stop, _ = follow([1.0, np.nan, np.nan, 0.0], patience=2)
+    assert run.state.step == 6
+    assert stop.best == 1.0
+
+
+def test_before_the_first_evaluation_nothing_is_best():
+    watched = evaluation(lambda state: {})
+    for mode, best in (("min", np.inf), ("max", -np.inf)):
+        stop = early_stopping(watched, mode=mode)
+        assert (stop.best, stop.best_step, stop.best_state) == (best, 0, None)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_early_stopping_names_a_metric_that_is_not_measured(after):
+    watched = evaluation(lambda state: {"accuracy": 1.0})
+    hooks = [watched, early_stopping(watched, "loss")]
+    with pytest.raises(
+        ValueError, match=r"a metric among \[('accuracy')?\], got '(loss|accuracy)'"
+    ):
+        # placed before its evaluation it finds none at all
+        count([early_stopping(watched, "accuracy"), watched] if after else hooks)
+
+
+def test_snapshots_stack_the_parameters():
+    kept = snapshots()
+    count([kept], steps=6)
+    assert kept.steps == [2, 4, 6]
+    assert jax.tree.map(np.shape, kept.params) == {"w": (3, 2, 3), "b": (3, 3)}
+    np.testing.assert_array_equal(kept.params["w"][:, 0, 0], [2, 4, 6])
+
+
+def test_snapshots_of_lanes():
+    kept = snapshots()
+    keys = jax.random.split(KEY, 4)
+    fit_many(COUNTER, None, sampling.full(), keys=keys, steps=5, chunk=2, hooks=[kept])
+    assert kept.steps == [2, 4, 5]
+    assert jax.tree.map(np.shape, kept.params) == {"w": (3, 4, 2, 3), "b": (3, 4, 3)}
+
+
+def test_snapshots_of_nothing_are_refused():
+    with pytest.raises(ValueError, match="at least one snapshot, got none"):
+        _ = snapshots().params
+
+
+def test_progress_runs_without_a_terminal(capsys):
+    run = count([progress()])
+    assert run.state.step == 20
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What a terminal 120 wide would have been sent."""
+    text = io.StringIO()
+    console = rich.console.Console(file=text, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(rich, "_console", console)
+    return text
+
+
+def test_progress_shows_the_step_and_the_metric(terminal):
+    count([progress("counting")], steps=20, chunk=10)
+    shown = terminal.getvalue()
+    assert "counting" in shown
+    assert "20/20" in shown
+    assert "loss 0.05" in shown
+
+
+def test_progress_shows_the_median_lane(terminal):
+    make = lambda size: COUNTER._replace(  # noqa: E731
+        step=lambda state, batch, key: (_step(state, batch, key)[0], {"size": size})
+    )
+    fit_many(
+        make,
+        None,
+        sampling.full(),
+        keys=jax.random.split(KEY, 3),
+        hyperparameters={"size": np.float32([1, 7, 100])},
+        steps=4,
+        chunk=2,
+        hooks=[progress(metric="size")],
+    )
+    assert "size 7" in terminal.getvalue()
+
+
+def test_progress_without_its_metric(terminal):
+    count([progress(metric="nothing")], steps=4)
+    assert "4/4" in terminal.getvalue()
+    assert "nothing" not in terminal.getvalue()
+
+
+class Opened(contextlib.AbstractContextManager):
+    def __init__(self):
+        self.events = []
+
+    def __enter__(self):
+        self.events.append("open")
+        return self
+
+    def __exit__(self, kind, *error):
+        self.events.append(kind)
+
+    def __call__(self, chunk):
+        self.events.append(chunk.step)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_context_managers_are_opened_and_closed(fails):
+    hook = Opened()
+
+    def other(chunk):
+        if fails and chunk.step == 4:
+            raise KeyError("planted")
+
+    with pytest.raises(KeyError, match="planted") if fails else contextlib.nullcontext():
+        count([hook, other], steps=6)
+    assert hook.events == (["open", 2, 4, KeyError] if fails else ["open", 2, 4, 6, None])
+
+
+def log_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_line_of_metrics_for_each_chunk(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    watched = evaluation(lambda state: {"loss": np.float32(0.5), "accuracy": math.nan})
+    count([watched, metrics_log(path, validation=watched)], steps=5)
+    loss = 1 / np.arange(1, 6, dtype=np.float32)
+    means = [float(chunk.mean()) for chunk in (loss[:2], loss[2:4], loss[4:])]
+    assert log_of(path) == [
+        {
+            "step": step,
+            "train": {"loss": pytest.approx(mean, rel=1e-7)},
+            "validation": {"loss": 0.5, "accuracy": None},
+        }
+        for step, mean in zip((2, 4, 5), means, strict=True)
+    ]
+
+
+def test_lines_of_steps_taken_again_are_dropped(tmp_path):
+    path, whole = tmp_path / "metrics.jsonl", tmp_path / "whole.jsonl"
+    count([metrics_log(whole)], steps=8)
+    run = count([metrics_log(path)], steps=4)
+    count([metrics_log(path)], steps=4, state=run.state)
+    assert path.read_text() == whole.read_text()
+    # the run ended in the middle of a line, and the state it goes on from is an earlier one
+    for cut in (path.stat().st_size - 5, path.stat().st_size - 1, len("{")):
+        os.truncate(path, cut)
+        count([metrics_log(path)], steps=4, state=run.state)
+        kept = whole.read_text().splitlines()[2 if cut > 5 else 0 :][-2:]
+        assert path.read_text().splitlines()[-2:] == kept
+    assert [line["step"] for line in log_of(path)] == [6, 8]
+
+
+def test_lines_of_lanes(tmp_path):
+    keys = jax.random.split(KEY, 3)
+    log = metrics_log(tmp_path / "log")
+    fit_many(COUNTER, None, sampling.full(), keys=keys, steps=2, chunk=2, hooks=[log])
+    assert log_of(tmp_path / "log") == [{"step": 2, "train": {"loss": [0.75] * 3}}]
+
+
+def test_a_hook_may_put_another_state_in_the_run_s_place():
+    def back_to_zero(chunk):
+        if chunk.step == 4:
+            params = jax.tree.map(jnp.zeros_like, chunk.state.params)
+            return chunk._replace(state=chunk.state.replace(params=params))
+        return None
+
+    before, after = snapshots(), snapshots()
+    run = count([before, back_to_zero, after, lambda chunk: chunk.step == 8])
+    assert before.params["b"][:, 0].tolist() == [2, 4, 2, 4]
+    assert after.params["b"][:, 0].tolist() == [2, 0, 2, 4]
+    assert (int(run.state.step), float(run.state.params["b"][0])) == (8, 4)
+    assert len(run.history["loss"]) == 8
+    # the state in which the run ends, too
+    assert not count([back_to_zero], steps=4).state.params["b"].any()
