@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -58,18 +59,29 @@ def to_json(value: Any, indent: int | None = None) -> str:
         >>> to_json({"loss": [0.5, float("nan")], "steps": np.int64(3)})
         '{"loss": [0.5, null], "steps": 3}'
     """
-    return json.dumps(_strict(value), indent=indent, allow_nan=False, default=str)
+    return json.dumps(plain(value), indent=indent, allow_nan=False, default=str)
 
 
-def _strict(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as dicts, lists and plain values that strict JSON holds.
+
+    Dataclasses and NamedTuples become dicts, arrays lists, NaN and infinity `None`; of a result
+    what it says itself, see `core.result`.
+    """
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if hasattr(value, "dtype"):
         array = np.asarray(value)
         other = array.dtype.kind == "V"  # bfloat16, which NumPy does not know
         value = (array.astype(float) if other else array).tolist()
     if isinstance(value, Mapping):
-        return {key: _strict(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,6 +1,6 @@
-"""Results as records, tables, figures and one self-contained page."""
+"""Pages and records of whatever `finding` knows."""
 
-from jaxml.report.page import write
-from jaxml.report.records import provenance, record
+from jaxml.core.provenance import provenance
+from jaxml.report.page import record, write
 
 __all__ = ["provenance", "record", "write"]

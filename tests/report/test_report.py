@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxml import landscape, report
-from jaxml.report import figures, tables
+from jaxml.report import figures, old_page, tables
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_rewriting_a_page_leaves_no_other_file(point, tmp_path):
 
 
 def test_a_staircase_says_who_reached_the_minimum(walked):
-    text = "".join(report.page._staircase(walked)[1])
+    text = "".join(old_page._staircase(walked)[1])
     assert "the training ends at a minimum" not in text
     assert "trust-region Newton goes on in float64 to a critical point: 6 of 6 are" in text
     assert "<b>6 of 6</b><span>certified minima" in text

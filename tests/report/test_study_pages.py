@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from jaxml import landscape, report, studies
+from jaxml import landscape, studies
 from jaxml.cli import chapters
-from jaxml.report import figures, study_figures, study_page, tables
+from jaxml.report import figures, old_page, study_figures, study_page, tables
 
 SIZES = (8, 64, 512)
 
@@ -303,7 +303,7 @@ def test_a_headline_says_what_has_not_converged(tmp_path):
         on_progress=lambda part, done, of: done > 8,
     )  # fmt: skip
     assert not found.ends.converged.any()
-    from jaxml.report.page import _inspection  # noqa: PLC0415
+    from jaxml.report.old_page import _inspection  # noqa: PLC0415
 
     headline = _inspection(found)[1]
     assert "largest eigenvalue: not converged, one is within" in headline
@@ -325,4 +325,4 @@ def test_an_index_says_what_is_within_the_tolerance():
     flat = landscape.analyze(lambda w: w[0] ** 2 - w[1] ** 2 + 0 * w[2], np.zeros(3), float64=True)
     assert flat.counts == (1, 1, 1)
     assert tables.stated_index(flat) == "1 to 2 of 3"
-    assert "1 to 2 of 3" in "".join(report.page._point(flat))
+    assert "1 to 2 of 3" in "".join(old_page._point(flat))
