@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxml.linalg.reductions import inner
+from jaxml.linalg.krylov import orthogonalize
+from jaxml.linalg.reductions import combine, from_blocks, norm, project, to_blocks
 
 
 class Largest(NamedTuple):
-    """The upper end of a spectrum, as far as it was sought.
+    """The largest eigenvalue, as far as it was sought.
 
     Attributes:
         eigenvalue: λ, a lower bound of the largest one.
@@ -33,8 +34,8 @@ def largest(
     starts: Float[Array, "starts size"],
     *,
     tolerance: float,
-    most: int | Array,
-    room: int,
+    max_matvecs: int | Array,
+    max_basis: int,
 ) -> Largest:
     """Rayleigh–Ritz in a space that grows by the residual of its best pair; traceable.
 
@@ -45,8 +46,8 @@ def largest(
         product: vector -> A·vector.
         starts: vectors to begin with; those that depend on others are left out.
         tolerance: it ends when the residual is below tolerance·|λ|, or what rounding explains.
-        most: at most so many products, at least one for each start.
-        room: vectors that are kept; bounds `most` statically.
+        max_matvecs: at most so many products, at least one for each start.
+        max_basis: vectors that are kept; bounds `max_matvecs` statically.
 
     Reference:
         Davidson 1975, "The iterative calculation of a few of the lowest eigenvalues", without
@@ -54,39 +55,34 @@ def largest(
     """
     count, size = starts.shape
     epsilon, tiny = jnp.finfo(starts.dtype).eps, jnp.finfo(starts.dtype).tiny
-    zero = jnp.zeros((), starts.dtype)
-
-    along = jax.vmap(inner, (0, None))  # whose error is the eigenvalue's
+    zero, given = jnp.zeros((), starts.dtype), to_blocks(starts)
 
     def advance(s):
         k, basis = s["k"], s["basis"]
-        vector = jnp.where(k < count, starts[jnp.minimum(k, count - 1)], s["residual"])
-        vector = vector / jnp.maximum(abs(vector).max(), tiny)  # its square could underflow
-        vector = vector / jnp.maximum(jnp.linalg.norm(vector), tiny)
-        for _ in range(2):  # once is not enough: Parlett 1998, section 6.9
-            vector = vector - along(basis, vector) @ basis
-        length = jnp.linalg.norm(vector)
+        vector = jnp.where(k < count, given[:, jnp.minimum(k, count - 1)], s["residual"])
+        vector, _ = orthogonalize(basis, vector / jnp.maximum(norm(vector), tiny))
+        length = norm(vector)
         live = s["live"].at[k].set(length > 100 * epsilon)
         vector = jnp.where(live[k], vector / jnp.maximum(length, tiny), 0)
-        basis = basis.at[k].set(vector)
-        image = product(vector)
-        images = s["images"].at[k].set(image)
-        column = along(basis, image)
+        basis = basis.at[:, k].set(vector)
+        image = to_blocks(product(from_blocks(vector, size)))
+        images = s["images"].at[:, k].set(image)
+        column = project(basis, image)
         projected = s["projected"].at[k].set(column).at[:, k].set(column)
 
         def best_pairs():
             # rows not in use go below all others
-            below = 1 + 2 * jnp.linalg.norm(projected)
+            below = 1 + 2 * norm(projected)
             values, mixtures = jnp.linalg.eigh(projected - jnp.diag(jnp.where(live, 0, below)))
             mixtures = mixtures[:, -count:].T[::-1]
-            return values[-1], mixtures, mixtures[0] @ images - values[-1] * (mixtures[0] @ basis)
+            residual = combine(mixtures[0], images) - values[-1] * combine(mixtures[0], basis)
+            return values[-1], mixtures, residual
 
         def none_yet():
             return s["value"], s["mixtures"], s["residual"]
 
-        last = (k + 1 >= count) | (k + 1 >= most)
+        last = (k + 1 >= count) | (k + 1 >= max_matvecs)
         value, mixtures, residual = jax.lax.cond(last, best_pairs, none_yet)
-        norm = jnp.linalg.norm(projected)
         return {
             "k": k + 1,
             "basis": basis,
@@ -96,25 +92,28 @@ def largest(
             "mixtures": mixtures,
             "value": value,
             "residual": residual,
-            "size": jnp.linalg.norm(residual),
-            "enough": jnp.maximum(tolerance * abs(value), 10 * epsilon * norm),
+            "size": norm(residual),
+            "enough": jnp.maximum(tolerance * abs(value), 10 * epsilon * norm(projected)),
         }
 
     def going_on(s):
         left = (s["k"] < count) | (s["size"] > s["enough"])
-        return (s["k"] < jnp.minimum(most, room)) & left
+        return (s["k"] < jnp.minimum(max_matvecs, max_basis)) & left
 
+    blocks, _, width = given.shape
+    empty = jnp.zeros((blocks, max_basis, width), starts.dtype)
     start = {
         "k": jnp.int32(0),
-        "basis": jnp.zeros((room, size), starts.dtype),
-        "images": jnp.zeros((room, size), starts.dtype),
-        "projected": jnp.zeros((room, room), starts.dtype),
-        "live": jnp.zeros(room, bool),
-        "mixtures": jnp.zeros((count, room), starts.dtype),
+        "basis": empty,
+        "images": empty,
+        "projected": jnp.zeros((max_basis, max_basis), starts.dtype),
+        "live": jnp.zeros(max_basis, bool),
+        "mixtures": jnp.zeros((count, max_basis), starts.dtype),
         "value": zero,
-        "residual": starts[0],
+        "residual": given[:, 0],
         "size": zero + jnp.inf,
         "enough": zero,
     }
     s = jax.lax.while_loop(going_on, advance, start)
-    return Largest(s["value"], s["size"], s["mixtures"] @ s["basis"], s["k"])
+    vectors = from_blocks(combine(s["mixtures"], s["basis"]), size)
+    return Largest(s["value"], s["size"], vectors, s["k"])

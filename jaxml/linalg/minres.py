@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxml.linalg.reductions import inner
+from jaxml.linalg.reductions import inner, norm
 
 
 def minres(
@@ -32,7 +32,7 @@ def minres(
         (arXiv:1003.4042), table 3.1, without the QLP part.
     """
     epsilon, tiny = jnp.finfo(b.dtype).eps, jnp.finfo(b.dtype).tiny
-    beta1 = jnp.linalg.norm(b)
+    beta1 = norm(b)
     zero, zeros = jnp.zeros((), b.dtype), jnp.zeros_like(b)
     least_tolerance = jnp.minimum(tolerance, 1e-2)
 
@@ -41,7 +41,7 @@ def minres(
         w = product(v) - s["beta"] * s["v_old"]
         alpha = inner(w, v)
         w = w - alpha * v
-        beta = jnp.linalg.norm(w)
+        beta = norm(w)
         # the last left rotation, then the new one
         delta = s["c"] * s["dbar"] + s["s"] * alpha
         gbar = s["s"] * s["dbar"] - s["c"] * alpha
@@ -49,10 +49,10 @@ def minres(
         gamma = jnp.maximum(jnp.hypot(gbar, beta), tiny)
         c, sn = gbar / gamma, beta / gamma
         d = (v - s["eps"] * s["d_older"] - delta * s["d_old"]) / gamma
-        norm = jnp.maximum(s["norm"], jnp.sqrt(alpha**2 + beta**2 + s["beta"] ** 2))
+        largest = jnp.maximum(s["largest"], jnp.sqrt(alpha**2 + beta**2 + s["beta"] ** 2))
         # ‖Ar‖ before this step: zero at a least-squares solution, where the step would be 0/0
         normal = s["phi"] * jnp.hypot(gbar, dbar)
-        least = normal <= least_tolerance * norm * s["phi"]
+        least = normal <= least_tolerance * largest * s["phi"]
         return {
             "k": s["k"] + 1,
             "x": jnp.where(least, s["x"], s["x"] + s["phi"] * c * d),
@@ -66,8 +66,8 @@ def minres(
             "d_older": s["d_old"],
             "d_old": d,
             "phi": s["phi"] * sn,
-            "norm": norm,
-            "ended": least | (beta <= epsilon * norm),
+            "largest": largest,
+            "ended": least | (beta <= epsilon * largest),
         }
 
     def going_on(s):
@@ -86,7 +86,7 @@ def minres(
         "d_older": zeros,
         "d_old": zeros,
         "phi": beta1,
-        "norm": zero,
+        "largest": zero,
         "ended": beta1 == 0,
     }
     return jax.lax.while_loop(going_on, advance, start)["x"]

@@ -8,7 +8,7 @@ from jax.tree_util import Partial
 
 from jaxml.linalg.davidson import largest
 
-N, ROOM = 60, 30
+N, BASIS = 60, 30
 
 
 def product(matrix, vector):
@@ -16,8 +16,9 @@ def product(matrix, vector):
 
 
 @jax.jit
-def find(matrix, starts, tolerance=1e-8, most=ROOM):
-    return largest(Partial(product, matrix), starts, tolerance=tolerance, most=most, room=ROOM)
+def find(matrix, starts, tolerance=1e-8, most=BASIS):
+    limits = {"max_matvecs": most, "max_basis": BASIS}
+    return largest(Partial(product, matrix), starts, tolerance=tolerance, **limits)
 
 
 def with_spectrum(values, seed=0):
@@ -43,7 +44,7 @@ def test_known_spectra(x64, name):
     np.testing.assert_allclose(found.residual, residual, atol=1e-12)
     np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(2), atol=1e-12)
     assert found.residual <= 1e-8 * abs(found.eigenvalue)
-    assert found.products < ROOM
+    assert found.products < BASIS
 
 
 def test_it_is_lanczos_from_one_start(x64):
@@ -98,16 +99,16 @@ def test_float32_ends_at_its_rounding():
     matrix, _ = with_spectrum(SPECTRA["outliers"])
     found = find(jnp.float32(matrix), jnp.float32(STARTS), jnp.float32(0))
     np.testing.assert_allclose(found.eigenvalue, 10, rtol=1e-5)
-    assert found.products < ROOM
+    assert found.products < BASIS
 
 
 def test_a_long_vector_in_float32():
     """Plain inner products leave 1.9995 ± 6e-4 of this 2."""
     values = np.r_[2.0, np.linspace(0, 1, 999_999)].astype(np.float32)
     starts = np.random.default_rng(0).normal(size=(2, values.size)).astype(np.float32)
-    found = jax.jit(
-        lambda starts: largest(lambda v: values * v, starts, tolerance=1e-5, most=30, room=32)
-    )(starts)
+    limits = {"max_matvecs": 30, "max_basis": 32}
+    find = jax.jit(lambda v: largest(lambda u: values * u, v, tolerance=1e-5, **limits))
+    found = find(starts)
     assert abs(found.eigenvalue - 2) <= found.residual
     assert found.residual < 2e-5
     assert found.products < 20

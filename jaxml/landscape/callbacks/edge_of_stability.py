@@ -252,5 +252,5 @@ def _measure(loss: Callable, params, second, kept, tolerance, most):
     # above the edge the gradient comes to lie along what is unstable
     starts = jnp.concatenate([kept, (gradient / root)[None]])
     symmetric = lambda v: product(v / root) / root  # noqa: E731 - similar to P⁻¹H
-    found = largest(symmetric, starts, tolerance=tolerance, most=most, room=_ROOM)
+    found = largest(symmetric, starts, tolerance=tolerance, max_matvecs=most, max_basis=_ROOM)
     return found._replace(vectors=found.vectors[:_KEPT])

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
 from jaxml.landscape.operators.validation import ravel_host, unravel_host
+from jaxml.linalg.projections import across
 
 _PROBES = 16
 # steep directions whose slopes are compared one by one
@@ -35,10 +36,6 @@ class Spectrum(NamedTuple):
     vectors: np.ndarray
     scale: np.ndarray
     tangent: np.ndarray
-
-    def on_slice(self, rows: np.ndarray) -> np.ndarray:
-        """The parts of vectors in z, in rows or one, that are orthogonal to the tangent space."""
-        return rows - (rows @ self.tangent) @ self.tangent.T
 
     @property
     def rounding(self) -> float:
@@ -185,7 +182,7 @@ def newton_step(point: Point, spectrum: Spectrum, *, measure_rounding: bool = Fa
         here = ravel_host(point.params)
         places += list((here * (1 + 2 * np.finfo(dtype).eps * signs)).astype(dtype))
     scale = spectrum.scale.astype(dtype)
-    probes = spectrum.on_slice(_probes(size, dtype))
+    probes = across(spectrum.tangent, _probes(size, dtype))
     value, moved, changes = jax.device_get(
         _changes(point.loss, point.params, np.stack(places), probes, scale, spectrum.tangent)
     )
@@ -195,7 +192,8 @@ def newton_step(point: Point, spectrum: Spectrum, *, measure_rounding: bool = Fa
     length = float(np.linalg.norm(step))
     allowed = change * length + rounding * length
     allowed += float(np.linalg.norm(point.rounding / spectrum.scale))
-    remains = np.linalg.norm(spectrum.on_slice(moved.astype(np.float64) / spectrum.scale) - left)
+    slope = across(spectrum.tangent, moved.astype(np.float64) / spectrum.scale)
+    remains = np.linalg.norm(slope - left)
     holds = np.isfinite(value) and remains <= allowed  # false where one is NaN
     tolerance = rounding + 4 * change if holds and np.isfinite(allowed) else np.inf
     return Step(step / spectrum.scale, float(tolerance))
@@ -222,8 +220,7 @@ def _changes(loss, params, places, probes, scale, tangent):
         return jax.lax.map(lambda y: hessian_vector_product(f, y, vector) / scale, points)
 
     all_products = jnp.swapaxes(jax.lax.map(products, probes), 0, 1)
-    differences = all_products[:-1] - all_products[-1]
-    differences -= (differences @ tangent) @ tangent.T
+    differences = across(tangent, all_products[:-1] - all_products[-1])
     largest = jnp.abs(differences).max()
     unit = jnp.where(largest > 0, largest, 1)  # squares of small numbers underflow
     changes = unit * jnp.sqrt(((differences / unit) ** 2).sum(axis=2).mean(axis=1))

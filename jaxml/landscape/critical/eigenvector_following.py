@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxml.landscape.critical.trust_region import damping_of_length, steihaug
+from jaxml.landscape.critical.trust_region import damping_of_length
 from jaxml.linalg.davidson import largest
+from jaxml.linalg.projections import across, stiffened
 from jaxml.linalg.reductions import norm
+from jaxml.linalg.steihaug import steihaug
 
 # error of the linear model of the gradient, as a share of its change, from which on a step is
 # rejected, shortens the region, and up to which it lets the region grow
@@ -166,8 +168,8 @@ def product_method(product: Callable, tangent: Callable, index: int) -> Method:
         drawn = jax.random.normal(jax.random.key(1), last.vectors.shape, x.dtype)
         starts = last.vectors.at[:index].set(jnp.where(before.any(), before, last.vectors[:index]))
         starts = starts + 0.01 * drawn / x.size**0.5
-        most = min(_PRODUCTS, x.size)
-        top = largest(linearized(x, 0.0), drawn[:1], tolerance=0.1, most=most, room=most)
+        limits = dict.fromkeys(("max_matvecs", "max_basis"), min(_PRODUCTS, x.size))
+        top = largest(linearized(x, 0.0), drawn[:1], tolerance=0.1, **limits)
         size, products = abs(top.eigenvalue), last.products + top.products
         apply = linearized(x, size)
         values, rows = jnp.zeros_like(last.values), jnp.zeros_like(starts)
@@ -177,8 +179,7 @@ def product_method(product: Callable, tangent: Callable, index: int) -> Method:
                 lambda v, rest=rest: -rest(v),
                 starts[k : k + 1],
                 tolerance=_RESIDUAL,
-                most=most,
-                room=most,
+                **limits,
             )
             values = values.at[k].set(-found.eigenvalue)
             rows = rows.at[k].set(found.vectors[0])
@@ -189,13 +190,12 @@ def product_method(product: Callable, tangent: Callable, index: int) -> Method:
     def step(x, seen, gradient, radius):
         followed = seen.vectors[:index]
         apply = linearized(x, seen.size)
-        across = lambda v: v - (followed @ v) @ followed  # noqa: E731
         along, damping = _limited(seen.values[:index], followed @ gradient, radius)
-        rest = across(gradient)
+        rest = across(followed.T, gradient)
         unit = jnp.where(rest.any(), norm(rest), 1)
         # in units in which the forcing term of the conjugate gradients is that of a small residual
-        down, _, taken = steihaug(lambda v: across(apply(across(v))), 1e-4 * rest / unit,
-                                  1e-4 * radius / unit)  # fmt: skip
+        projected = stiffened(apply, followed.T, 0.0)
+        down, _, taken = steihaug(projected, 1e-4 * rest / unit, 1e-4 * radius / unit)
         down = 1e4 * unit * down
         inside = (damping == 0) & (norm(down) < 0.99 * radius)
         there = along @ followed + down
@@ -359,22 +359,3 @@ def _signed_sum(rows: Array, chosen: Array) -> Array:
     largest_entry = jnp.take_along_axis(rows, abs(rows).argmax(1)[:, None], 1)[:, 0]
     total = (jnp.where(chosen, jnp.sign(largest_entry), 0)) @ rows
     return total / jnp.where(total.any(), norm(total), 1)
-
-
-def stiffened(product: Callable, tangent: Float[Array, "size modes"], stiffness: Array) -> Callable:
-    """The product of PHP + stiffness·(1 − P), P the projection on the complement of an orbit.
-
-    Along the orbit there is then neither a gradient nor a low eigenvalue.
-
-    Args:
-        product: that of H, with a vector or with a matrix.
-        tangent: along the orbit; its columns are orthonormal or zero.
-        stiffness: the eigenvalue along the orbit.
-    """
-
-    def apply(v):
-        along = tangent @ (tangent.T @ v)
-        image = product(v - along)
-        return image - tangent @ (tangent.T @ image) + stiffness * along
-
-    return apply

@@ -20,7 +20,6 @@ from jaxml.landscape.critical.eigenvector_following import (
     dense_method,
     follow_eigenvectors,
     product_method,
-    stiffened,
 )
 from jaxml.landscape.critical.escape import DENSE_SIZE, Escape, escape
 from jaxml.landscape.critical.scale import length_scale
@@ -39,6 +38,7 @@ from jaxml.landscape.operators.validation import (
     needs_float64,
     precision,
 )
+from jaxml.linalg.projections import stiffened
 from jaxml.linalg.reductions import norm
 
 
@@ -264,7 +264,7 @@ def _search(
         if scales is None:
             return matrix, error
         # a Rayleigh quotient for the stiffness, so that it does not exceed the norm
-        stiff = stiffened(lambda v: matrix @ v, tangent(y), abs(jnp.diag(matrix)).max())
+        stiff = stiffened(lambda rows: rows @ matrix, tangent(y), abs(jnp.diag(matrix)).max())
         return stiff(jnp.eye(x.size, dtype=x.dtype)), error
 
     if plan is None:

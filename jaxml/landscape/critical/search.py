@@ -33,6 +33,7 @@ from jaxml.landscape.operators.validation import (
     precision,
 )
 from jaxml.linalg.minres import minres
+from jaxml.linalg.projections import across
 from jaxml.linalg.reductions import inner, norm
 
 METHODS = ("newton", "newton_mr", "gradient_norm")
@@ -161,11 +162,11 @@ def _search(
     error = jnp.zeros((), x.dtype)
 
     def complement(y):
-        """The projection at y of vectors, or of the rows of a matrix, off the orbit through y."""
+        """What projects vectors, or the rows of a matrix, across the orbit through y."""
         if not symmetries.parameters:
             return lambda v: v
         tangent = tangent_basis(symmetries, unravel(units.length * y), scales)
-        return lambda v: v - (v @ tangent) @ tangent.T
+        return functools.partial(across, tangent)
 
     if method == "gradient_norm":
         end, steps, path = _minimise_gradient_norm(*problem)

@@ -15,15 +15,9 @@ from jaxml.landscape.operators.dense_hessian import gib
 from jaxml.landscape.operators.hessian import SymmetricOperator, available_memory
 from jaxml.landscape.operators.validation import precision
 from jaxml.landscape.spectra.counting import Evidence, Interval
-from jaxml.landscape.spectra.eigenpairs import (
-    basis_rows,
-    begin,
-    eigenpairs,
-    extend,
-    project,
-    salt,
-    unit,
-)
+from jaxml.landscape.spectra.eigenpairs import basis_rows, eigenpairs
+from jaxml.linalg.eigvalsh import eigenvalues
+from jaxml.linalg.krylov import begin, extend, key_data, rayleigh_ritz, unit
 from jaxml.linalg.probe_intervals import CONFIDENCE
 from jaxml.linalg.quadrature import Rule, lowest_bound
 from jaxml.linalg.rounding import rounding_error, zero_tolerance
@@ -148,13 +142,10 @@ def count_eigenvalues(
 
 
 def _dense(operator: SymmetricOperator, tolerance: float | None) -> SpectrumCounts:
-    matrix = np.asarray(operator.dense())
-    bad = int((~np.isfinite(matrix)).sum())
-    require(bad == 0, "a finite matrix", f"{bad} values that are not")
-    values = np.linalg.eigvalsh(matrix)
+    values = eigenvalues(operator.dense())
     size, norm = values.size, float(abs(values).max())
-    tolerance = zero_tolerance(size, matrix.dtype, norm) if tolerance is None else tolerance
-    rounding = rounding_error(size, matrix.dtype, norm)
+    tolerance = zero_tolerance(size, values.dtype, norm) if tolerance is None else tolerance
+    rounding = rounding_error(size, values.dtype, norm)
     negative = [int((values < -tolerance + shift).sum()) for shift in (-rounding, rounding)]
     positive = [int((values > tolerance + shift).sum()) for shift in (rounding, -rounding)]
     within = [int((abs(values) <= tolerance + shift).sum()) for shift in (-rounding, rounding)]
@@ -218,10 +209,10 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
         rows = np.zeros((skip + 1, size), found.vectors.dtype)
         rows[:pairs] = found.vectors[known]
         for i in range(_PROBES if rest else 0):
-            drawn = salt(seed, 2, i)
+            drawn = key_data(seed, 2, i)
             basis = begin(rows, drawn, skip + steps, with_images=False)
             basis = extend(operator.product, basis, skip + steps, drawn, size)
-            seen = project(basis, skip=skip, unit=unit(basis))
+            seen = rayleigh_ritz(basis, skip=skip, unit=unit(basis))
             products += steps
             rules.append(Rule(seen.values, seen.weights[0], seen.weights[-1], seen.rest))
             if report(products):
