@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -39,15 +39,20 @@ class Algorithm(NamedTuple):
 
     Attributes:
         init: `(key) -> state`; the state has an int32 scalar field `step`.
-        step: `(state, batch, key) -> (state, metrics)`, metrics a dict of scalars.
+        step: `(state, batch, key) -> (state, metrics)`, metrics a dict of scalars. NaN in one
+            that need not be finite means that it has no value at this step.
         loss: `(params, state, batch) -> scalar`, the training objective without its
             randomness (dropout off, batch norm with its moving averages), for those
-            algorithms that descend one; `training.full_loss` is built from it.
+            algorithms that descend one; `training.full_loss` is built from it. It is called by
+            position.
+        finite: the metrics that end the run where they are not finite; `None` for `"loss"`, if
+            there is one.
     """
 
     init: Callable[[jax.Array], Any]
     step: Callable[[Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
     loss: Callable[[Params, Any, Batch], jax.Array] | None = None
+    finite: Sequence[str] | None = None
 
 
 @flax.struct.dataclass
@@ -66,7 +71,8 @@ class Run:
 
     Attributes:
         state: the final state (with a leading lane axis from `fit_many`).
-        history: metric name -> array of shape `(steps,)`, from `fit_many` `(lanes, steps)`.
+        history: metric name -> array of shape `(steps,)`, from `fit_many` `(lanes, steps)`; NaN
+            where a metric has no value.
         config: what was asked for, as plain values.
     """
 

@@ -25,7 +25,8 @@ from jaxml.training.loop import Chunk
 class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
     """A progress bar with the loss, the rate and the time left; of several processes the first's.
 
-    From `fit_many` it shows the median loss over the lanes.
+    From `fit_many` it shows the median loss over the lanes. Of a metric that has not a value at
+    every step the latest is shown.
 
     Args:
         description: what stands before the bar.
@@ -55,11 +56,30 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
     def __call__(self, chunk: Chunk) -> None:
         """See `Hook`."""
         shown = ""
-        if self._metric in chunk.metrics:
-            shown = f"{self._metric} {np.median(chunk.metrics[self._metric][..., -1]):.4g}"
+        if (value := _latest(chunk.metrics.get(self._metric))) is not None:
+            shown = f"{self._metric} {value:.4g}"
         if speed := self._bar.tasks[0].speed:
             shown += f"  {speed:,.0f} steps/s"
         self._bar.update(self._task, completed=chunk.step, total=chunk.last_step, shown=shown)
+
+
+def _latest(values: np.ndarray | None) -> float | None:
+    """The latest values in a chunk, their median over the lanes; `None` if there are none."""
+    if values is None:
+        return None
+    known = ~np.isnan(values)
+    steps = np.flatnonzero(known.any(axis=tuple(range(values.ndim - 1))))
+    if not steps.size:
+        return math.nan
+    return float(np.median(values[..., steps[-1]][known[..., steps[-1]]].astype(float)))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean over the steps that have a value; NaN where none has."""
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=-1, dtype=float)
+    with np.errstate(invalid="ignore"):
+        return total / known.sum(-1)
 
 
 class evaluation:  # noqa: N801 - used as a function
@@ -149,8 +169,8 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
     """Write one line of JSON for each chunk: its last step, the means of its metrics, evaluations.
 
     Each line is on the disk before training goes on. When a run goes on from a checkpoint, the
-    lines of steps that are taken again are dropped first, and so is one that was cut short. What
-    is not finite is `null`. Of several processes the first writes.
+    lines of steps that are taken again are dropped first, and so is one that was cut short. A mean
+    is over the steps at which the metric has a value; what is not finite is `null`. Of several processes the first writes.
 
     Args:
         path: of the file, such as `metrics.jsonl`; its folder must exist.
@@ -182,7 +202,7 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
             self._file = open(self._path, "ab")  # noqa: SIM115
             self._length, self._digest = len(kept), hashlib.sha256(kept)
         line: dict[str, Any] = {"step": chunk.step}
-        line["train"] = {name: v.mean(axis=-1, dtype=float) for name, v in chunk.metrics.items()}
+        line["train"] = {name: _mean(values) for name, values in chunk.metrics.items()}
         for name, hook in self._watched.items():
             seen = {k: v[-1] for k, v in hook.history.items() if k != "step"}
             line[name] = {k: np.asarray(value, float) for k, value in seen.items()}

@@ -46,7 +46,7 @@ see that one, and the run goes on from it. Placed before `checkpoint`, it is par
 
 
 class NonFiniteError(FloatingPointError):
-    """A metric became infinite or NaN.
+    """A metric that must be finite, or a parameter, became infinite or NaN.
 
     Attributes:
         run: the last good state, from before the window of steps in which it happened, and the
@@ -86,8 +86,8 @@ def run_steps(step, state, data, sample: Sample, key: jax.Array, n: int):
 
 def fit(
     algorithm: Algorithm,
-    data: Any,
-    sample: Sample,
+    data: Any = None,
+    sample: Sample | None = None,
     *,
     key: jax.Array,
     steps: int,
@@ -101,7 +101,8 @@ def fit(
     Args:
         algorithm: what trains.
         data: a dict of arrays with one leading axis; `None` for algorithms that make their own.
-        sample: which batch each step sees, for example `sampling.epochs(64)`.
+        sample: which batch each step sees, for example `sampling.epochs(64)`; `None` with data
+            that are.
         key: `jax.random.key(seed)`; initialisation, batches and the steps' noise follow from it.
         steps: how many updates.
         chunk: updates in one compiled call, between which hooks run; it changes no result.
@@ -119,8 +120,10 @@ def fit(
     Raises:
         ValueError: for data with NaN, without rows or of unequal lengths; steps or chunk below 1;
             a key that is not one; a mesh without an axis `data`, or with one that does not divide
-            a batch.
-        NonFiniteError: when a metric is no longer finite; it carries the last good state.
+            a batch; a step whose metrics are no scalars, or whose state is another than it was
+            given.
+        NonFiniteError: when a metric that must be finite (`Algorithm.finite`), or a parameter, no
+            longer is; it carries the last good state.
 
     Example:
         >>> import jax, optax
@@ -135,7 +138,7 @@ def fit(
         (99,)
     """
     require(isinstance(algorithm, Algorithm), "an Algorithm", type(algorithm).__name__)
-    _require_sample(sample)
+    sample = _sampler(sample, data)
     _require_key(key, ())
     key_init, key_run = jax.random.split(key)
     mesh = check_mesh(mesh, "data")
@@ -145,13 +148,13 @@ def fit(
     program = _read(algorithm, sample, given, data, state, key_run)
     advance = functools.partial(_advance, *program, key_run, data, mesh=mesh)
     state = place(state, mesh)
-    return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=True)
+    return _drive(advance, state, steps, chunk, hooks, _finite(algorithm, program[1]))
 
 
 def fit_many(
     algorithm: Algorithm | Callable[..., Algorithm],
-    data: Any,
-    sample: Sample,
+    data: Any = None,
+    sample: Sample | None = None,
     *,
     keys: jax.Array,
     hyperparameters: Mapping[str, Any] | None = None,
@@ -188,7 +191,7 @@ def fit_many(
     """
     known = isinstance(algorithm, Algorithm) or callable(algorithm)
     require(known, "an Algorithm or a function that returns one", type(algorithm).__name__)
-    _require_sample(sample)
+    sample = _sampler(sample, data)
     _require_key(keys, (None,))
     lanes = keys.shape[0]
     values = {name: np.asarray(value) for name, value in (hyperparameters or {}).items()}
@@ -210,9 +213,10 @@ def fit_many(
         lambda batch, of, state, key: _build(algorithm, of).step(state, batch, key),
         given, *shapes((values, state, key_run), 1), sample=_along_rows(sample, data),
     )  # fmt: skip
+    _check_step(step, shapes(state, 1))
     advance = functools.partial(_advance_lanes, sample, step, key_run, values, data, mesh=mesh)
     state = place(state, mesh, "lanes")
-    return _drive(advance, state, steps, chunk, hooks, stop_on_non_finite=False)
+    return _drive(advance, state, steps, chunk, hooks)
 
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
@@ -230,7 +234,46 @@ def _read(algorithm, sample, given, data, state, key):
         lambda batch, state, key: algorithm.step(state, batch, key),
         given, of, key_of, sample=_along_rows(sample, data),
     )  # fmt: skip
+    _check_step(step, of)
     return sample, step, read(functools.partial(_outcome, algorithm), of, sample.func.outputs)
+
+
+def _check_step(step: Any, state: Any) -> None:
+    """Refuse a step that a scan cannot take, or whose metrics make no history.
+
+    Args:
+        step: as `check_use` reads it.
+        state: shapes and dtypes of what it is given.
+    """
+    outputs = step.func.outputs
+    pair = isinstance(outputs, tuple) and len(outputs) == 2
+    require(pair, "a step that returns (state, metrics)", jax.tree.structure(outputs))
+    after, metrics = outputs
+    of = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+    before, after = (
+        {of(path): (leaf.shape, leaf.dtype) for path, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (state, after)
+    )
+    differ = [name for name in before | after if before.get(name) != after.get(name)]
+    said = lambda leaf: "nothing" if leaf is None else f"{leaf[1]} of shape {leaf[0]}"  # noqa: E731
+    for name in differ[:1]:
+        expected = f"a step that keeps its state, in which {name} is {said(before.get(name))}"
+        require(False, expected, said(after.get(name)))
+    require(isinstance(metrics, Mapping), "a dict of metrics", type(metrics).__name__)
+    for name, value in metrics.items():
+        shape = getattr(value, "shape", None)
+        got = f"shape {shape}" if shape is not None else type(value).__name__
+        require(shape == (), f"the metric {name!r} to be a scalar", got)
+
+
+def _finite(algorithm: Algorithm, step: Any) -> frozenset[str]:
+    """The names of the metrics that must be finite."""
+    known = step.func.outputs[1]
+    if algorithm.finite is None:
+        return frozenset(known) & {"loss"}
+    for name in algorithm.finite:
+        require(name in known, f"names in `finite` among the metrics {sorted(known)}", repr(name))
+    return frozenset(algorithm.finite)
 
 
 @jax.jit
@@ -257,12 +300,13 @@ def _advance(sample, step, outcome, key, data, state, n, mesh):
 
 def _outcome(algorithm, state, batch) -> dict[str, jax.Array]:
     """What the metrics, which are those before each update, do not tell of the last one."""
-    if not hasattr(state, "params"):
-        return {}
-    leaves = [x for x in jax.tree.leaves(state.params) if jnp.issubdtype(x.dtype, jnp.floating)]
+    has_params = lambda node: hasattr(node, "params")  # noqa: E731 - a `TrainState` or the like
+    nodes = filter(has_params, jax.tree.leaves(state, is_leaf=has_params))
+    leaves = [x for node in nodes for x in jax.tree.leaves(node.params)]
+    leaves = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
     bad = [jnp.where(jnp.isfinite(leaf), 0, leaf).sum().astype(float) for leaf in leaves]
     outcome = {"a parameter": sum(bad, jnp.zeros(()))}
-    if algorithm.loss is not None:
+    if algorithm.loss is not None and has_params(state):
         outcome["metric 'loss'"] = algorithm.loss(state.params, state, batch)
     return outcome
 
@@ -293,7 +337,7 @@ def _along_rows(sample: Sample, data: Any) -> Sample:
     return lambda *arguments: spread(sample(*arguments), data.mesh)
 
 
-def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> Run:
+def _drive(advance, state, steps, chunk, hooks, finite: frozenset[str] | None = None) -> Run:
     steps = require_positive_int("steps", steps)
     chunk = require_positive_int("chunk", -(-steps // 20) if chunk is None else chunk)
     # of the first lane here: on several hosts the others are out of reach
@@ -315,8 +359,9 @@ def _drive(advance, state, steps, chunk, hooks, *, stop_on_non_finite: bool) -> 
             n = min(chunk, steps - done)
             new_state, metrics, outcome = jax.block_until_ready(advance(state, n))
             metrics, outcome = jax.tree.map(_host, (dict(metrics), outcome))
-            if stop_on_non_finite:
-                _require_finite(metrics, outcome, first + done, functools.partial(run, state))
+            if finite is not None:
+                watched = {name: metrics[name] for name in metrics if name in finite}
+                _require_finite(watched, outcome, first + done, n, functools.partial(run, state))
             state, done = new_state, done + n
             records.append(metrics)
             event, ended = Chunk(first + done, first + steps, state, metrics), False
@@ -340,9 +385,13 @@ def _host(values: jax.Array) -> np.ndarray:
 
 
 def _require_finite(
-    metrics: dict[str, np.ndarray], outcome: dict[str, Any], done: int, good: Callable[[], Run]
+    metrics: dict[str, np.ndarray],
+    outcome: dict[str, Any],
+    done: int,
+    steps: int,
+    good: Callable[[], Run],
 ) -> None:
-    last = done + max((len(values) for values in metrics.values()), default=0)
+    last = done + steps
     window = f"in the window of steps {done + 1} to {last}"
     bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
     first, name = min(((at[0], name) for name, at in bad.items() if at.size), default=(0, None))
@@ -365,8 +414,11 @@ def _require_finite(
     )
 
 
-def _require_sample(sample: Any) -> None:
+def _sampler(sample: Any, data: Any) -> Sample:
+    if sample is None and data is None:
+        return lambda data, key, step: data  # noqa: ARG005
     require(callable(sample), "a sampler such as sampling.epochs(64)", repr(sample))
+    return sample
 
 
 def _require_key(key: Any, shape: tuple[int | None, ...]) -> None:

@@ -109,7 +109,7 @@ def supervised(
         }
         return TrainState(state.step + 1, params, model_state, opt_state), record
 
-    return Algorithm(init, step, objective)
+    return Algorithm(init, step, objective, finite=("loss", "gradient_norm"))
 
 
 def full_loss(
@@ -176,8 +176,9 @@ def over_data(
     if batch_size is not None:
         batch_size = require_positive_int("batch_size", batch_size)
     if mesh is None:
-        whole = batch_size is None
-        rows = loss if whole else OverRows(loss, batch_size=batch_size, per_batch=per_batch)
+        rows = OverRows(loss, batch_size=batch_size, per_batch=per_batch)
+        if batch_size is None and isinstance(loss, Objective):
+            rows = loss  # any other is called by position, by `OverRows`
         return Partial(rows, state=state, batch=check_data(data) | _float64(data))
     mesh = check_mesh(mesh, "data")
     placed = check_data(data, mesh)

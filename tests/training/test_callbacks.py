@@ -107,6 +107,32 @@ def test_early_stopping_lets_an_improving_run_end():
     assert run.state.step == stop.best_step == 20
 
 
+def _sometimes(state, batch, key):
+    """A return at every fourth step, and nothing else that is finite."""
+    ended = (state.step + 1) % 4 == 0
+    record = {"return": jnp.where(ended, state.step + 1.0, jnp.nan), "never": jnp.nan}
+    return TrainState(state.step + 1, {}, {}, {}), record
+
+
+def test_means_and_progress_are_of_the_steps_that_have_a_value(tmp_path, monkeypatch):
+    """Of chunks of 6 steps: 4; 8 and 12; 16; the last of none."""
+    algorithm = Algorithm(lambda key: TrainState(jnp.int32(0), {}, {}, {}), _sometimes)
+    shown = []
+    bar = progress(metric="return")
+    monkeypatch.setattr(bar._bar, "update", lambda task, shown_="", **fields: shown.append(fields))
+    hooks = [metrics_log(tmp_path / "log"), bar]
+    fit(algorithm, key=KEY, steps=19, chunk=6, hooks=hooks)
+    lines = [json.loads(line)["train"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["return"] for line in lines] == [4.0, 10.0, 16.0, None]
+    assert {line["never"] for line in lines} == {None}
+    assert [fields["shown"].split("  ")[0] for fields in shown] == [
+        "return 4",
+        "return 12",
+        "return 16",
+        "return nan",
+    ]
+
+
 def test_nan_is_no_improvement():
     run, stop, _ = follow([1.0, np.nan, np.nan, 0.0], patience=2)
     assert run.state.step == 6

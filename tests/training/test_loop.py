@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jaxml.training import (
     NonFiniteError,
     fit,
     fit_many,
+    full_loss,
     loop,
     losses,
     metrics,
@@ -252,12 +254,121 @@ def _planted(done, values):
         }
         return TrainState(state.step + 1, state.params + 1.0, {}, {}), record
 
-    return Algorithm(lambda key: TrainState(jnp.int32(done), jnp.float32(done), {}, {}), step)
+    init = lambda key: TrainState(jnp.int32(done), jnp.float32(done), {}, {})  # noqa: E731
+    return Algorithm(init, step, finite=tuple(values))
 
 
 def test_algorithms_may_make_their_own_data():
-    run = fit(_planted(0, {"a": (99, 0)}), None, sampling.full(), key=KEY, steps=5)
-    assert run.state.params == 5
+    for nothing in ((None, sampling.full()), (None, None), (None,), ()):
+        assert fit(_planted(0, {"a": (99, 0)}), *nothing, key=KEY, steps=5).state.params == 5
+    lanes = fit_many(_planted(0, {"a": (99, 0)}), keys=jax.random.split(KEY, 3), steps=5)
+    assert lanes.state.params.tolist() == [5, 5, 5]
+
+
+def test_data_go_with_a_sampler():
+    with pytest.raises(ValueError, match=r"expected a sampler such as .*, got None"):
+        fit(algorithm("mlp"), DATA, key=KEY, steps=1)
+
+
+@flax.struct.dataclass
+class Counted:
+    step: jax.Array
+    w: jax.Array
+
+
+def _recording(record, w=lambda state: state.w, **options):
+    """Three weights, and a metric of each step's own number."""
+
+    def step(state, batch, key):
+        return Counted(state.step + 1, w(state)), record(state)
+
+    return Algorithm(lambda key: Counted(jnp.int32(0), jnp.zeros(3)), step, **options)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        (
+            _recording(lambda s: {"loss": 0.0, "returns": jnp.zeros(5)}),
+            r"expected the metric 'returns' to be a scalar, got shape \(5,\)",
+        ),
+        (_recording(lambda s: {"a": {"b": 0.0}}), "metric 'a' to be a scalar, got dict"),
+        (_recording(lambda s: [s.step]), "expected a dict of metrics, got list"),
+        (
+            _recording(lambda s: {}, w=lambda s: s.w[:2]),
+            r"in which w is float32 of shape \(3,\), got float32 of shape \(2,\)",
+        ),
+        (
+            _recording(lambda s: {}, w=lambda s: {"a": s.w}),
+            r"in which w is float32 of shape \(3,\), got nothing",
+        ),
+        (
+            _recording(lambda s: {}, w=lambda s: s.w.astype(int)),
+            r"in which w is float32 of shape \(3,\), got int32",
+        ),
+        (Algorithm(lambda key: Counted(0, 0), lambda *_: 1), r"that returns \(state, metrics\)"),
+    ],
+)
+def test_a_step_that_makes_no_history_is_refused(algorithm, message):
+    for train in (
+        functools.partial(fit, key=KEY),
+        functools.partial(fit_many, keys=jax.random.split(KEY)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(algorithm, steps=6)
+
+
+def _every_third(state):
+    """A loss at every step, and a return where an episode ends."""
+    ended = (state.step + 1) % 3 == 0
+    return {"loss": 1.0, "return": jnp.where(ended, 10.0 * (state.step + 1), jnp.nan)}
+
+
+def test_a_metric_need_not_have_a_value_at_every_step():
+    run = fit(_recording(_every_third), key=KEY, steps=7, chunk=4)
+    nan = np.nan
+    np.testing.assert_array_equal(run.history["return"], [nan, nan, 30, nan, nan, 60, nan])
+
+
+@pytest.mark.parametrize("finite", [("return",), ["loss", "return"]])
+def test_which_metrics_must_be_finite_is_the_algorithms_to_say(finite):
+    with pytest.raises(NonFiniteError, match="metric 'return' became nan at step 1"):
+        fit(_recording(_every_third, finite=finite), key=KEY, steps=7)
+    bad = lambda state: {"loss": jnp.where(state.step == 4, jnp.inf, 0.0)}  # noqa: E731
+    with pytest.raises(NonFiniteError, match="metric 'loss' became inf at step 5"):
+        fit(_recording(bad), key=KEY, steps=7)
+    assert np.isinf(fit(_recording(bad, finite=()), key=KEY, steps=7).history["loss"]).sum() == 1
+    with pytest.raises(ValueError, match=r"among the metrics \['loss'\], got 'return'"):
+        fit(_recording(bad, finite=finite), key=KEY, steps=7)
+
+
+def test_parameters_of_every_network_of_a_state_are_looked_at():
+    """Of two, the one that goes wrong is not the state's own."""
+
+    def init(key):
+        one = TrainState(jnp.int32(0), {"w": jnp.ones(2)}, {}, ())
+        return Counted(jnp.int32(0), {"generator": one, "critics": [one, one]})
+
+    def step(state, batch, key):
+        bad = jnp.where(state.step == 2, jnp.nan, 1.0)
+        critics = state.w["critics"]
+        critics = [critics[0], critics[1].replace(params={"w": critics[1].params["w"] * bad})]
+        return Counted(state.step + 1, state.w | {"critics": critics}), {"return": jnp.nan}
+
+    assert fit(Algorithm(init, step), key=KEY, steps=2).state.step == 2
+    with pytest.raises(NonFiniteError, match="a parameter became nan after step 3"):
+        fit(Algorithm(init, step), key=KEY, steps=3)
+
+
+def test_a_loss_is_called_by_position():
+    target = jnp.array([1.0, 2.0, 3.0])
+
+    def squares(theta, of_the_run, rows):
+        return ((theta - rows["x"].mean(0)) ** 2).sum()
+
+    line = Algorithm(None, None, squares)
+    loss = full_loss(line, None, {"x": np.stack([target, target + 2])})
+    assert float(loss(target)) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize(
