@@ -65,6 +65,7 @@ def split_arrays(name: str, dataset: Dataset) -> dict[str, dict[str, np.ndarray]
     Raises:
         ValueError: if the data are no images and the model wants some.
     """
+    require("input_shape" in dataset.meta, "a data set of inputs x", sorted(dataset.train))
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     shape: Sequence[int] = (-1,)
     if "channels" in MODELS[name]:

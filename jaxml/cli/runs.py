@@ -26,6 +26,7 @@ from jaxml.core.checks import require
 from jaxml.core.files import new_folder, numbered_folder, to_json, write_atomically
 from jaxml.core.run_folder import CONFIG, checkpoints, config_of
 from jaxml.core.serialization import from_npz, to_npz
+from jaxml.data.dataset import leaves
 
 _NOT_SETTINGS = ("command", "debug", "defaults", "kinds", "distributed", "resume", "start")
 
@@ -243,8 +244,8 @@ def arrays_sha256(tree: Any) -> str:
 def dataset_sha256(dataset: data.Dataset) -> str:
     """The SHA-256 of all splits' arrays, with their names, dtypes and shapes."""
     digest = hashlib.sha256()
-    for name in ("train", "validation", "test"):
-        for key, values in sorted((getattr(dataset, name) or {}).items()):
+    for name, split in dataset.splits.items():
+        for key, values in leaves(split):
             digest.update(f"{name} {key} {values.dtype} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

@@ -33,7 +33,12 @@ Tree = TypeVar("Tree")
 
 def examples(batch: Batch) -> int:
     """How many a batch holds."""
-    return jax.tree.leaves(dict(batch))[0].shape[0]
+    return jax.tree.leaves(_tree(batch))[0].shape[0]
+
+
+def _tree(batch: Any) -> Any:
+    """A batch as a pytree, which a mapping that is no dict is not."""
+    return dict(batch) if isinstance(batch, Mapping) else batch
 
 
 def per_example(values: jax.Array, batch: Batch) -> jax.Array:
@@ -48,24 +53,33 @@ def per_example(values: jax.Array, batch: Batch) -> jax.Array:
 
 
 def weights_of(batch: Batch, dtype: Any) -> jax.Array:
-    """The examples' weights: `batch["weights"]`, or ones."""
-    if "weights" in batch:
-        return _weights(batch).astype(dtype)
-    return jnp.ones(examples(batch), dtype)
+    """What each example's value counts: `batch["weights"]` times the targets that its mask leaves.
+
+    Either is 1 in a batch without.
+    """
+    weights = _weights(batch)
+    return jnp.ones(examples(batch), dtype) if weights is None else weights.astype(dtype)
 
 
 def weighted_mean(values: jax.Array, batch: Batch) -> jax.Array:
-    """The mean over the batch, weighted where it has weights."""
-    values = per_example(values, batch)
-    if "weights" not in batch:
+    """The mean over the batch, weighted where it has weights or a mask."""
+    values, weights = per_example(values, batch), _weights(batch)
+    if weights is None:
         return values.mean()
-    weights = in_float32(_weights(batch))
+    weights = in_float32(weights)
     return (values * weights).sum() / weights.sum()
 
 
-def _weights(batch: Batch) -> jax.Array:
-    weights, shape = jnp.asarray(batch["weights"]), (examples(batch),)
-    require(weights.shape == shape, f"batch['weights'] of shape {shape}", weights.shape)
+def _weights(batch: Batch) -> jax.Array | None:
+    """`None` where all examples count the same."""
+    names = {"weights", "mask"} & set(batch) if isinstance(batch, Mapping) else ()
+    weights, shape = None, (examples(batch),)
+    if "weights" in names:
+        weights = jnp.asarray(batch["weights"])
+        require(weights.shape == shape, f"batch['weights'] of shape {shape}", weights.shape)
+    if "mask" in names:
+        left = jnp.asarray(batch["mask"]).astype(jnp.float32).reshape(*shape, -1).sum(-1)
+        weights = left if weights is None else in_float32(weights) * left
     return weights
 
 
@@ -137,7 +151,7 @@ class Objective:
         def values(batch):
             return self.values(self.predict(params, state, batch), batch)
 
-        return coupling(values, dict(batch), examples(batch))
+        return coupling(values, _tree(batch), examples(batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,8 +259,8 @@ def over_batches(
         mesh: as there.
     """
     if examples(batch) <= batch_size:
-        return total(dict(batch))
-    some = {name: leaf[:batch_size] for name, leaf in batch.items()}
+        return total(_tree(batch))
+    some = jax.tree.map(lambda leaf: leaf[:batch_size], _tree(batch))
     shapes = jax.eval_shape(total, some)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     add = lambda sums, rows: jax.tree.map(jnp.add, sums, total(rows))  # noqa: E731
@@ -272,7 +286,7 @@ def fold_batches(
     count = examples(batch)
     size = min(batch_size, count)
     if size == count:
-        return add(sums, dict(batch))
+        return add(sums, _tree(batch))
     whole = count // size
     # one batch takes rows from every device's share, so that no row moves between them
     shares = 1 if mesh is None else mesh.shape["data"]
@@ -287,7 +301,7 @@ def fold_batches(
         return part.reshape(rows, *leaf.shape[1:])
 
     def rows(first, number):
-        taken = jax.tree.map(lambda leaf: take(leaf, first, number), dict(batch))
+        taken = jax.tree.map(lambda leaf: take(leaf, first, number), _tree(batch))
         return taken if mesh is None or shares == 1 else spread(taken, mesh)
 
     sums, _ = jax.lax.scan(
@@ -320,7 +334,7 @@ def parts(loss: Any) -> Parts | None:
     rows = loss.func if isinstance(loss.func, OverRows) else OverRows(loss.func)
     if not isinstance(rows.loss, Objective):
         return None
-    return Parts(rows.loss, loss.keywords["state"], dict(loss.keywords["batch"]), rows)
+    return Parts(rows.loss, loss.keywords["state"], _tree(loss.keywords["batch"]), rows)
 
 
 def _may_split(found: State) -> bool:
@@ -379,7 +393,7 @@ def _same_apart(taken: Parts, params: Params) -> bool:
     if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(params)):
         points.append(params)
     rows = [
-        {name: leaf[a:b] for name, leaf in taken.batch.items()}
+        jax.tree.map(lambda leaf, a=a, b=b: leaf[a:b], taken.batch)
         for a, b in ((0, half), (half, 2 * half), (0, 2 * half))
     ]
     for point in points if half else ():

@@ -46,13 +46,13 @@ class Rows:
     """A split with its rows along the axis `data` of a mesh.
 
     Attributes:
-        arrays: a dict of arrays, equally many rows of each on every device: the last row is
+        arrays: a pytree of arrays, equally many rows of each on every device: the last row is
             repeated where the devices do not divide them.
         count: how many rows there are.
         mesh: where.
     """
 
-    arrays: dict[str, jax.Array]
+    arrays: Any
     count: int
     mesh: Mesh
 
@@ -61,14 +61,20 @@ class Rows:
         """How often the last row is repeated."""
         return -self.count % self.mesh.shape["data"]
 
-    def split(self) -> dict[str, jax.Array]:
+    def split(self) -> Any:
         """The rows and no repetitions; to be traced."""
-        return {name: array[: self.count] for name, array in self.arrays.items()}
+        return jax.tree.map(lambda array: array[: self.count], self.arrays)
 
-    def weighted(self) -> dict[str, jax.Array]:
-        """The rows with repetitions, if any, of weight zero."""
+    def weighted(self) -> Any:
+        """The rows with repetitions, if any, of weight zero.
+
+        Raises:
+            ValueError: if there are, and nowhere to put the weights.
+        """
         if not self.repeated:
             return self.arrays
+        devices, named = self.mesh.shape["data"], isinstance(self.arrays, dict)
+        require(named, f"a dict of arrays, or rows in multiples of {devices}", f"{self.count} rows")
         once = np.arange(self.count + self.repeated) < self.count
         weights = place(once.astype(np.float32), self.mesh, "data")
         if "weights" in self.arrays:
@@ -76,11 +82,11 @@ class Rows:
         return self.arrays | {"weights": weights}
 
 
-def place_rows(arrays: dict[str, np.ndarray], mesh: Mesh) -> Rows | dict[str, jax.Array]:
+def place_rows(arrays: Any, mesh: Mesh) -> Any:
     """A split on a mesh: as `Rows` if that has an axis `data`, else whole on every device."""
     if "data" not in mesh.axis_names:
         return place(arrays, mesh)
-    count, devices = len(next(iter(arrays.values()))), mesh.shape["data"]
+    count, devices = len(jax.tree.leaves(arrays)[0]), mesh.shape["data"]
 
     def put(array):
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
@@ -88,7 +94,7 @@ def place_rows(arrays: dict[str, np.ndarray], mesh: Mesh) -> Rows | dict[str, ja
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         return jax.make_array_from_callback(padded.shape, sharding, padded.__getitem__)
 
-    return Rows({name: put(array) for name, array in arrays.items()}, count, mesh)
+    return Rows(jax.tree.map(put, arrays), count, mesh)
 
 
 def place(tree: Any, mesh: Mesh | None, axis: str | None = None) -> Any:

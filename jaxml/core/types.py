@@ -14,7 +14,14 @@ Params = Any
 """A pytree of floating-point arrays."""
 
 Batch = Mapping[str, Any]
-"""A dict of arrays that share their leading axis, for example `{"x": ..., "y": ...}`."""
+"""A dict of arrays that share their leading axis, for example `{"x": ..., "y": ...}`.
+
+Any other pytree of such arrays does where nothing asks for a name. These names have a meaning:
+`x`, inputs; `y`, targets; `x_length` and `y_length`, how many of an example's positions are not
+padding; `mask`, 1 at the targets that count, else 0, of the shape of the targets without the axes
+of one target; `weights`, one of at least 0 an example. A mean over a batch is one over the targets
+that count, each with its example's weight.
+"""
 
 DataLoss = Callable[[Any, Batch], jax.Array]
 """`(outputs, batch) -> values`, one value *per example*; whoever reduces says how."""

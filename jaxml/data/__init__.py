@@ -1,4 +1,4 @@
-"""Data sets as plain numpy arrays: name -> `Dataset(train, validation, test, meta)`.
+"""Data sets as plain numpy arrays: name -> `Dataset(train, validation, test, meta, others)`.
 
 A new data set is one file in this folder and one line in `REGISTRY`; one that is fetched has a
 second line in `FETCHED`, with what is known of it before it is.

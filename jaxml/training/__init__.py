@@ -2,12 +2,13 @@
 
 from jaxml.core.checksummed_dirs import DamagedError
 from jaxml.training import augmentation, losses, metrics, optimizers, saddles, sampling, schedules
-from jaxml.training.batches import ignore_label
+from jaxml.training.batches import ignore_label, length_mask
 from jaxml.training.callbacks import early_stopping, evaluation, metrics_log, progress, snapshots
 from jaxml.training.checkpointing import check_log, checkpoint, restore, restore_fields
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
 from jaxml.training.signals import stop_on_signals
 from jaxml.training.supervised_learning import evaluate, full_loss, supervised
+from jaxml.training.updates import start, update
 
 __all__ = [
     "Chunk",
@@ -24,6 +25,7 @@ __all__ = [
     "fit_many",
     "full_loss",
     "ignore_label",
+    "length_mask",
     "losses",
     "metrics",
     "metrics_log",
@@ -36,6 +38,8 @@ __all__ = [
     "sampling",
     "schedules",
     "snapshots",
+    "start",
     "stop_on_signals",
     "supervised",
+    "update",
 ]

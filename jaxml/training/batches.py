@@ -29,26 +29,30 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
     """The split as arrays on the device, or placed on the mesh by `place_rows`.
 
     Args:
-        data: a dict of arrays with one leading axis, or `None`.
+        data: a pytree of arrays with one leading axis, such as a dict of them, or `None`.
         mesh: from `check_mesh`.
 
     Raises:
         ValueError: for anything else, unequal lengths, no rows, or values that are not finite
             or not in the range of the dtype they get on the device (float32, int32); for
-            `"weights"` that are not one number of at least 0 an example, or all 0.
+            `"weights"` that are not one number of at least 0 an example, or all 0; for a
+            `"mask"` of other numbers than 0 and 1, or all 0.
     """
     if data is None:
         return None
-    if dataclasses.is_dataclass(data):
+    data = as_tree(data)
+    leaves = jax.tree.leaves(data)
+    if len(leaves) == 1 and dataclasses.is_dataclass(leaves[0]):
         raise ValueError("expected one split, such as dataset.train, got the whole data set")
-    require(isinstance(data, Mapping) and len(data) > 0, "a dict of arrays", type(data).__name__)
-    arrays = {name: np.asarray(value) for name, value in data.items()}
-    lengths = {name: array.shape[0] if array.ndim else None for name, array in arrays.items()}
+    some = len(leaves) > 0 and not isinstance(data, str)
+    require(some, "a dict of arrays, or another pytree of them", type(data).__name__)
+    arrays = {label: np.asarray(leaf) for label, leaf in _labelled(data).items()}
+    lengths = {label: array.shape[0] if array.ndim else None for label, array in arrays.items()}
     one = len(set(lengths.values())) == 1 and None not in lengths.values()
     require(one, "arrays with one leading axis", f"lengths {lengths}")
     require(0 not in lengths.values(), "at least one example", f"lengths {lengths}")
-    for name, array in arrays.items():
-        require(is_numeric(array), f"numbers in data[{name!r}]", f"dtype {array.dtype}")
+    for label, array in arrays.items():
+        require(is_numeric(array), f"numbers in {_shown(label)}", f"dtype {array.dtype}")
         with np.errstate(over="ignore"):
             placed = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
         whole = np.issubdtype(array.dtype, np.integer)
@@ -56,14 +60,40 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
         require(
             len(bad) == 0,
             f"{'values in the range' if whole else 'finite values'} of {placed.dtype} "
-            f"in data[{name!r}]",
+            f"in {_shown(label)}",
             f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
         )
     if "weights" in arrays:
         _check_weights(arrays["weights"])
+    if "mask" in arrays:
+        mask = arrays["mask"]
+        _refuse("0 and 1 in data['mask']", mask, (mask != 0) & (mask != 1), "")
+        require(mask.any(), "a target that counts in data['mask']", "zeros alone")
     if mesh is not None:
-        return place_rows(arrays, mesh)
-    return {name: jnp.asarray(array) for name, array in data.items()}
+        return place_rows(jax.tree.map(np.asarray, data), mesh)
+    return jax.tree.map(jnp.asarray, data)
+
+
+def _labelled(tree: Any) -> dict[str, Any]:
+    """The leaves by their paths, as `support/x`, in their order."""
+    of = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+    return {of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _shown(label: str) -> str:
+    """A leaf of the data as a message names it."""
+    return "data" + "".join(f"[{part!r}]" for part in label.split("/") if part)
+
+
+def as_tree(data: Any) -> Any:
+    """The data as a pytree of arrays, which a mapping and lists of plain numbers are not."""
+
+    def numbers(node):
+        return isinstance(node, list) and all(np.isscalar(x) for x in jax.tree.leaves(node))
+
+    data = dict(data) if isinstance(data, Mapping) else data
+    as_array = lambda leaf: np.asarray(leaf) if isinstance(leaf, list) else leaf  # noqa: E731
+    return jax.tree.map(as_array, data, is_leaf=numbers)
 
 
 def is_numeric(array: np.ndarray) -> bool:
@@ -113,7 +143,9 @@ def of_batch(batch: Batch, name: str) -> Any:
     Raises:
         ValueError: if it has none of that name.
     """
-    require(name in batch, f"data with the key {name!r}", f"keys {sorted(batch)}")
+    got = f"keys {sorted(batch)}" if isinstance(batch, Mapping) else type(batch).__name__
+    known = isinstance(batch, Mapping) and name in batch
+    require(known, f"data with the key {name!r}", got)
     return batch[name]
 
 
@@ -132,6 +164,44 @@ def labels_of(batch: Batch, shape: tuple[int, ...], classes: int) -> jax.Array:
     # in int32, as an out-of-range number may not fit a smaller type
     labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
     return jnp.where((labels < 0) | (labels >= classes), classes, labels)
+
+
+def over_targets(values: jax.Array, batch: Batch) -> jax.Array:
+    """The mean over each example's targets, of those that its mask leaves; 0 where it leaves none.
+
+    Args:
+        values: of shape `(batch, ...)`, one for each number of the targets.
+        batch: its `"mask"`, if it has one, is of the leading axes of the values; those beyond are
+            of one target.
+
+    Raises:
+        ValueError: if it is of another shape.
+    """
+    if not isinstance(batch, Mapping) or "mask" not in batch:
+        return values.reshape(len(values), -1).mean(-1)
+    mask = jnp.asarray(batch["mask"])
+    fits = mask.ndim > 0 and mask.shape == values.shape[: mask.ndim]
+    require(fits, f"a mask of the leading axes of the values' {values.shape}", mask.shape)
+    values = values.reshape(len(values), mask[0].size, -1).mean(-1)
+    mask = mask.reshape(values.shape) > 0
+    return jnp.where(mask, values, 0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+
+
+def length_mask(lengths: Any, size: int) -> jax.Array:
+    """1 at the first positions of each example, up to its length.
+
+    Args:
+        lengths: of shape `(N,)`, such as `data["y_length"]`.
+        size: positions of an example, padding included.
+
+    Returns:
+        Truth values of shape `(N, size)`, for `data["mask"]` or a network's own use.
+
+    Example:
+        >>> length_mask(np.array([2, 0]), 3).tolist()
+        [[True, True, False], [False, False, False]]
+    """
+    return jnp.arange(size) < jnp.asarray(lengths)[:, None]
 
 
 @contextlib.contextmanager
@@ -173,12 +243,12 @@ def check_use(
         UserWarning: of any other key that nothing reads.
     """
     # of those on a device only what is looked at is fetched
-    arrays = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in (data or {}).items()}
-    rows = {
-        name: jax.ShapeDtypeStruct(a.shape, jax.dtypes.canonicalize_dtype(a.dtype))
-        for name, a in arrays.items()
-    }
-    batch: Any = None if data is None else rows
+    data = as_tree(data)
+    given = jax.tree.map(lambda v: v if isinstance(v, jax.Array) else np.asarray(v), data)
+    batch = rows = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, jax.dtypes.canonicalize_dtype(a.dtype)), given
+    )
+    arrays = _labelled(given)
     sampler: Any = None
     if sample is not None:
         key = jax.eval_shape(lambda: jax.random.key(0))
@@ -188,25 +258,25 @@ def check_use(
     placed: dict[str, Any] = {}
 
     def call(batch, arguments):
-        placed.update(batch if isinstance(batch, Mapping) else {})
+        placed.update(_labelled(batch))
         return use(batch, *arguments)
 
     with _listening() as said:
         called: Any = read(call, batch, arguments)
-    if data is None or not isinstance(batch, Mapping):
+    if data is None:
         return sampler, called
-    made = same = {name: {name} for name in rows}
+    made = same = {name: {name} for name in arrays}
     if sampler is not None:
         origins = functools.partial(_origins, sampler.func.jaxpr, rows, batch)
         made, same = origins(None), origins(_MOVES)
     jaxpr = called.func.jaxpr
-    variables = list(zip(_names(batch), jaxpr.invars, strict=False))
+    variables = list(zip(_labelled(batch), jaxpr.invars, strict=False))
     used = {v for equation in jaxpr.eqns for v in equation.invars if not hasattr(v, "val")}
     read_keys = {name for name, v in variables if v in used or v in jaxpr.outvars}
     for name, array in arrays.items():
         if not made[name] & {*read_keys, *reads}:
             _unread(name)
-        what = f"data[{name!r}]"
+        what = _shown(name)
         for expected in said:
             if any(expected.targets is placed[own] for own in same[name]):
                 _check_targets(what, np.asarray(array), expected)
@@ -241,34 +311,24 @@ def ignore_label(data: Batch, label: int = -1) -> dict[str, Any]:
         label: the one that is none.
 
     Returns:
-        The split with `"weights"`, the number of labels of each example that count (times the
-        weights it had), and, where an example has several, a `"mask"` of those that count, for
-        `losses.softmax_cross_entropy`. The others are 0 in its `"y"`.
+        The split with a `"mask"` of the labels that count, of those that a mask it had leaves. The
+        others are 0 in its `"y"`.
 
     Raises:
         ValueError: if there are no integer labels, or none is left.
 
     Example:
         >>> split = ignore_label({"x": np.eye(3), "y": np.array([2, -1, 0])})
-        >>> split["y"].tolist(), split["weights"].tolist()
-        ([2, 0, 0], [1.0, 0.0, 1.0])
+        >>> split["y"].tolist(), split["mask"].tolist()
+        ([2, 0, 0], [True, False, True])
     """
     require("y" in data, "data with labels, data['y']", f"keys {sorted(data)}")
     y = np.asarray(data["y"])
     require(y.dtype.kind in "iu" and y.ndim > 0, "integer labels in data['y']", f"{y.dtype}")
     counts = y != label
     require(counts.any(), f"labels other than {label} in data['y']", "none")
-    weights = counts.reshape(len(y), -1).sum(1).astype(np.float32)
-    if "weights" in data:
-        weights = weights * np.asarray(data["weights"])
-    mask = {"mask": counts} if y.ndim > 1 else {}
-    return {**data, "y": np.where(counts, y, 0).astype(y.dtype), "weights": weights, **mask}
-
-
-def _names(batch: Mapping[str, Any]) -> list[str]:
-    """The keys in the order of the leaves, one for each leaf."""
-    paths = jax.tree_util.tree_leaves_with_path(dict(batch))
-    return [path[0].key for path, _ in paths]
+    mask = counts & (np.asarray(data["mask"]) != 0) if "mask" in data else counts
+    return {**data, "y": np.where(counts, y, 0).astype(y.dtype), "mask": mask}
 
 
 # what only picks and moves values
@@ -289,11 +349,11 @@ _MOVES = frozenset(
 
 
 def _origins(jaxpr: Any, rows: Any, batch: Any, moves: frozenset[str] | None) -> dict[str, set]:
-    """Key of the data -> the keys of the batch that are made of it."""
-    ends = list(zip(_names(batch), jaxpr.outvars, strict=True))
+    """Leaf of the data -> the leaves of the batch that are made of it."""
+    ends = list(zip(_labelled(batch), jaxpr.outvars, strict=True))
     reached = {
         name: _reached(jaxpr, {variable}, moves)
-        for name, variable in zip(_names(rows), jaxpr.invars, strict=False)
+        for name, variable in zip(_labelled(rows), jaxpr.invars, strict=False)
     }
     return {name: {end for end, v in ends if v in own} for name, own in reached.items()}
 
@@ -356,7 +416,7 @@ def _refuse(expected: str, values: np.ndarray, bad: np.ndarray, hint: str) -> No
 
 
 def _unread(name: str) -> None:
-    what = f"data[{name!r}]"
+    what = _shown(name)
     weighs = "weight" in name.lower() or "mask" in name.lower()
     require(not weighs, "'weights', one an example, to be read", f"{what}, which nothing reads")
     warnings.warn(f"nothing reads {what}", stacklevel=4)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -170,7 +171,8 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
 
     Each line is on the disk before training goes on. When a run goes on from a checkpoint, the
     lines of steps that are taken again are dropped first, and so is one that was cut short. A mean
-    is over the steps at which the metric has a value; what is not finite is `null`. Of several processes the first writes.
+    is over the steps at which the metric has a value; what is not finite is `null`. Of several
+    processes the first writes.
 
     Args:
         path: of the file, such as `metrics.jsonl`; its folder must exist.
@@ -232,18 +234,23 @@ def _lines_until(path: Path, step: int) -> str:
 class snapshots:  # noqa: N801 - used as a function
     """Keep the parameters after each chunk, for `landscape.follow`.
 
+    Args:
+        of: state -> the parameters to keep, such as those of one of several networks; the state's
+            own by default.
+
     Attributes:
         steps: when.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of: Callable[[Any], Any] = operator.attrgetter("params")) -> None:
+        self._of = of
         self.steps: list[int] = []
         self._params: list[Any] = []
 
     def __call__(self, chunk: Chunk) -> None:
         """See `Hook`."""
         self.steps.append(chunk.step)
-        self._params.append(gather(chunk.state.params))
+        self._params.append(gather(self._of(chunk.state)))
 
     @property
     def params(self) -> Any:

@@ -414,10 +414,11 @@ def _require_finite(
     )
 
 
-def _sampler(sample: Any, data: Any) -> Sample:
+def _sampler(sample: Sample | None, data: Any) -> Sample:
     if sample is None and data is None:
         return lambda data, key, step: data  # noqa: ARG005
     require(callable(sample), "a sampler such as sampling.epochs(64)", repr(sample))
+    assert sample is not None
     return sample
 
 

@@ -1,6 +1,8 @@
 """Losses of networks: `(outputs, batch) -> values`, one value per example.
 
-Whoever reduces says how: `supervised` takes the mean, weighted where the batch has weights.
+An example's value is the mean over its targets, of those that the batch's `"mask"`, if it has one,
+leaves (0 where it leaves none). Whoever reduces says how: `supervised` takes the mean over all
+targets of the batch that count, each with its example's `"weights"`.
 Arguments beyond the two are fixed with `functools.partial`.
 """
 
@@ -12,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxml.core.checks import require
 from jaxml.core.types import Batch
-from jaxml.training.batches import expect, labels_of, of_batch
+from jaxml.training.batches import expect, labels_of, of_batch, over_targets
 
 
 def _targets(outputs: Array, batch: Batch, kind: str = "numbers") -> Array:
@@ -25,10 +27,6 @@ def _targets(outputs: Array, batch: Batch, kind: str = "numbers") -> Array:
     return targets
 
 
-def _mean_per_example(values: Array) -> Float[Array, " batch"]:
-    return values.reshape(values.shape[0], -1).mean(-1)
-
-
 def mse(outputs: Float[Array, " batch *shape"], batch: Batch) -> Float[Array, " batch"]:
     """Squared error, its mean over an example's outputs.
 
@@ -36,7 +34,7 @@ def mse(outputs: Float[Array, " batch *shape"], batch: Batch) -> Float[Array, " 
         >>> mse(jnp.array([[1.0], [2.0]]), {"y": jnp.array([1.0, 4.0])}).tolist()
         [0.0, 4.0]
     """
-    return _mean_per_example((outputs - _targets(outputs, batch)) ** 2)
+    return over_targets((outputs - _targets(outputs, batch)) ** 2, batch)
 
 
 def mae(outputs: Float[Array, " batch *shape"], batch: Batch) -> Float[Array, " batch"]:
@@ -46,7 +44,7 @@ def mae(outputs: Float[Array, " batch *shape"], batch: Batch) -> Float[Array, " 
         >>> mae(jnp.array([[1.0], [2.0]]), {"y": jnp.array([1.0, 4.0])}).tolist()
         [0.0, 2.0]
     """
-    return _mean_per_example(jnp.abs(outputs - _targets(outputs, batch)))
+    return over_targets(jnp.abs(outputs - _targets(outputs, batch)), batch)
 
 
 def huber(
@@ -61,9 +59,8 @@ def huber(
         >>> huber(jnp.array([[0.5], [3.0]]), {"y": jnp.zeros(2)}).tolist()
         [0.125, 2.5]
     """
-    return _mean_per_example(
-        optax.losses.huber_loss(outputs, _targets(outputs, batch), delta=delta)
-    )
+    values = optax.losses.huber_loss(outputs, _targets(outputs, batch), delta=delta)
+    return over_targets(values, batch)
 
 
 def softmax_cross_entropy(
@@ -75,8 +72,6 @@ def softmax_cross_entropy(
         outputs: logits.
         batch: its `"y"` are class numbers of shape `(batch, *shape)`, or probabilities shaped as
             the outputs.
-            Of several labels an example those count that its `"mask"` of the same shape, if it
-            has one, says; see `training.ignore_label`.
         label_smoothing: the share of each target that is spread evenly over all classes.
 
     Reference:
@@ -93,7 +88,7 @@ def softmax_cross_entropy(
         targets = labels_of(batch, outputs.shape[:-1], classes)
         if not label_smoothing:
             values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
-            return _over_labels(values, batch)
+            return over_targets(values, batch)
         # a label that is no class makes the loss NaN here too; plain indexing would clip it
         one_hot = jnp.eye(classes, dtype=outputs.dtype)
         targets = one_hot.at[targets].get(mode="fill", fill_value=jnp.nan)
@@ -105,17 +100,7 @@ def softmax_cross_entropy(
         )
         expect(batch["y"], "distribution")
     targets = optax.losses.smooth_labels(targets, label_smoothing)
-    return _over_labels(optax.losses.softmax_cross_entropy(outputs, targets), batch)
-
-
-def _over_labels(values: Array, batch: Batch) -> Float[Array, " batch"]:
-    """The mean over an example's labels, of those that its mask leaves; 0 where it leaves none."""
-    if "mask" not in batch or values.ndim == 1:  # of one label an example, weights are to tell
-        return _mean_per_example(values)
-    mask = jnp.asarray(batch["mask"])
-    require(mask.shape == values.shape, f"a mask of the labels' shape {values.shape}", mask.shape)
-    total = (values * mask).reshape(len(values), -1).sum(-1)
-    return total / jnp.maximum(mask.reshape(len(values), -1).sum(-1), 1)
+    return over_targets(optax.losses.softmax_cross_entropy(outputs, targets), batch)
 
 
 def sigmoid_cross_entropy(
@@ -135,4 +120,4 @@ def sigmoid_cross_entropy(
     targets = _targets(outputs, batch, "probabilities")
     targets = jnp.where((targets < 0) | (targets > 1), jnp.nan, targets)
     targets = (1 - label_smoothing) * targets + label_smoothing / 2
-    return _mean_per_example(optax.losses.sigmoid_binary_cross_entropy(outputs, targets))
+    return over_targets(optax.losses.sigmoid_binary_cross_entropy(outputs, targets), batch)

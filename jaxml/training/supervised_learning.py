@@ -21,10 +21,13 @@ from jaxml.core.empirical_risk import (
     in_float32,
     per_example,
     weighted_mean,
+    weights_of,
 )
 from jaxml.core.sharding import check_mesh, place
-from jaxml.core.types import Algorithm, Batch, DataLoss, Model, TrainState
-from jaxml.training.batches import check_data, check_use, of_batch, shapes
+from jaxml.core.types import Algorithm, Batch, DataLoss, Model, Params
+from jaxml.training.batches import as_tree, check_data, check_use, of_batch, shapes
+from jaxml.training.metrics import Corpus
+from jaxml.training.updates import start, update
 
 
 def supervised(
@@ -32,21 +35,29 @@ def supervised(
     loss: DataLoss,
     optimizer: optax.GradientTransformation,
     *,
+    inputs: Callable[[Batch], Any] | None = None,
     metrics: Mapping[str, DataLoss] | None = None,
     l2: Any = 0.0,
+    accumulate: int = 1,
 ) -> Algorithm:
     """Minimise the mean loss over the data, plus (l2/2)‖θ‖².
 
     Args:
-        model: the network; it is given `batch["x"]`.
+        model: the network.
         loss: one value per example, see `jaxml.training.losses`; their mean is minimised,
-            weighted where the batch has `"weights"`.
+            weighted where the batch has `"weights"` or a `"mask"`.
         optimizer: an optax optimiser, see `jaxml.training.optimizers`. One that takes more than
             the gradient is given the loss on the batch as `optax.lbfgs` wants it: `value`, `grad`
             and `value_fn`, `params -> scalar`, with the step's own randomness.
-        metrics: name -> function like the loss, whose batch mean is recorded at every step.
+        inputs: `batch -> ` what the network is given, such as
+            `lambda batch: (batch["x"], batch["x_length"])`; `batch["x"]` by default.
+        metrics: name -> function like the loss, whose batch mean is recorded at every step; NaN is
+            no value.
         l2: λ in (λ/2)‖θ‖², over all parameters, part of the objective (weight decay proper is
             the optimiser's: `optimizers.adamw`).
+        accumulate: parts that each batch passes through the network in, one after the other, to
+            bound the memory. The gradient is that of the whole batch; batch norm sees the parts,
+            and dropout draws for each.
 
     Returns:
         An algorithm whose state is a `TrainState` and whose metrics are `loss` (the objective),
@@ -69,37 +80,64 @@ def supervised(
     require(isinstance(l2, int | float | np.number | jax.Array), "l2 to be a number", repr(l2))
     if not isinstance(l2, jax.Array):
         require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
+    accumulate = require_positive_int("accumulate", accumulate)
+    inputs = _inputs(inputs)
     metrics = dict(metrics or {})
-    update = optax.with_extra_args_support(optimizer).update
+    for name, metric in metrics.items():
+        got = "a corpus metric (for `evaluate`)" if isinstance(metric, Corpus) else repr(metric)
+        require(callable(metric), f"metrics[{name!r}] to be a mean over examples", got)
 
     def predict(params, state, batch, **mode):
-        return model.apply(params, state.model_state, of_batch(batch, "x"), **mode)[0]
+        return model.apply(params, state.model_state, inputs(batch), **mode)[0]
 
     objective = Objective(predict, loss, l2)
 
     def in_training(params, model_state, batch, key):
-        x = of_batch(batch, "x")
-        outputs, model_state = model.apply(params, model_state, x, train=True, key=key)
+        outputs, model_state = model.apply(params, model_state, inputs(batch), train=True, key=key)
         value = objective.penalized(weighted_mean(loss(outputs, batch), batch), params)
         return value, (outputs, model_state)
 
-    def init(key):
-        params, model_state = model.init(key)
-        return TrainState(jnp.int32(0), params, model_state, optimizer.init(params))
+    differentiate = jax.value_and_grad(in_training, has_aux=True)
+
+    def differentiate_parts(params, model_state, batch, key):
+        count = examples(batch)
+        require(count % accumulate == 0, f"batches of a multiple of {accumulate} examples", count)
+        divisor = objective.divisor(batch, jnp.float32)
+
+        def total(params, model_state, rows, key):
+            outputs, model_state = model.apply(
+                params, model_state, inputs(rows), train=True, key=key
+            )
+            values = per_example(loss(outputs, rows), rows)
+            total = (values * weights_of(rows, values.dtype)).sum() / divisor
+            return total, (outputs, model_state)
+
+        def add(sums, part):
+            *sums, model_state = sums
+            found = jax.value_and_grad(total, has_aux=True)(params, model_state, *part)
+            (value, (outputs, model_state)), gradient = found
+            return (*jax.tree.map(jnp.add, tuple(sums), (value, gradient)), model_state), outputs
+
+        # every part has rows from all over the batch, and so from all devices that share it
+        parts = jax.tree.map(
+            lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+        )
+        penalty = jax.value_and_grad(functools.partial(objective.penalized, jnp.float32(0)))(params)
+        keys = jax.random.split(key, accumulate)
+        (*sums, model_state), outputs = jax.lax.scan(add, (*penalty, model_state), (parts, keys))
+        outputs = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(count, *x.shape[2:]), outputs)
+        value, gradient = sums
+        return (value, (outputs, model_state)), gradient
 
     def step(state, batch, key):
-        differentiate = jax.value_and_grad(in_training, has_aux=True)
-        (value, (outputs, model_state)), gradient = differentiate(
-            state.params, state.model_state, batch, key
-        )
+        of = differentiate if accumulate == 1 else differentiate_parts
+        (value, (outputs, model_state)), gradient = of(state.params, state.model_state, batch, key)
 
         def value_fn(params):
+            if accumulate > 1:
+                return of(params, state.model_state, batch, key)[0][0]
             return in_training(params, state.model_state, batch, key)[0]
 
-        updates, opt_state = update(
-            gradient, state.opt_state, state.params, value=value, grad=gradient, value_fn=value_fn
-        )
-        params = optax.apply_updates(state.params, updates)
         record = {
             "loss": value,
             "gradient_norm": optax.tree.norm(jax.tree.map(in_float32, gradient)),
@@ -107,13 +145,15 @@ def supervised(
         record |= {
             name: weighted_mean(metric(outputs, batch), batch) for name, metric in metrics.items()
         }
-        return TrainState(state.step + 1, params, model_state, opt_state), record
+        given = {"value": value, "grad": gradient, "value_fn": value_fn}
+        return update(optimizer, state, gradient, model_state=model_state, **given), record
 
+    init = functools.partial(start, model, optimizer)
     return Algorithm(init, step, objective, finite=("loss", "gradient_norm"))
 
 
 def full_loss(
-    algorithm: Algorithm,
+    algorithm: Algorithm | Callable[[Params, Any, Batch], jax.Array],
     state: Any,
     data: Batch,
     *,
@@ -128,7 +168,8 @@ def full_loss(
     compiled functions take the data as an argument and serve other data of the same shape.
 
     Args:
-        algorithm: one that descends a loss, such as `supervised`'s.
+        algorithm: one that descends a loss, such as `supervised`'s; or `(params, state, batch) ->
+            scalar`, such as the loss of one of several networks in that one's parameters.
         state: a state of it; batch norm uses the moving averages it holds.
         data: one split.
         batch_size: rows that pass through the network at a time, to bound the memory; all at once
@@ -147,7 +188,8 @@ def full_loss(
             them: the last row is repeated then, with weight zero; if rows couple that are to be
             taken in batches, other than in training.
     """
-    plain = algorithm.loss
+    plain = algorithm.loss if isinstance(algorithm, Algorithm) else algorithm
+    require(callable(plain) or plain is None, "an Algorithm or a loss", type(plain).__name__)
     require(plain is not None, "an algorithm that descends a loss", "one without")
     assert plain is not None
     if batch_size is not None or train:
@@ -179,39 +221,46 @@ def over_data(
         rows = OverRows(loss, batch_size=batch_size, per_batch=per_batch)
         if batch_size is None and isinstance(loss, Objective):
             rows = loss  # any other is called by position, by `OverRows`
-        return Partial(rows, state=state, batch=check_data(data) | _float64(data))
+        batch = jax.tree.map(_digits, as_tree(data), check_data(data))
+        return Partial(rows, state=state, batch=batch)
     mesh = check_mesh(mesh, "data")
     placed = check_data(data, mesh)
     rows = OverRows(loss, placed.mesh, placed.repeated, batch_size, per_batch)
     return Partial(rows, state=place(state, mesh), batch=placed.weighted())
 
 
-def _float64(data: Batch) -> dict[str, np.ndarray]:
-    """The arrays that JAX would round to float32 outside of float64 mode, as NumPy's.
+def _digits(given: Any, placed: jax.Array) -> Any:
+    """The array on the device; as NumPy's where JAX would round it to float32.
 
-    An analysis in float64 has all their digits then.
+    An analysis in float64 has all its digits then.
     """
-    arrays = {name: np.asarray(value) for name, value in data.items()}
-    return {name: np.array(array) for name, array in arrays.items() if array.dtype == np.float64}
+    return np.array(given) if np.asarray(given).dtype == np.float64 else placed
 
 
 def evaluate(
-    model: Model,
-    state: TrainState,
+    model: Model | Callable[[Any, Batch], Any],
+    state: Any,
     data: Batch,
-    metrics: Mapping[str, DataLoss],
+    metrics: Mapping[str, DataLoss | Corpus],
     *,
+    inputs: Callable[[Batch], Any] | None = None,
     batch_size: int = 1000,
-) -> dict[str, float]:
-    """Means of metrics over a whole split, with the model in evaluation mode.
+) -> dict[str, Any]:
+    """Metrics over a whole split, with the model in evaluation mode.
 
     Args:
-        model: the network.
-        state: its parameters and moving averages.
-        data: one split; `"weights"` weigh the means.
-        metrics: name -> function of `(outputs, batch)`, one value per example.
+        model: the network; or `(state, batch) -> outputs`, for states of several networks and for
+            outputs that are made otherwise.
+        state: the network's parameters and moving averages, a `TrainState`.
+        data: one split; `"weights"` and a `"mask"` weigh the means.
+        metrics: name -> function of `(outputs, batch)`, one value per example, whose mean is taken;
+            or a `metrics.Corpus`.
+        inputs: what the network is given, as in `supervised`.
         batch_size: examples that pass through the network at a time; it bounds the memory and
             changes no result.
+
+    Returns:
+        Name -> number, or the array that a corpus metric makes.
 
     Example:
         >>> from jaxml import nn
@@ -221,35 +270,59 @@ def evaluate(
         >>> evaluate(model, state, {"x": jnp.zeros((2, 1)), "y": jnp.ones(2)}, {"mse": losses.mse})
         {'mse': 1.0}
     """
-    require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
-    functions = tuple(metrics.values())
+    known = isinstance(model, Model) or callable(model)
+    require(known, "a jaxml Model, or a function (state, batch) -> outputs", type(model).__name__)
     batch_size = require_positive_int("batch_size", batch_size)
     data = check_data(data)
     size = min(batch_size, examples(data))
+    at: Any = state
+    predict: Any = model
+    if isinstance(model, Model):
+        of_model, taken = model.apply, _inputs(inputs)
+        at = state.params, state.model_state  # and none of the optimiser's
+        predict = lambda at, batch: of_model(*at, taken(batch))[0]  # noqa: E731
 
-    def values(batch, params, model_state):
-        outputs, _ = model.apply(params, model_state, of_batch(batch, "x"))
-        return [per_example(metric(outputs, batch), batch) for metric in functions]
+    def values(batch, at):
+        outputs = predict(at, batch)
+        return [
+            metric.values(outputs, batch)
+            if isinstance(metric, Corpus)
+            else per_example(metric(outputs, batch), batch)
+            for metric in metrics.values()
+        ]
 
-    at = state.params, state.model_state
     rows_at, values_of = check_use(
         values,
         data,
-        *shapes(at),
+        shapes(at),
         sample=lambda data, _, start: jax.tree.map(
             lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data
         ),
-        reads=["weights"],
+        reads=["weights", "mask"],
     )
-    means = _evaluate(rows_at, values_of, at, data, size)
-    return {name: float(value) for name, value in zip(metrics, means, strict=True)}
+    found = _values(rows_at, values_of, (at,), data, size)
+    results = {}
+    for (name, metric), of_all in zip(metrics.items(), found, strict=True):
+        if isinstance(metric, Corpus):
+            result = np.asarray(metric.result(jax.device_get(of_all)))
+            results[name] = result if result.ndim else float(result)
+        else:
+            results[name] = float(weighted_mean(of_all, data))
+    return results
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _evaluate(rows_at, values_of, at, data, size):
+def _values(rows_at, values_of, at, data, size):
     count, key = examples(data), jax.random.key(0)
     # the last batch begins early enough to be whole, and what it repeats is written twice
     starts = jnp.minimum(jnp.arange(0, count, size), count - size)
     rows = starts[:, None] + jnp.arange(size)
     values = jax.lax.map(lambda start: values_of(rows_at(data, key, start), at), starts)
-    return [weighted_mean(jnp.zeros(count, v.dtype).at[rows].set(v), data) for v in values]
+    return jax.tree.map(lambda v: jnp.zeros((count, *v.shape[2:]), v.dtype).at[rows].set(v), values)
+
+
+def _inputs(inputs: Callable[[Batch], Any] | None) -> Callable[[Batch], Any]:
+    if inputs is None:
+        return lambda batch: of_batch(batch, "x")
+    require(callable(inputs), "inputs as a function of a batch", repr(inputs))
+    return inputs

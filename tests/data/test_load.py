@@ -59,14 +59,35 @@ def test_everything_is_train_validation_test_in_copies():
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
-        ({"y": np.zeros(2)}, None, "key x"),
+        ({}, None, "train arrays of one leading length, got none"),
         ({"x": np.zeros(2), "y": np.zeros(3)}, None, "one leading length.*'x': 2, 'y': 3"),
-        ({"x": np.zeros(2)}, {"x": np.zeros(2), "y": np.zeros(2)}, "keys .'x'.*'y'"),
+        ({"x": np.zeros(2)}, {"a": {"b": (np.zeros(2), np.zeros(3))}}, "'a/b/0': 2, 'a/b/1': 3"),
+        (np.zeros(2), None, "train to be a dict of arrays"),
     ],
 )
 def test_splits_that_do_not_fit_together(train, test, message):
     with pytest.raises(ValueError, match=message):
         data.Dataset(train, None, test, meta={})
+
+
+def test_splits_have_names_and_keys_of_their_own():
+    """A labelled source and an unlabelled target; episodes; the tasks of a stream."""
+    x, y = np.zeros((4, 2)), np.zeros(4)
+    target = {"target": {"x": np.zeros((7, 2))}, "target_test": {"x": x, "y": y}}
+    domains = data.Dataset({"x": x, "y": y}, None, {"x": x[:3], "y": y[:3]}, {}, target)
+    assert list(domains.splits) == ["train", "test", "target", "target_test"]
+    assert domains.splits["target"] is target["target"]
+    counts = {"train": 4, "validation": 0, "test": 3, "target": 7, "target_test": 4}
+    assert domains.meta == {"counts": counts, "input_shape": (2,)}
+    episodes = {"support": {"x": x, "y": y}, "query": [x, x]}
+    few = data.Dataset(episodes, None, episodes, {"name": "few"})
+    assert few.meta == {"name": "few", "counts": {"train": 4, "validation": 0, "test": 4}}
+    whole = few.everything()
+    assert whole["query"][1].shape == whole["support"]["x"].shape == (8, 2)
+    with pytest.raises(ValueError, match=r"others by other names .*, got \['test'\]"):
+        data.Dataset({"x": x}, None, None, {}, {"test": {"x": x}})
+    with pytest.raises(ValueError, match=r"with the keys \['x', 'y'\], as train has, got \['x'\]"):
+        data.Dataset({"x": x, "y": y}, {"x": x}, None, {}).everything()
 
 
 @pytest.mark.parametrize(

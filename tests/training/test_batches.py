@@ -51,10 +51,14 @@ def full_loss(y=Y, **keys):
 
 
 def study(y=Y, measured=Y):
+    return study_of({"x": X, "y": y}, {"x": X, "y": measured})
+
+
+def study_of(rows, measured=None):
     task = studies.task(MODEL, losses.softmax_cross_entropy)
     lanes = studies.grid([6], [0.1], optimizers=["sgd"], seeds=1)
-    splits = {"train": {"x": X, "y": measured}}
-    return studies.batch_size(task, {"x": X, "y": y}, lanes, splits=splits, epochs=1)
+    splits = {"train": rows if measured is None else measured}
+    return studies.batch_size(task, rows, lanes, splits=splits, epochs=1)
 
 
 def noise_scale(**keys):
@@ -91,10 +95,15 @@ TABLE = {
             lambda key=key: fit(**{key: COLUMN[:, 0]}),
             rf"'weights', one an example, .*data\['{key}'\], which nothing reads",
         )
-        for key in ("weight", "sample_weight", "mask", "Weights")
+        for key in ("weight", "sample_weight", "x_mask", "Weights")
     },
     "evaluate: weight": (lambda: evaluate(weight=COLUMN[:, 0]), "nothing reads"),
-    "full_loss: mask": (lambda: full_loss(mask=COLUMN[:, 0]), "nothing reads"),
+    "full_loss: masks": (lambda: full_loss(masks=COLUMN[:, 0]), "nothing reads"),
+    "noise_scale: mask": (lambda: noise_scale(mask=COLUMN[:, 0]), "nothing reads"),
+    "a study: mask": (
+        lambda: study_of({"x": X, "y": Y, "mask": Y > 0}),
+        "count alike, got .* mask",
+    ),
     "noise_scale: weights": (lambda: noise_scale(weights=COLUMN[:, 0]), "nothing reads"),
     "no targets": (
         lambda: training.fit(CLASSES, {"x": X, "label": Y}, sampling.full(), key=KEY, steps=1),

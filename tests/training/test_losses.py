@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxml.core.empirical_risk import weighted_mean
 from jaxml.training import losses
 
 RNG = np.random.default_rng(0)
@@ -205,3 +206,42 @@ def test_sequences_of_labels_are_averaged(label_smoothing):
 def test_a_label_that_is_no_class_shows(label_smoothing):
     values = ce(jnp.zeros((2, 3)), {"y": jnp.array([3, 0])}, label_smoothing)
     assert np.isnan(values).tolist() == [True, False]
+
+
+MASK = np.array([[1, 1, 0], [1, 0, 0]])
+MASKED = {  # name: outputs and targets of 2 examples of 3 positions
+    "mse": (OUTPUTS.reshape(2, 3, 4), TARGETS.reshape(2, 3, 4)),
+    "mae": (OUTPUTS.reshape(2, 3, 4), TARGETS.reshape(2, 3, 4)),
+    "huber, delta 2.5": (OUTPUTS.reshape(2, 3, 4), TARGETS.reshape(2, 3, 4)),
+    "softmax": (OUTPUTS.reshape(2, 3, 4), LABELS.reshape(2, 3)),
+    "softmax, smoothed": (OUTPUTS.reshape(2, 3, 4), LABELS.reshape(2, 3)),
+    "softmax, probabilities": (OUTPUTS.reshape(2, 3, 4), PROBABILITIES.reshape(2, 3, 4)),
+    "sigmoid": (OUTPUTS.reshape(2, 3, 4), COINS.reshape(2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("weights", [None, np.float32([1.0, 3.0])])
+@pytest.mark.parametrize("name", MASKED)
+def test_padding_counts_for_nothing(name, weights):
+    """The batch's mean is over the three positions left; what stands at the others is no matter."""
+    loss, _, formula, _ = CASES[name]
+    z, y = MASKED[name]
+    each = formula(OUTPUTS, y.reshape(6, *y.shape[2:])).reshape(2, 3)
+    batch = {"y": y, "mask": MASK} | ({} if weights is None else {"weights": weights})
+    values = loss(jnp.float32(z), batch)
+    np.testing.assert_allclose(values, [each[0, :2].mean(), each[1, 0]], rtol=1e-5)
+    own = np.repeat(np.ones(2) if weights is None else weights, [2, 1])
+    mean = np.average(each[MASK > 0], weights=own)
+    assert float(weighted_mean(values, batch)) == pytest.approx(mean, rel=1e-5)
+    other = np.where(MASK[..., None] > 0, z, 1e9)
+    np.testing.assert_array_equal(loss(jnp.float32(other), batch), values)
+    gradient = jax.grad(lambda z: weighted_mean(loss(z, batch), batch))(jnp.float32(z))
+    assert np.array_equal(np.asarray(gradient).any(-1), MASK > 0)
+
+
+def test_an_example_of_padding_alone_counts_for_nothing():
+    batch = {"y": LABELS.reshape(2, 3), "mask": MASK * [[0], [1]]}
+    values = ce(jnp.float32(OUTPUTS.reshape(2, 3, 4)), batch)
+    assert values[0] == 0
+    expected = cross_entropy(OUTPUTS, np.eye(4)[LABELS])[3]
+    assert float(weighted_mean(values, batch)) == pytest.approx(expected, rel=1e-5)

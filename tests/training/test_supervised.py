@@ -5,9 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxml import data, nn
+from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import (
     evaluate,
     fit,
@@ -17,6 +19,7 @@ from jaxml.training import (
     optimizers,
     sampling,
     supervised,
+    update,
 )
 
 KEY = jax.random.key(0)
@@ -207,3 +210,152 @@ def test_evaluation_in_batches_equals_one_pass():
     )
     for part in parts:
         assert part == pytest.approx(whole, rel=1e-6)
+
+
+def test_inputs_are_what_the_network_is_given():
+    """Two of the data's arrays side by side, as one that is given whole."""
+    halves = {"left": BATCH["x"][:, :1], "right": BATCH["x"][:, 1:], "y": BATCH["y"]}
+    joined = lambda batch: jnp.concatenate([batch["left"], batch["right"]], 1)  # noqa: E731
+    model, rate = nn.mlp([3, 4, 2]), optimizers.sgd(0.1)
+    runs = [
+        fit(
+            supervised(model, losses.softmax_cross_entropy, rate, **options),
+            split,
+            sampling.full(),
+            key=KEY,
+            steps=3,
+        )
+        for split, options in ((BATCH, {}), (halves, {"inputs": joined}))
+    ]
+    np.testing.assert_allclose(*(run.history["loss"] for run in runs), rtol=1e-6)
+    state, measure = runs[0].state, {"accuracy": metrics.accuracy, "f1": metrics.f1()}
+    assert evaluate(model, state, halves, measure, inputs=joined) == evaluate(
+        model, state, BATCH, measure
+    )
+
+
+def _parts(accumulate, optimizer, batch=None, model=None, **options):
+    loss = losses.softmax_cross_entropy
+    return supervised(
+        model or nn.mlp([3, 4, 2], activation="tanh"),
+        loss,
+        optimizer,
+        accumulate=accumulate,
+        metrics={"accuracy": metrics.accuracy},
+        **options,
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_gradient_in_parts_is_that_of_the_whole_batch(weighted):
+    """Also where the parts weigh differently, with a penalty, and for a line search."""
+    batch = {"x": np.float32(RNG.normal(size=(12, 3))), "y": RNG.integers(0, 2, 12)}
+    if weighted:
+        batch["weights"] = np.float32(RNG.uniform(0, 2, 12))
+    for optimizer in (optimizers.adam(0.1), optax.lbfgs())[: 1 + weighted]:
+        ends = []
+        for accumulate in (1, 4):
+            algorithm = _parts(accumulate, optimizer, l2=0.1)
+            state = algorithm.init(KEY)
+            ends.append(jax.jit(algorithm.step)(state, batch, KEY))
+        compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+        jax.tree.map(compare, ends[1][0].params, ends[0][0].params)
+        jax.tree.map(compare, ends[1][1], ends[0][1])
+
+
+def test_a_gradient_in_parts_is_optaxs():
+    """One update of `optax.MultiSteps` after as many equal batches."""
+    batch = {"x": np.float32(RNG.normal(size=(12, 3))), "y": RNG.integers(0, 2, 12)}
+    inner = optimizers.adam(0.1)
+    slow = _parts(1, optax.MultiSteps(inner, 3).gradient_transformation())
+    state = slow.init(KEY)
+    whole = _parts(3, inner)
+    found, _ = jax.jit(whole.step)(whole.init(KEY), batch, KEY)
+    step = jax.jit(slow.step)
+    for i in range(3):
+        state, _ = step(state, jax.tree.map(lambda leaf, i=i: leaf[i::3], batch), KEY)
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(compare, found.params, state.params)
+
+
+def test_parts_bound_the_memory():
+    """Temporaries of a wide network on 512 rows, by XLA's own account."""
+    wide = nn.mlp([3, 512, 512, 2])
+    batch = {"x": np.zeros((512, 3), np.float32), "y": np.zeros(512, int)}
+    needed = []
+    for accumulate in (1, 16):
+        algorithm = _parts(accumulate, optimizers.sgd(0.1), model=wide)
+        state = jax.eval_shape(algorithm.init, KEY)
+        compiled = jax.jit(algorithm.step).lower(state, batch, KEY).compile()
+        needed.append(compiled.memory_analysis().temp_size_in_bytes)
+    assert needed[1] < 0.8 * needed[0]
+
+
+def _distance(params, state, batch):
+    """Of a point from pairs of points, in whatever form they come."""
+    a, b = batch if isinstance(batch, tuple) else (batch["pair"]["a"], batch["pair"]["b"])
+    return ((params - a) ** 2 - (params - b) ** 2 + 0.1 * params**2).sum(-1).mean()
+
+
+def _descent(loss):
+    """Plain gradient descent on `loss(params, state, batch)`."""
+    rate = optimizers.sgd(0.1)
+
+    def step(state, batch, key):
+        value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
+        return update(rate, state, gradient), {"loss": value}
+
+    init = lambda key: TrainState(jnp.int32(0), jnp.zeros(3), {}, rate.init(jnp.zeros(3)))  # noqa: E731
+    return Algorithm(init, step, loss)
+
+
+def test_data_may_be_any_pytree():
+    """Tuples and dicts of dicts, through samplers, `fit`, `full_loss`; to the bit the same."""
+    a, b = np.float32(RNG.normal(size=(2, 10, 3)))
+    forms = [(a, b), {"pair": {"a": a, "b": b}}, {"pair": {"a": a.tolist(), "b": jnp.asarray(b)}}]
+    algorithm = _descent(_distance)
+    ends = [fit(algorithm, form, sampling.epochs(4), key=KEY, steps=5) for form in forms]
+    values = [full_loss(algorithm, ends[0].state, form)(jnp.ones(3)) for form in forms]
+    expected = ((1 - a) ** 2 - (1 - b) ** 2).sum(-1).mean() + 0.3
+    assert [float(value) for value in values] == pytest.approx([expected] * 3, rel=1e-5)
+    for end in ends[1:]:
+        np.testing.assert_array_equal(end.history["loss"], ends[0].history["loss"])
+        np.testing.assert_array_equal(end.state.params, ends[0].state.params)
+
+
+def test_a_loss_over_nested_data_is_the_same_in_batches():
+    """One value an episode, 3 of 7 at a time, and its gradient."""
+    x = np.float32(RNG.normal(size=(7, 2, 3)))
+    episodes = {"support": {"x": x}, "query": {"x": 2 * x, "y": x[..., 0]}}
+    model = nn.linear(3, 1)
+    algorithm = supervised(
+        model,
+        lambda outputs, batch: losses.mse(outputs, batch["query"]),
+        optimizers.sgd(0.1),
+        inputs=lambda batch: batch["query"]["x"] + batch["support"]["x"].mean(1, keepdims=True),
+    )
+    state = algorithm.init(KEY)
+    whole, parts = (full_loss(algorithm, state, episodes, batch_size=n) for n in (None, 3))
+    inputs = 2 * x + x.mean(1, keepdims=True)
+    outputs = inputs @ solution(state.params)[:3] + solution(state.params)[3]
+    expected = ((outputs - x[..., 0]) ** 2).mean()
+    for loss in (whole, parts):
+        assert float(loss(state.params)) == pytest.approx(expected, rel=1e-5)
+    gradients = [jax.grad(loss)(state.params) for loss in (whole, parts)]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, *gradients)
+
+
+def test_targets_inside_of_a_pytree_are_checked():
+    algorithm = supervised(
+        nn.linear(3, 2),
+        lambda outputs, batch: losses.softmax_cross_entropy(outputs, batch["query"]),
+        optimizers.sgd(0.1),
+        inputs=lambda batch: batch["query"]["x"],
+    )
+    query = {"x": BATCH["x"], "y": BATCH["y"] + 1}
+    with pytest.raises(ValueError, match=r"labels from 0 to 1 in data\['query'\]\['y'\], got 2"):
+        fit(algorithm, {"query": query}, sampling.full(), key=KEY, steps=1)
+    more = {"query": query | {"y": BATCH["y"], "id": np.arange(9)}}
+    with pytest.warns(UserWarning, match=r"nothing reads data\['query'\]\['id'\]"):
+        fit(algorithm, more, sampling.full(), key=KEY, steps=1)

@@ -18,6 +18,7 @@ from jaxml.training import (
     fit_many,
     full_loss,
     losses,
+    metrics,
     optimizers,
     sampling,
     schedules,
@@ -83,9 +84,23 @@ TABLE = {
     "no rows": (lambda: one({"x": X[:0], "y": Y[:0]}), "at least one example, got .*'x': 0"),
     "unequal lengths": (lambda: one({"x": X, "y": Y[:3]}), "lengths {'x': 4, 'y': 3}"),
     "scalars": (lambda: one({"x": 1.0, "y": 2.0}), "one leading axis, got lengths {'x': None"),
-    "no arrays": (lambda: one({}), "a dict of arrays, got dict"),
-    "an array": (lambda: one(X), "a dict of arrays, got ndarray"),
-    "a name": (lambda: one("xor"), "a dict of arrays, got str"),
+    "no arrays": (lambda: one({}), "a dict of arrays, or .*, got dict"),
+    "an array": (lambda: one(X), "data with the key 'x', got"),
+    "a name": (lambda: one("xor"), "a dict of arrays, or .*, got str"),
+    "NaN inside": (
+        lambda: one({"query": holed(np.nan)}),
+        r"finite .* data\['query'\]\['x'\], got 1 .* first at \(2, 1\)",
+    ),
+    "unequal lengths inside": (
+        lambda: one({"support": X, "query": (X, Y[:3])}),
+        "lengths {'query/0': 4, 'query/1': 3, 'support': 4}",
+    ),
+    "a mask of twos": (lambda: one(SPLIT | {"mask": Y + 1}), r"0 and 1 in data\['mask'\], got 2.0"),
+    "a mask of zeros": (lambda: one(SPLIT | {"mask": Y * 0}), "counts in .*, got zeros alone"),
+    "a mask of another shape": (
+        lambda: one(SPLIT | {"mask": np.ones((4, 3))}),
+        r"leading axes of the values' \(4, 1\), got \(4, 3\)",
+    ),
     "a data set": (lambda: one(data.load("xor")), "one split, such as dataset.train, got the wh"),
     "strings": (
         lambda: one({"x": np.array(list("abcd")), "y": Y}),
@@ -153,8 +168,23 @@ TABLE = {
     ),
     "evaluate: no model": (
         lambda: evaluate(GOOD, GOOD.init(KEY), {"x": X, "y": Y}, {"mse": losses.mse}),
-        "a jaxml Model, got Algorithm",
+        r"a jaxml Model, or a function \(state, batch\) -> outputs, got Algorithm",
     ),
+    "full_loss: no loss": (
+        lambda: full_loss("mse", GOOD.init(KEY), SPLIT),
+        "an Algorithm or a loss, got str",
+    ),
+    "inputs": (lambda: build(inputs="x"), "inputs as a function of a batch, got 'x'"),
+    "a corpus metric at every step": (
+        lambda: build(metrics={"f1": metrics.f1()}),
+        r"metrics\['f1'\] to be a mean over examples, got a corpus metric \(for `evaluate`\)",
+    ),
+    "no parts": (lambda: build(accumulate=0), f"accumulate {WHOLE} 0"),
+    "parts that do not divide": (
+        lambda: one(algorithm=build(accumulate=3)),
+        "batches of a multiple of 3 examples, got 4",
+    ),
+    "average": (lambda: metrics.f1("mean"), "average to be one of macro, micro, .* got 'mean'"),
     # samplers, schedules, hooks
     "batch of more than all": (
         lambda: one(sample=sampling.epochs(5)),

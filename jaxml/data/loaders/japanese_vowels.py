@@ -109,7 +109,7 @@ def japanese_vowels(*, validation: float = 0.0, seed: int = 0) -> Dataset:
 
     Returns:
         `x` float32 `(N, 29, 12)`, cepstrum coefficients of linear prediction by frame (25.6 ms
-        every 6.4 ms), padded with 0 at the end; `length` int32 `(N,)`, frames, 7 to 29; `y` int32
+        every 6.4 ms), padded with 0 at the end; `x_length` int32 `(N,)`, frames, 7 to 29; `y` int32
         `(N,)`, the speaker from 0 to 8.
 
     Raises:
@@ -121,7 +121,7 @@ def japanese_vowels(*, validation: float = 0.0, seed: int = 0) -> Dataset:
     rng = generator(seed)
     arrays, _ = fetch(JAPANESE_VOWELS)
     train, test = (
-        {name: arrays[f"{name}_{part}"] for name in ("x", "length", "y")}
+        {name: arrays[f"{name.removeprefix('x_')}_{part}"] for name in ("x", "x_length", "y")}
         for part in ("train", "test")
     )
     held_out = None

@@ -136,10 +136,11 @@ def _check(task, data, splits, target, lanes) -> tuple[Any, Any, int, np.dtype]:
     require(isinstance(task, Task), "a Task, from studies.task", type(task).__name__)
     require(isinstance(splits, Mapping) and splits, "at least one split to measure on", splits)
     data = check_data(data)
-    require("weights" not in data, "examples that count alike", "data with weights")
+    alike = lambda rows: not {"weights", "mask"} & set(rows)  # noqa: E731
+    require(alike(data), "examples that count alike", "data with weights or a mask")
     splits = {name: check_data(split) for name, split in splits.items()}
     for name, split in splits.items():
-        require("weights" not in split, "examples that count alike", f"{name} with weights")
+        require(alike(split), "examples that count alike", f"{name} with weights or a mask")
     if target is not None:
         require(target.split in splits, f"a target on {', '.join(splits)}", target.split)
     key = key_of(lanes.seed[0])
