@@ -28,15 +28,10 @@ from jaxml.landscape.geometry.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.geometry.surfaces import Surface, surface
 from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
 from jaxml.landscape.inspection import Inspection, LayerEnds, Step, inspect, inspect_series
+from jaxml.landscape.operators.base import SymmetricOperator, symmetric
 from jaxml.landscape.operators.data_loss import data_loss
 from jaxml.landscape.operators.gauss_newton import fisher, gauss_newton
-from jaxml.landscape.operators.hessian import (
-    Block,
-    SymmetricOperator,
-    hessian,
-    hessian_block,
-    symmetric,
-)
+from jaxml.landscape.operators.hessian import Block, hessian, hessian_block
 from jaxml.landscape.operators.parameter_subset import layer_names, on_layers
 from jaxml.landscape.spectra.density import Density, spectral_density
 from jaxml.landscape.spectra.eigenpairs import Eigenpairs, eigenpairs

@@ -18,8 +18,9 @@ from jaxml.landscape.geometry.directions import random_directions
 from jaxml.landscape.geometry.sharpness import Sharpness, sharpness
 from jaxml.landscape.geometry.surfaces import Surface, surface
 from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
+from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.dense_hessian import gib
-from jaxml.landscape.operators.hessian import SymmetricOperator, flatten, hessian, kept_bytes
+from jaxml.landscape.operators.hessian import flatten, hessian, kept_bytes
 from jaxml.landscape.operators.parameter_subset import layer_names
 from jaxml.landscape.operators.validation import (
     check_problem,

@@ -26,8 +26,9 @@ from jaxml.core.row_rules import Mixed
 from jaxml.core.seeds import key as key_of
 from jaxml.core.sharding import check_mesh, constrain, place
 from jaxml.core.types import Batch, Params
+from jaxml.landscape.operators.base import SymmetricOperator, dense_of
 from jaxml.landscape.operators.dense_hessian import available_memory
-from jaxml.landscape.operators.hessian import SymmetricOperator, dense_of, kept_bytes, unraveled
+from jaxml.landscape.operators.hessian import kept_bytes, unraveled
 from jaxml.landscape.operators.parameter_subset import on_layers
 from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
 from jaxml.training import losses

@@ -1,4 +1,4 @@
-"""Curvature matrices of any `loss(params) -> scalar`, as products and as dense matrices."""
+"""The Hessian of any `loss(params) -> scalar`, as products and as a dense matrix."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from jaxml.core.checks import require
 from jaxml.core.empirical_risk import divisible, examples, parts
 from jaxml.core.sharding import check_mesh, constrain, place
 from jaxml.core.types import Params
+from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.dense_hessian import (
     available_memory,
     checked,
     dense_hessian,
     plan_dense,
     product_over_rows,
-    require_matrix,
 )
 from jaxml.landscape.operators.parameter_subset import on_layers
 from jaxml.landscape.operators.validation import (
@@ -34,110 +34,6 @@ from jaxml.landscape.operators.validation import (
     needs_float64,
     precision,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class SymmetricOperator:
-    """A symmetric matrix over the flattened parameters; nothing is computed before it is used.
-
-    Attributes:
-        size: how many parameters.
-        dtype: float32 or float64.
-        unravel: flat vector -> a pytree shaped as the parameters.
-        make_product: makes `product`.
-        make_dense: makes the matrix.
-    """
-
-    size: int
-    dtype: np.dtype
-    unravel: Callable[[Float[Array, " size"]], Params]
-    make_product: Callable[[], Partial]
-    make_dense: Callable[[], Float[Array, "size size"]]
-
-    @functools.cached_property
-    def product(self) -> Partial:
-        """`matvec` for what is compiled: a pytree that carries the data, to be an argument.
-
-        It takes and returns JAX arrays, in float64 within `jax.enable_x64(True)`.
-        """
-        with precision(self.dtype == np.float64):
-            return self.make_product()
-
-    def matvec(
-        self, vector: Float[Array | np.ndarray, " size"]
-    ) -> Float[Array | np.ndarray, " size"]:
-        """The matrix times a flat vector."""
-        return self._hosted(lambda: _apply(self.product, jnp.asarray(vector, self.dtype)))
-
-    def dense(self) -> Float[Array | np.ndarray, "size size"]:
-        """The matrix.
-
-        Raises:
-            ValueError: if it would not fit into memory, with what it would need.
-        """
-        return self._hosted(self.make_dense)
-
-    def _hosted(self, function: Callable[[], Array]) -> Array:
-        float64 = self.dtype == np.float64
-        leaves = leaves_float64(float64)
-        with precision(float64):
-            result = function()
-            return jax.device_get(result) if leaves else result
-
-
-@jax.jit
-def _apply(product, vector):
-    return product(vector)
-
-
-def symmetric(
-    product: Callable[[Float[Array, " size"]], Float[Array, " size"]],
-    size: int,
-    dtype: Any = np.float32,
-) -> SymmetricOperator:
-    """A symmetric matrix of which only its products are known.
-
-    Args:
-        product: flat vector -> the matrix times it, traceable; a `jax.tree_util.Partial` where it
-            carries arrays.
-        size: rows.
-        dtype: float32 or float64.
-
-    Example:
-        >>> diagonal = symmetric(lambda v: jnp.arange(3.0) * v, 3)
-        >>> diagonal.matvec(jnp.ones(3)).tolist()
-        [0.0, 1.0, 2.0]
-    """
-    require(callable(product), "a function vector -> vector", type(product).__name__)
-    wrapped = product if isinstance(product, Partial) else Partial(product)
-    return SymmetricOperator(
-        size=size,
-        dtype=np.dtype(dtype),
-        unravel=lambda vector: vector,
-        make_product=lambda: wrapped,
-        make_dense=lambda: dense_of(wrapped, size, dtype),
-    )
-
-
-def dense_of(
-    product: Partial, size: int, dtype: Any, memory: int | None = None
-) -> Float[Array, "size size"]:
-    """The matrix of a product, column by column.
-
-    Raises:
-        ValueError: if it does not fit into memory, with what it would need.
-    """
-    require_matrix(size, np.dtype(dtype), memory)
-    return _columns(product, size, np.dtype(dtype))
-
-
-@functools.partial(jax.jit, static_argnames=("size", "dtype"))
-def _columns(product, size, dtype):
-    def column(i):
-        return product(jax.nn.one_hot(i, size, dtype=dtype))
-
-    matrix = jax.lax.map(column, jnp.arange(size))
-    return (matrix + matrix.T) / 2
 
 
 def hessian(

@@ -14,7 +14,7 @@ from jaxml.core.checks import require, require_positive_int
 from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
 from jaxml.core.selfcheck import require_sound_backend
-from jaxml.landscape.operators.hessian import SymmetricOperator
+from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.validation import precision
 from jaxml.linalg.krylov import lanczos
 from jaxml.linalg.probe_intervals import CONFIDENCE, count_bounds, mean_bounds, standard_error

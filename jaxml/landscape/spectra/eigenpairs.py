@@ -10,8 +10,8 @@ import numpy as np
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.seeds import require_seed
 from jaxml.core.selfcheck import require_sound_backend
-from jaxml.landscape.operators.dense_hessian import gib
-from jaxml.landscape.operators.hessian import SymmetricOperator, available_memory
+from jaxml.landscape.operators.base import SymmetricOperator
+from jaxml.landscape.operators.dense_hessian import available_memory, gib
 from jaxml.landscape.operators.validation import precision
 from jaxml.linalg.eigsh import eigsh, useful_rows
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxml.core.checks import require
-from jaxml.landscape.operators.hessian import SymmetricOperator
+from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.spectra.density import (
     OnProgress,
     check_accuracy,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
-from jaxml.landscape.operators.hessian import SymmetricOperator
+from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.validation import precision
 from jaxml.landscape.spectra.density import FEWEST, OnProgress, check_accuracy, check_operator
 from jaxml.linalg.probe_intervals import CONFIDENCE, Bounds, mean_bounds, standard_error, student

@@ -16,13 +16,14 @@ from problems import (
 
 from jaxml import landscape
 from jaxml.data.surfaces import course_saddle
+from jaxml.landscape.operators import hessian
 from jaxml.landscape.operators.dense_hessian import (
     Dense,
     available_memory,
     dense_hessian,
     plan_dense,
 )
-from jaxml.landscape.operators.hessian import flatten, hessian
+from jaxml.landscape.operators.hessian import flatten
 
 
 def symmetric(n, seed=0):
