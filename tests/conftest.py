@@ -6,9 +6,11 @@ from pathlib import Path
 import jax
 import matplotlib as mpl
 import pytest
+from compilations import compilations
 from sklearn.datasets import load_iris
 
 from jaxml import landscape, staircase
+from jaxml.landscape.operators import validation
 
 mpl.use("agg")
 
@@ -59,9 +61,24 @@ def iris():
 
 
 @pytest.fixture(scope="session")
-def walked(iris):
+def walk_and_compilations(iris):
+    """A staircase of two widths, and how often each program was compiled and the loss read."""
+    readings = []
+
+    def read(loss, params, original=validation._read):
+        readings.append(loss)
+        return original(loss, params)
+
+    with pytest.MonkeyPatch.context() as patch, compilations() as counts:
+        patch.setattr(validation, "_read", read)
+        walk = staircase.walk(iris, [1, 2], l2=1e-3, seeds=3, steps=300, searches=4)
+    return walk, counts, len(readings)
+
+
+@pytest.fixture(scope="session")
+def walked(walk_and_compilations):
     """A staircase of two widths."""
-    return staircase.walk(iris, [1, 2], l2=1e-3, seeds=3, steps=300, searches=4)
+    return walk_and_compilations[0]
 
 
 @pytest.fixture(scope="session")

@@ -104,15 +104,20 @@ class AsRead:
     reading: Partial = dataclasses.field(compare=False)
     function: Callable = dataclasses.field(compare=False)
 
+    def takes(self, *arguments: Any) -> bool:
+        """Whether it was read for arguments of these shapes and dtypes."""
+        program: Any = self.reading.func
+        return program.takes(*arguments)
+
     def __call__(self, *arguments: Any) -> Any:
         """The function's value; traceable.
 
         Raises:
             ValueError: where it has to be traced for other shapes and is no longer what it was.
         """
-        program: Any = self.reading.func
-        if program.takes(*arguments):
+        if self.takes(*arguments):
             return self.reading(*arguments)
+        program: Any = self.reading.func
         unchanged = as_read(self.function, *program.arguments) == self
         require(
             unchanged,

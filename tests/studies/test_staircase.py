@@ -24,6 +24,14 @@ def test_levels(walked):
         assert end.loss < saddle.escape.loss < saddle.measured.loss
 
 
+def test_each_width_is_read_and_compiled_once(walk_and_compilations):
+    _, counts, readings = walk_and_compilations
+    assert readings == 2
+    each = ("_advance_lanes", "_descend", "_derivatives", "length_scale", "_changes")
+    assert max(counts[name] for name in each) <= 2  # fewer where another test has left one
+    assert max(counts[name] for name in ("_line_search", "_follow", "_search")) <= 1
+
+
 def test_prediction_is_met(walked):
     for minimum, saddle in zip(walked.levels[0].minima, walked.levels[0].saddles, strict=True):
         assert saddle.measured.kind == "saddle"

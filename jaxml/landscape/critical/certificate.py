@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
+from jaxml.landscape.operators.hessian import flatten
 from jaxml.landscape.operators.validation import ravel_host, unravel_host
 from jaxml.linalg.projections import across
 
@@ -216,15 +216,19 @@ def _changes(loss, params, places, probes, scale, tangent):
     points = jnp.concatenate([places, x[None]])
 
     def products(probe):  # the same code at all points compiles in half the time
-        vector = probe / scale
-        return jax.lax.map(lambda y: hessian_vector_product(f, y, vector) / scale, points)
+        def at(y):
+            there, (_, product) = jax.jvp(jax.value_and_grad(f), (y,), (probe / scale,))
+            return there, product / scale
 
-    all_products = jnp.swapaxes(jax.lax.map(products, probes), 0, 1)
+        return jax.lax.map(at, points)
+
+    (values, gradients), all_products = jax.lax.map(products, probes)
+    all_products = jnp.swapaxes(all_products, 0, 1)
     differences = across(tangent, all_products[:-1] - all_products[-1])
     largest = jnp.abs(differences).max()
     unit = jnp.where(largest > 0, largest, 1)  # squares of small numbers underflow
     changes = unit * jnp.sqrt(((differences / unit) ** 2).sum(axis=2).mean(axis=1))
-    return *jax.value_and_grad(f)(places[0]), changes
+    return values[0, 0], gradients[0, 0], changes
 
 
 def moved(params: Any, step: np.ndarray) -> Any:

@@ -119,7 +119,9 @@ def escape(
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
         senses = np.array([1.0] if one_sided else [1.0, -1.0], x.dtype)
-        distance, before, after = jax.device_get(_line_search(loss, params, unit, senses))
+        distance, before, after = jax.device_get(
+            _line_search(loss, params, unit, senses, length_scale(loss, params)[0])
+        )
         if distance == 0:
             raise NoDescentError(
                 "expected a loss that falls along the direction, "
@@ -164,14 +166,14 @@ def _direction(loss, params, memory, symmetries: Symmetries) -> Params:
 
 
 @jax.jit
-def _line_search(loss, params, unit, senses):
+def _line_search(loss, params, unit, senses, length):
     """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
 
     Only in the senses given, 1 and −1 or one of them.
 
     The grid goes by factors of √2 from the power of two at which the loss first departs from its
     value by more than rounding, whatever the units, to eight times the length over which the
-    Hessian changes, or 64 times where it begins if that is more.
+    Hessian changes, the one given, or 64 times where it begins if that is more.
 
     Returns:
         The signed distance, and the measures at the start and at the end.
@@ -179,11 +181,10 @@ def _line_search(loss, params, unit, senses):
     f, x = flatten(loss, params)
     value = f(x)
     rounding = loss_rounding(f, x, value) / 10
-    length, _ = length_scale(loss, params)
 
     def departs(d):
-        there = f(x + d * unit), f(x - d * unit)
-        return jnp.any(jnp.stack([~(abs(loss - value) <= rounding) for loss in there]))
+        there = jax.lax.map(lambda sense: f(x + sense * d * unit), jnp.array([1, -1], x.dtype))
+        return jnp.any(~(abs(there - value) <= rounding))
 
     first = first_power_of_two(departs, x.dtype)
     # finite, so that a search ends where the loss is constant and nothing is first
@@ -203,9 +204,10 @@ def _line_search(loss, params, unit, senses):
             return {"k": c["k"] + 1, "loss": c["next"], "next": there,
                     "distance": c["beyond"], "beyond": distance}  # fmt: skip
 
-        begin, end = at(jnp.int32(-2)), at(jnp.int32(-1))
-        start = {"k": jnp.int32(-1), "loss": begin[1], "next": end[1],
-                 "distance": begin[0], "beyond": end[0]}  # fmt: skip
+        # what comes in with the first two steps are the distances −2 and −1
+        none, inf = jnp.zeros((), x.dtype), jnp.full((), jnp.inf, x.dtype)
+        start = {"k": jnp.int32(-3), "loss": inf, "next": inf,
+                 "distance": none, "beyond": none}  # fmt: skip
         going_on = lambda c: ~found(c) & (c["distance"] <= last)  # noqa: E731
         end = jax.lax.while_loop(going_on, advance, start)
         falls = found(end) & (first < jnp.inf)

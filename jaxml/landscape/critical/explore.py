@@ -20,10 +20,9 @@ from jaxml.landscape.critical.search import Search, find_critical_point
 from jaxml.landscape.critical.symmetries import Declared, check_symmetries
 from jaxml.landscape.operators.validation import (
     check_problem,
-    float64_if_possible,
-    needs_float64,
     precision,
     ravel_host,
+    read_problem,
     unravel_host,
 )
 
@@ -99,7 +98,7 @@ def search_from(
     """
     if not starts:
         return []
-    float64 = float64_if_possible(loss, starts[0], float64)
+    loss, float64 = read_problem(loss, starts[0], float64)
     by = method or _method(starts[0])
 
     def one(start: Params) -> Found:
@@ -163,10 +162,9 @@ def explore(
         ('saddle', 1)
     """
     searches = require_positive_int("searches", searches)
-    float64 = float64_if_possible(loss, params, float64)
-    wide = needs_float64(params, float64)
-    with precision(wide):
-        held = check_symmetries(symmetries, *check_problem(loss, params, float64=wide))
+    loss, float64 = read_problem(loss, params, float64)
+    with precision(float64):
+        held = check_symmetries(symmetries, *check_problem(loss, params, float64=float64))
     point = analyze(loss, params, float64=float64, memory=memory, symmetries=held)
     starts = _around(point, searches, radius, seed)
     found = search_from(

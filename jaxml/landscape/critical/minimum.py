@@ -12,7 +12,7 @@ from jaxml.landscape.critical.analysis import Analysis, analyze
 from jaxml.landscape.critical.descent import descend
 from jaxml.landscape.critical.escape import escape
 from jaxml.landscape.critical.symmetries import Declared
-from jaxml.landscape.operators.validation import float64_if_possible
+from jaxml.landscape.operators.validation import read_problem
 
 # steps in a trust region where L-BFGS did not arrive
 _NEWTON_STEPS = 200
@@ -63,7 +63,7 @@ def find_minimum(
         >>> find_minimum(lambda w: (1 - w[0] * w[1]) ** 2, jnp.array([1.0, -1.0])).loss < 1e-15
         True
     """
-    float64 = float64_if_possible(loss, params, float64)
+    loss, float64 = read_problem(loss, params, float64)
     point = _bottom(loss, params, max_steps, float64, symmetries)
     for _ in range(require_positive_int("rounds", rounds) - 1):
         if point.descent is None:

@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 
 from jaxml.core.checks import require
 from jaxml.core.empirical_risk import Parts, check_batches, parts
-from jaxml.core.programs import Program, alike, as_read, read
+from jaxml.core.programs import AsRead, Program, alike, as_read, read
 from jaxml.core.types import Params
 
 
@@ -75,12 +75,14 @@ def check_problem(
     return loss, params
 
 
-def float64_if_possible(
+def read_problem(
     loss: Callable[[Params], Any], params: Params, float64: bool | None
-) -> bool:
-    """Whether to compute in float64: as asked, or by default wherever the loss can be.
+) -> tuple[Partial, bool]:
+    """The loss as it is now, to be handed on, and whether to compute in float64.
 
-    A loss that casts to a lower precision inside, or meets float32 data that it captured, cannot.
+    As asked, or by default wherever the loss can be: a loss that casts to a lower precision
+    inside, or meets float32 data that it captured, cannot. What it is handed on to does not read
+    it again, for parameters of the same shapes in that precision.
 
     Raises:
         ValueError: as `check_problem`.
@@ -89,25 +91,36 @@ def float64_if_possible(
         UserWarning: that it cannot, and why.
     """
     if float64 is not None:
-        return needs_float64(params, float64)
+        float64 = needs_float64(params, float64)
+        with precision(float64):
+            return check_problem(loss, params, float64=float64)[0], float64
     try:
         with precision(True):
-            check_problem(loss, params, float64=True)
+            return check_problem(loss, params, float64=True)[0], True
     except (TypeError, ValueError) as error:
         if needs_float64(params, False):
             raise
         with precision(False):
-            check_problem(loss, params, float64=False)
+            read, _ = check_problem(loss, params, float64=False)
         reason = " ".join(str(error).split())
         warnings.warn(f"computed in float32, as in float64: {reason}", stacklevel=3)
-        return False
-    return True
+        return read, False
 
 
 def _is_read(loss: Partial, params: Params) -> bool:
     """Whether a public function hands on what it has read itself."""
     program: Any = loss.func
-    return isinstance(program, Program) and program.takes(*loss.args, params)
+    if isinstance(program, Program):
+        return program.takes(*loss.args, params)
+    taken = parts(loss)
+    if taken is None:
+        return False
+    predict, values = taken.objective.predict, taken.objective.values
+    return (
+        isinstance(predict, AsRead)
+        and isinstance(values, AsRead)
+        and predict.takes(params, taken.state, taken.batch)
+    )
 
 
 def _read(loss: Partial, params: Params) -> Partial:

@@ -31,7 +31,7 @@ from jaxml.core.selfcheck import parallel_map
 from jaxml.core.serialization import from_npz, to_npz
 from jaxml.core.types import Algorithm, Batch, Params, TrainState
 from jaxml.landscape import Analysis, Counts, Escape, Followed, Found, Search
-from jaxml.landscape.operators.validation import ravel_host, unravel_host
+from jaxml.landscape.operators.validation import ravel_host, read_problem, unravel_host
 from jaxml.training import losses, optimizers, sampling, schedules
 
 _BATCH_SIZE = 128
@@ -212,14 +212,18 @@ def walk(
         require(done.config == config, f"a staircase of {config}", done.config)
 
     @functools.cache  # one objective, so one compilation, where two widths meet
-    def network(width: int) -> tuple[Algorithm, Partial]:
+    def network(width: int) -> tuple[Algorithm, Partial, Partial]:
+        """What trains, its loss, and that as read for float64, once for all points."""
         model = nn.mlp([inputs, width, outputs], activation="tanh")
         algorithm = training.supervised(model, loss, optimizer, l2=l2)
-        return algorithm, training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
+        objective = training.full_loss(algorithm, TrainState(0, {}, {}, ()), rows)
+        shapes = jax.eval_shape(algorithm.init, keys[0]).params
+        like = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
+        return algorithm, objective, read_problem(objective, like, float64=True)[0]
 
     sample = sampling.epochs(batch_size)
     for width in widths if done is None else widths[len(done.levels) :]:
-        algorithm, objective = network(width)
+        algorithm, objective, exact = network(width)
         state = None if done is None else _start(done.levels[-1].saddles, optimizer)
         measure = training.evaluation(_lane_losses(objective))
         kept = training.snapshots()
@@ -231,19 +235,19 @@ def walk(
         if not np.isfinite(values).all():
             raise FloatingPointError(f"training at width {width} diverged; try a smaller l2")
         trained = [_lane(run.state.params, s) for s in range(seeds)]
-        minima = parallel_map(lambda p, f=objective: landscape.find_minimum(f, p), trained)
+        minima = parallel_map(lambda p, f=exact: landscape.find_minimum(f, p), trained)
         saddles: list[Saddle] = []
         if width < widths[-1]:
-            _, wider = network(width + 1)
+            *_, wider = network(width + 1)
             saddles = parallel_map(lambda m, f=wider: embed(f, m, rows, l2), minima)
         level = Level(width, np.array(measure.history["step"]), values, minima, saddles)
         if done is None:
-            along = _along(objective, kept, seeds, searches)
+            along = _along(exact, kept, seeds, searches)
             done = Staircase([level], *along, None, config)
         else:
             cut = done.slice
             if len(done.levels) == 1:
-                cut = _slice(objective, done.levels[0].saddles[0], minima[0], width)
+                cut = _slice(exact, done.levels[0].saddles[0], minima[0], width)
             done = dataclasses.replace(done, levels=[*done.levels, level], slice=cut)
         if on_level(done):
             break
