@@ -326,6 +326,12 @@ class Parts:
     batch: dict[str, Any]
     rows: OverRows
 
+    def loss(self, predict: Callable[..., Any]) -> Partial:
+        """The loss with another `predict`."""
+        objective = dataclasses.replace(self.objective, predict=predict)
+        rows = dataclasses.replace(self.rows, loss=objective)
+        return Partial(rows, state=self.state, batch=self.batch)
+
 
 def parts(loss: Any) -> Parts | None:
     """What a loss from `data_loss` or `training.full_loss` consists of; `None` for any other."""

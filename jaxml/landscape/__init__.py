@@ -3,6 +3,7 @@
 Every function takes any `loss(params) -> scalar` that JAX can differentiate twice.
 """
 
+from jaxml.landscape._spectrum import spectrum
 from jaxml.landscape.callbacks.edge_of_stability import edge_of_stability
 from jaxml.landscape.callbacks.leaving_saddles import leaving_saddles
 from jaxml.landscape.critical.analysis import Analysis, Counts, analyze
@@ -108,6 +109,7 @@ __all__ = [
     "search_from",
     "sharpness",
     "spectral_density",
+    "spectrum",
     "surface",
     "symmetric",
     "trace",

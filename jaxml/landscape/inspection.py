@@ -21,6 +21,7 @@ from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
 from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.dense_hessian import gib
 from jaxml.landscape.operators.hessian import flatten, hessian, kept_bytes
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.parameter_subset import layer_names
 from jaxml.landscape.operators.validation import (
     check_problem,
@@ -126,6 +127,7 @@ class Inspection:
         )
 
 
+@takes_modules
 def inspect(
     loss: Callable[[Params], Any],
     params: Params,

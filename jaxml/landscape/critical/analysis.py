@@ -27,6 +27,7 @@ from jaxml.landscape.critical.scale import length_scale
 from jaxml.landscape.critical.symmetries import Declared, Orbit, check_symmetries, orbit_at
 from jaxml.landscape.operators.dense_hessian import checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,
     needs_float64,
@@ -145,6 +146,7 @@ class Analysis:
         )
 
 
+@takes_modules
 def analyze(
     loss: Callable[[Params], Any],
     params: Params,

@@ -19,6 +19,7 @@ from jaxml.core.types import Params
 from jaxml.landscape.critical.trust_region import trust_region_newton
 from jaxml.landscape.critical.units import Units, natural_units
 from jaxml.landscape.operators.hessian import flatten
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
 from jaxml.linalg.reductions import norm
 
@@ -46,6 +47,7 @@ class Descent(NamedTuple):
     products: int
 
 
+@takes_modules
 def descend(
     loss: Callable[[Params], Any],
     params: Params,

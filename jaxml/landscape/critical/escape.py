@@ -17,6 +17,7 @@ from jaxml.landscape.critical.descent import descend_checked
 from jaxml.landscape.critical.scale import first_power_of_two, length_scale, loss_rounding
 from jaxml.landscape.critical.symmetries import Declared, Symmetries, check_symmetries
 from jaxml.landscape.operators.hessian import flatten, hessian
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,
     needs_float64,
@@ -57,6 +58,7 @@ class Escape(NamedTuple):
     path: dict[str, np.ndarray]
 
 
+@takes_modules
 def escape(
     loss: Callable[[Params], Any],
     params: Params,

@@ -18,6 +18,7 @@ from jaxml.landscape.critical.escape import Escape, escape
 from jaxml.landscape.critical.minimum import find_minimum
 from jaxml.landscape.critical.search import Search, find_critical_point
 from jaxml.landscape.critical.symmetries import Declared, check_symmetries
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,
     precision,
@@ -73,6 +74,7 @@ class Exploration:
     config: dict[str, Any]
 
 
+@takes_modules
 def search_from(
     loss: Callable[[Params], Any],
     starts: Sequence[Params],
@@ -121,6 +123,7 @@ def search_from(
     return _each(loss, one, starts)
 
 
+@takes_modules
 def explore(
     loss: Callable[[Params], Any],
     params: Params,

@@ -12,6 +12,7 @@ from jaxml.landscape.critical.analysis import Analysis, analyze
 from jaxml.landscape.critical.descent import descend
 from jaxml.landscape.critical.escape import escape
 from jaxml.landscape.critical.symmetries import Declared
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import read_problem
 
 # steps in a trust region where L-BFGS did not arrive
@@ -20,6 +21,7 @@ _NEWTON_STEPS = 200
 _PROMISE = 1e-10
 
 
+@takes_modules
 def find_minimum(
     loss: Callable[[Params], Any],
     params: Params,

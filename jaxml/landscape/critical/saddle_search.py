@@ -32,6 +32,7 @@ from jaxml.landscape.critical.symmetries import (
 )
 from jaxml.landscape.operators.dense_hessian import Dense, checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,
     leaves_float64,
@@ -83,6 +84,7 @@ class SaddleSearch(NamedTuple):
     point: Analysis | None
 
 
+@takes_modules
 def find_saddle(
     loss: Callable[[Params], Any],
     params: Params,
@@ -292,6 +294,7 @@ def _search(
     return result, seen.error
 
 
+@takes_modules
 def connected_minima(
     loss: Callable[[Params], Any],
     params: Params,

@@ -26,6 +26,7 @@ from jaxml.landscape.critical.trust_region import damping_of_length
 from jaxml.landscape.critical.units import natural_units
 from jaxml.landscape.operators.dense_hessian import Dense, checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,
     leaves_float64,
@@ -67,6 +68,7 @@ class Search:
     path: dict[str, Any]
 
 
+@takes_modules
 def find_critical_point(
     loss: Callable[[Params], Any],
     params: Params,

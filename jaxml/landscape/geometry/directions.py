@@ -10,9 +10,11 @@ from jaxtyping import Float
 
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Params
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import ravel_host
 
 
+@takes_modules
 def random_directions(
     params: Params,
     count: int = 2,
@@ -90,6 +92,7 @@ def _merged(array: np.ndarray, axes: list[int]) -> np.ndarray:
     return array.transpose(*kept, *axes).reshape(*(array.shape[axis] for axis in kept), -1)
 
 
+@takes_modules
 def project(
     params: Params, directions: Params, points: Params
 ) -> tuple[Float[np.ndarray, "points directions"], Float[np.ndarray, " points"]]:

@@ -18,6 +18,7 @@ from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
 from jaxml.landscape.geometry.surfaces import evaluate
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,
     needs_float64,
@@ -67,6 +68,7 @@ def _barrier(t: np.ndarray, losses: np.ndarray) -> float:
     return float((losses - ((1 - t) * losses[0] + t * losses[-1])).max())
 
 
+@takes_modules
 def connect(
     loss: Callable[[Params], Any],
     start: Params,

@@ -17,6 +17,7 @@ from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.operators.hessian import flatten, hessian
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
 from jaxml.landscape.spectra.eigenpairs import eigenpairs
 from jaxml.landscape.spectra.stochastic_trace import trace
@@ -94,6 +95,7 @@ class Sharpness:
         )
 
 
+@takes_modules
 def sharpness(
     loss: Callable[[Params], Any],
     params: Params,

@@ -19,6 +19,7 @@ from jaxml.core.serialization import from_npz, to_npz
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
 from jaxml.landscape.operators.hessian import flatten
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
 
 
@@ -60,6 +61,7 @@ class Surface:
         return result
 
 
+@takes_modules
 def surface(
     loss: Callable[[Params], Any],
     params: Params,

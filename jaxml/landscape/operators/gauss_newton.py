@@ -29,6 +29,7 @@ from jaxml.core.types import Batch, Params
 from jaxml.landscape.operators.base import SymmetricOperator, dense_of
 from jaxml.landscape.operators.dense_hessian import available_memory
 from jaxml.landscape.operators.hessian import kept_bytes, unraveled
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.parameter_subset import on_layers
 from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
 from jaxml.training import losses
@@ -39,6 +40,7 @@ Draw = Callable[[jax.Array, Any, Batch], Any]
 KINDS = ("type-2", "monte carlo", "empirical")
 
 
+@takes_modules
 def gauss_newton(
     loss: Partial,
     params: Params,
@@ -71,6 +73,7 @@ def gauss_newton(
     return _operator(_Hessian(), loss, params, layers, memory, mesh)
 
 
+@takes_modules
 def fisher(
     loss: Partial,
     params: Params,

@@ -27,6 +27,7 @@ from jaxml.landscape.operators.dense_hessian import (
     plan_dense,
     product_over_rows,
 )
+from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.parameter_subset import on_layers
 from jaxml.landscape.operators.validation import (
     check_problem,
@@ -36,6 +37,7 @@ from jaxml.landscape.operators.validation import (
 )
 
 
+@takes_modules
 def hessian(
     loss: Callable[[Params], Any],
     params: Params,
@@ -50,7 +52,11 @@ def hessian(
         loss: `params -> scalar`, twice differentiable by JAX. A `jax.tree_util.Partial` that
             carries its data, such as `training.full_loss` or `data_loss` returns, is compiled once
             for all data of one shape; of such a loss the matrix is formed faster.
-        params: a pytree of arrays, float32 or float64; float64 where any of them is.
+        params: a pytree of arrays, float32 or float64; float64 where any of them is. Or a module of
+            NNX or Equinox, which the loss is then a function of: its parameters are what varies,
+            the `nnx.Param` or the arrays of floating-point numbers, all else is kept as it is. What
+            is returned is like its parameters: a nested dict for NNX, the module with None in
+            place of the rest for Equinox. All functions of this package take such modules.
         layers: the parameters it is of, as `on_layers` names them; all by default.
         memory: bytes that the products, or `dense()`, may take on a device; half of what is free
             by default.
@@ -197,6 +203,7 @@ class Block:
     rmatvec: Callable[[Float[Array, " rows"]], Float[Array, " columns"]]
 
 
+@takes_modules
 def hessian_block(
     loss: Callable[[Params], Any],
     params: Params,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -13,25 +14,38 @@ from jax.tree_util import Partial
 from jaxml.core.checks import require
 from jaxml.core.empirical_risk import Objective, parts
 from jaxml.core.types import Params
+from jaxml.landscape.operators.modules import takes_modules
 
 
-def layer_names(params: Params) -> dict[str, list[str]]:
+@takes_modules
+def layer_names(params: Params, layers: str | Sequence[str] | None = None) -> dict[str, list[str]]:
     """The layers of a pytree of parameters: name -> the paths of its arrays.
 
     A layer is all that shares a path up to the last step; empty arrays are in none.
 
+    Args:
+        params: a pytree of arrays, or a module, see `hessian`.
+        layers: only arrays that these name, see `on_layers`; all by default.
+
+    Raises:
+        ValueError: for a name that matches nothing.
+
     Example:
         >>> layer_names({"dense_0": {"kernel": 0.0, "bias": 0.0}, "scale": 0.0})
         {'dense_0': ['dense_0/bias', 'dense_0/kernel'], 'scale': ['scale']}
+        >>> layer_names({"dense_0": {"kernel": 0.0, "bias": 0.0}, "scale": 0.0}, "*/kernel")
+        {'dense_0': ['dense_0/kernel']}
     """
-    names: dict[str, list[str]] = {}
-    for path, leaf in zip(leaf_paths(params), jax.tree.leaves(params), strict=True):
-        if not np.size(leaf):
+    paths, names = leaf_paths(params), {}
+    chosen = [True] * len(paths) if layers is None else _chosen(paths, layers)
+    for path, leaf, inside in zip(paths, jax.tree.leaves(params), chosen, strict=True):
+        if not np.size(leaf) or not inside:
             continue
         names.setdefault(path.rpartition("/")[0] or path, []).append(path)
     return names
 
 
+@takes_modules
 def on_layers(
     loss: Callable[[Params], Any], params: Params, layers: str | Sequence[str]
 ) -> tuple[Partial, dict[str, Any]]:
@@ -40,15 +54,15 @@ def on_layers(
     Args:
         loss: `params -> scalar`.
         params: all parameters.
-        layers: names, or one: a path such as `dense_0/kernel`, or what it begins with, such as
-            `dense_0`; see `layer_names`.
+        layers: names, or one: a path such as `dense_0/kernel`, what it begins with, such as
+            `dense_0`, or a pattern of either, such as `*/kernel` or `block_?`; see `layer_names`.
 
     Returns:
         The loss of those layers, and their parameters: path -> array. An L2 penalty of the
         others, a constant, is left out.
 
     Raises:
-        ValueError: for a name that nothing begins with, with the names there are.
+        ValueError: for a name that matches nothing, with the names there are.
 
     Example:
         >>> loss = lambda p: (p["a"] ** 2).sum() + p["b"].prod()
@@ -57,14 +71,9 @@ def on_layers(
         >>> float(some(of)), list(of)
         (11.0, ['b'])
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
-    require(len(names) > 0, "at least one layer", "none")
     leaves, structure = jax.tree.flatten(params)
     paths = leaf_paths(params)
-    for name in names:
-        found = any(_begins(path, name) for path in paths)
-        require(found, f"layers among {', '.join(layer_names(params))}", repr(name))
-    chosen = tuple(any(_begins(path, name) for name in names) for path in paths)
+    chosen = _chosen(paths, layers)
     rest = [leaf for leaf, inside in zip(leaves, chosen, strict=True) if not inside]
     some = {p: leaf for p, leaf, inside in zip(paths, leaves, chosen, strict=True) if inside}
     merge = _Merge(structure, tuple(paths), chosen)
@@ -72,9 +81,8 @@ def on_layers(
     if taken is None:
         whole = loss if isinstance(loss, Partial) else Partial(loss)
         return Partial(_merged, Partial(merge), whole, rest), some
-    objective = dataclasses.replace(taken.objective, predict=_Predict(taken.objective, merge))
-    rows = dataclasses.replace(taken.rows, loss=objective)
-    return Partial(rows, state=(rest, taken.state), batch=taken.batch), some
+    taken = dataclasses.replace(taken, state=(rest, taken.state))
+    return taken.loss(_Predict(taken.objective, merge)), some
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,5 +121,18 @@ def leaf_paths(params: Params) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in flat]
 
 
-def _begins(path: str, name: str) -> bool:
-    return path == name or path.startswith(f"{name}/")
+def _chosen(paths: Sequence[str], layers: str | Sequence[str]) -> tuple[bool, ...]:
+    """Whether each path is one of those that are named."""
+    names = [layers] if isinstance(layers, str) else list(layers)
+    require(len(names) > 0, "at least one layer", "none")
+    for name in names:
+        known = dict.fromkeys(path.rpartition("/")[0] or path for path in paths)
+        found = any(_names(name, path) for path in paths)
+        require(found, f"layers among {', '.join(known)}", repr(name))
+    return tuple(any(_names(name, path) for name in names) for path in paths)
+
+
+def _names(name: str, path: str) -> bool:
+    """Whether a path is, begins with, or matches a name."""
+    inside = path == name or path.startswith(f"{name}/")
+    return inside or fnmatchcase(path, name) or fnmatchcase(path, f"{name}/*")
