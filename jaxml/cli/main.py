@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jaxml
-from jaxml.cli import data, doctor, landscape, listing, predict, study, train
+from jaxml.cli import course, data, doctor, landscape, listing, predict, study, train
 from jaxml.cli.console import first_line, visible
 from jaxml.cli.own_problem import place_of
 from jaxml.core.checks import near
@@ -101,6 +101,6 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function, parser=sub)
         return sub
 
-    for module in (landscape, study, train, predict, data, listing, doctor):
+    for module in (landscape, study, train, predict, course, data, listing, doctor):
         module.add(command)
     return top
