@@ -1016,8 +1016,13 @@ def spectrum_outliers(effort: Effort = "quick") -> Finding:
     )  # fmt: skip
     chosen = np.array([kept.steps.index(step) for step in steps[1:]])
     points = jax.tree.map(lambda a, b: np.stack([a, *b[chosen]]), start.params, kept.params)
-    spectra = landscape.follow(training.full_loss(algorithm, run.state, digits), points)
-    leading = spectra.eigenvalues[:, ::-1][:, : shown + 1]
+    loss = training.full_loss(algorithm, run.state, digits)
+    values, leading = [], np.zeros((len(steps), shown + 1))
+    for i in range(len(steps)):
+        params = jax.tree.map(lambda leaf, i=i: leaf[i], points)
+        pairs = landscape.eigenpairs(landscape.hessian(loss, params), top=shown + 1)
+        values.append(float(loss(params)))
+        leading[i] = pairs.values[::-1]
     ratios = leading[:, :-1] / leading[:, 1:]
     after = (ratios.argmax(1) + 1).tolist()
     early = steps.index(300)
@@ -1040,7 +1045,7 @@ def spectrum_outliers(effort: Effort = "quick") -> Finding:
         (name, f"{value:.4f}", f"{top[0]:.3f}", f"{top[8]:.3f}", f"{top[9]:.3f}", f"{gaps[8]:.2f}",
          f"{place} (ratio {gaps.max():.2f})")
         for name, value, top, gaps, place in zip(
-            names, spectra.loss, leading, ratios, after, strict=True
+            names, values, leading, ratios, after, strict=True
         )
     ]  # fmt: skip
     columns = ("", "loss", "λ₁", "λ₉", "λ₁₀", "λ₉/λ₁₀", "largest gap after")
