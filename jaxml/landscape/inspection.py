@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require, require_choice
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import random_directions
 from jaxml.landscape.geometry.sharpness import Sharpness, sharpness
@@ -23,12 +22,7 @@ from jaxml.landscape.operators.dense_hessian import gib
 from jaxml.landscape.operators.hessian import flatten, hessian, kept_bytes
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.parameter_subset import layer_names
-from jaxml.landscape.operators.validation import (
-    check_problem,
-    needs_float64,
-    precision,
-    unravel_host,
-)
+from jaxml.landscape.operators.validation import checked_problem, unravel_host
 from jaxml.landscape.spectra.density import Density, spectral_density
 from jaxml.landscape.spectra.eigenpairs import Eigenpairs, eigenpairs
 from jaxml.landscape.spectra.inertia import SpectrumCounts, count_eigenvalues
@@ -196,7 +190,6 @@ def inspect(
         require_choice("plane", plane, SURFACES)
         require(path is not None or plane != "trajectory", "`path` for its plane", "none")
     require(0 < extent < np.inf, "an extent above 0", extent)
-    require_sound_backend()
     operator = hessian(loss, params, memory=memory)
     result = _point(loss, params, operator) if done is None else done
     stopped = False
@@ -305,9 +298,7 @@ def inspect(
 
 def _point(loss: Any, params: Params, operator: SymmetricOperator) -> Inspection:
     """The loss and its gradient, and what one product takes."""
-    float64 = needs_float64(params, False)
-    with precision(float64):
-        checked, arrays = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params) as (checked, arrays):
         value, norm = jax.device_get(_value(checked, arrays))
         vector = jnp.ones(operator.size, operator.dtype)
         jax.block_until_ready(operator.matvec(vector))

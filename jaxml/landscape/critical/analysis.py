@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.critical.certificate import (
     Point,
@@ -28,12 +27,7 @@ from jaxml.landscape.critical.symmetries import Declared, Orbit, check_symmetrie
 from jaxml.landscape.operators.dense_hessian import checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import (
-    check_problem,
-    needs_float64,
-    precision,
-    unravel_host,
-)
+from jaxml.landscape.operators.validation import checked_problem, unravel_host
 from jaxml.linalg.reductions import norm
 
 Kind = Literal["minimum", "maximum", "saddle", "degenerate", "undecided", "not critical"]
@@ -205,10 +199,8 @@ def analyze(
         "a gradient_tolerance of at least 0",
         gradient_tolerance,
     )
-    require_sound_backend()
-    float64 = needs_float64(params, float64)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         # the matrix, its symmetric part, its eigenvectors and the solver's work space
         plan = plan_dense(loss, params, memory, copies=6)
         derivatives = checked(lambda plan: _derivatives(loss, params, plan), plan)

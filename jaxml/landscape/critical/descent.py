@@ -20,7 +20,7 @@ from jaxml.landscape.critical.trust_region import trust_region_newton
 from jaxml.landscape.critical.units import Units, natural_units
 from jaxml.landscape.operators.hessian import flatten
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
+from jaxml.landscape.operators.validation import checked_problem
 from jaxml.linalg.reductions import norm
 
 # steps of L-BFGS without a better point after which it is at the precision of the loss
@@ -80,6 +80,7 @@ def descend(
 
     Raises:
         ValueError: for a bad loss, bad parameters, as `hessian`, or bad options.
+        BackendError: if the backend computes known answers wrong.
 
     Reference:
         Liu and Nocedal 1989; the line search is optax's zoom (Nocedal and Wright 2006, 3.5).
@@ -97,9 +98,8 @@ def descend(
         gradient_tolerance,
     )
     require_choice("method", method, ("lbfgs", "trust_region"))
-    float64 = needs_float64(params, float64)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         return descend_checked(loss, params, params, gradient_tolerance, max_steps, method)
 
 

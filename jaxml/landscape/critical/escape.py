@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import analyze
 from jaxml.landscape.critical.descent import descend_checked
@@ -18,13 +17,7 @@ from jaxml.landscape.critical.scale import first_power_of_two, length_scale, los
 from jaxml.landscape.critical.symmetries import Declared, Symmetries, check_symmetries
 from jaxml.landscape.operators.hessian import flatten, hessian
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import (
-    check_problem,
-    needs_float64,
-    precision,
-    ravel_host,
-    unravel_host,
-)
+from jaxml.landscape.operators.validation import checked_problem, ravel_host, unravel_host
 from jaxml.landscape.spectra.eigenpairs import eigenpairs
 from jaxml.linalg.reductions import norm
 
@@ -106,10 +99,8 @@ def escape(
         True
     """
     require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
-    require_sound_backend()
-    float64 = needs_float64(params, float64)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         held = check_symmetries(symmetries, loss, params)
         if direction is None:
             direction = _direction(loss, params, memory, held)

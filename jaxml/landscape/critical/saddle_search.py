@@ -13,7 +13,6 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from jaxml.core.checks import require, require_positive_int
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import Analysis, analyze
 from jaxml.landscape.critical.eigenvector_following import (
@@ -33,12 +32,7 @@ from jaxml.landscape.critical.symmetries import (
 from jaxml.landscape.operators.dense_hessian import Dense, checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import (
-    check_problem,
-    leaves_float64,
-    needs_float64,
-    precision,
-)
+from jaxml.landscape.operators.validation import checked_problem, leaves_float64, needs_float64
 from jaxml.linalg.projections import stiffened
 from jaxml.linalg.reductions import norm
 
@@ -169,11 +163,10 @@ def find_saddle(
         require(0 < gradient_tolerance < float("inf"), "gradient_tolerance > 0", gradient_tolerance)
     require(to is None or index == 1, "index 1 for a saddle between two points", index)
     require(to is None or direction is None, "either `to` or a direction", "both")
-    require_sound_backend()
     float64 = needs_float64((params, to), float64)
     leaves = leaves_float64(float64)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         require(index <= size, f"an index of at most the {size} parameters", index)
         end = None if to is None else _like(params, to, "to", ())

@@ -13,7 +13,6 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from jaxml.core.checks import require, require_choice, require_positive_int
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.critical.descent import default_gradient_tolerance, lbfgs
 from jaxml.landscape.critical.symmetries import (
@@ -27,12 +26,7 @@ from jaxml.landscape.critical.units import natural_units
 from jaxml.landscape.operators.dense_hessian import Dense, checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import (
-    check_problem,
-    leaves_float64,
-    needs_float64,
-    precision,
-)
+from jaxml.landscape.operators.validation import checked_problem, leaves_float64, needs_float64
 from jaxml.linalg.minres import minres
 from jaxml.linalg.projections import across
 from jaxml.linalg.reductions import inner, norm
@@ -132,11 +126,10 @@ def find_critical_point(
     if gradient_tolerance is not None:
         require(0 < gradient_tolerance < float("inf"), "gradient_tolerance > 0", gradient_tolerance)
     require(0 < flat_tolerance < 1, "flat_tolerance in (0, 1)", flat_tolerance)
-    require_sound_backend()
     float64 = needs_float64(params, float64)
     leaves = leaves_float64(float64)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         held = check_symmetries(symmetries, loss, params)
         orbits = held, tangent_scales(held, loss, params)
         newton = method == "newton"

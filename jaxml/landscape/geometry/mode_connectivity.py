@@ -14,15 +14,13 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml.core.checks import require, require_positive_int
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
 from jaxml.landscape.geometry.surfaces import evaluate
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
-    check_problem,
+    checked_problem,
     needs_float64,
-    precision,
     ravel_host,
     unravel_host,
 )
@@ -125,10 +123,9 @@ def connect(
     bends, steps = require_positive_int("bends", bends), require_positive_int("steps", steps)
     require(points >= 3, "at least 3 points", points)
     require(0 < learning_rate < np.inf, "a learning_rate above 0", learning_rate)
-    require_sound_backend()
     float64 = needs_float64((start, end), float64)
-    with precision(float64):
-        loss, start = check_problem(loss, start, float64=float64)
+    with checked_problem(loss, start, float64) as problem:
+        loss, start = problem
         x = ravel_host(start)
         ends = ravel_stack(start, jax.tree.map(lambda leaf: np.asarray(leaf)[None], end), "end")
         away = ends[0].astype(x.dtype) - x

@@ -14,11 +14,10 @@ from jaxtyping import Array, Float
 
 from jaxml.core.checks import require
 from jaxml.core.seeds import key as key_of
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.operators.hessian import flatten, hessian
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
+from jaxml.landscape.operators.validation import checked_problem
 from jaxml.landscape.spectra.eigenpairs import eigenpairs
 from jaxml.landscape.spectra.stochastic_trace import trace
 from jaxml.linalg.probe_intervals import CONFIDENCE
@@ -160,14 +159,12 @@ def sharpness(
     """
     for name, size in {"box": box, "radius": radius, "adaptive_radius": adaptive_radius}.items():
         require(0 < size < math.inf, f"a {name} above 0", size)
-    require_sound_backend()
     operator = hessian(loss, params, memory=memory)
     top = eigenpairs(operator, top=1, tolerance=1e-4, seed=seed)
     total = trace(operator, method="hutchinson", max_products=probes, seed=seed)
     vector = top.vectors[0]
-    float64 = needs_float64(params, False)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params) as problem:
+        loss, params = problem
         sizes = (box, radius, adaptive_radius)
         value, found = jax.device_get(
             _rises(loss, params, vector, sizes, key_of(seed), rounds, random_starts)

@@ -14,13 +14,12 @@ from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.files import write_atomically
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.serialization import from_npz, to_npz
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
 from jaxml.landscape.operators.hessian import flatten
 from jaxml.landscape.operators.modules import takes_modules
-from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
+from jaxml.landscape.operators.validation import checked_problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +105,8 @@ def surface(
                [ 1.,  5., 10.]])
     """
     chunk = require_positive_int("chunk", chunk)
-    require_sound_backend()
-    float64 = needs_float64(params, float64)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         dtype = jax.tree.leaves(params)[0].dtype
         rows = ravel_stack(params, directions, "directions").astype(dtype)
         require(len(rows) <= 3, "one to three directions", len(rows))

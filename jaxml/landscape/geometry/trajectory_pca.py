@@ -10,17 +10,10 @@ import jax
 import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
-from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import project, ravel_stack
 from jaxml.landscape.geometry.surfaces import evaluate
-from jaxml.landscape.operators.validation import (
-    check_problem,
-    needs_float64,
-    precision,
-    ravel_host,
-    unravel_host,
-)
+from jaxml.landscape.operators.validation import checked_problem, ravel_host, unravel_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +109,11 @@ def trajectory(
         [10.0, 5.0, 2.0, 0.0]
     """
     components = require_positive_int("components", components)
-    require_sound_backend()
-    float64 = needs_float64(points, float64)
     stacked = all(np.ndim(leaf) > 0 and len(leaf) > 0 for leaf in jax.tree.leaves(points))
     require(stacked, "points stacked along one leading axis", "a leaf without one")
     last = jax.tree.map(lambda leaf: leaf[-1], points)
-    with precision(float64):
-        loss, last = check_problem(loss, last, float64=float64)
+    with checked_problem(loss, last, float64) as problem:
+        loss, last = problem
         rows = ravel_stack(last, points, "points")
         count = len(rows)
         require(count > components, f"more than {components} points", count)

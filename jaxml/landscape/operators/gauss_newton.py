@@ -31,7 +31,7 @@ from jaxml.landscape.operators.dense_hessian import available_memory
 from jaxml.landscape.operators.hessian import kept_bytes, unraveled
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.parameter_subset import on_layers
-from jaxml.landscape.operators.validation import check_problem, needs_float64, precision
+from jaxml.landscape.operators.validation import checked_problem, needs_float64
 from jaxml.training import losses
 
 Draw = Callable[[jax.Array, Any, Batch], Any]
@@ -65,6 +65,7 @@ def gauss_newton(
     Raises:
         ValueError: if the loss is of another kind; for bad parameters, names or meshes as
             `hessian`.
+        BackendError: if the backend computes known answers wrong.
 
     Reference:
         Schraudolph 2002, "Fast curvature matrix-vector products for second-order gradient
@@ -112,6 +113,7 @@ def fisher(
     Raises:
         ValueError: as `gauss_newton`; if the values' distribution is not known; if a value that
             is differentiated by itself depends on the outputs of other examples.
+        BackendError: if the backend computes known answers wrong.
 
     Reference:
         Kunstner, Balles and Hennig 2019 (arXiv:1905.12558), section 2, for the three.
@@ -140,8 +142,8 @@ def _operator(curvature, loss, params, layers, memory, mesh) -> SymmetricOperato
     if layers is not None:
         loss, params = on_layers(loss, params, layers)
     float64 = needs_float64(params, False)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         params = place(params, mesh)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         dtype = np.dtype(jax.tree.leaves(params)[0].dtype)

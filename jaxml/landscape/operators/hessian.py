@@ -31,6 +31,7 @@ from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.parameter_subset import on_layers
 from jaxml.landscape.operators.validation import (
     check_problem,
+    checked_problem,
     leaves_float64,
     needs_float64,
     precision,
@@ -73,6 +74,7 @@ def hessian(
             the same function every time; if the parameters are not floating point or not finite;
             if the mesh is none or has neither axis; from `dense()` where the matrix does not fit,
             with what it would need.
+        BackendError: if the backend computes known answers wrong.
 
     Reference:
         Pearlmutter 1994, "Fast exact multiplication by the Hessian", for the products.
@@ -91,8 +93,8 @@ def hessian(
     if layers is not None:
         loss, params = on_layers(loss, params, layers)
     float64 = needs_float64(params, False)
-    with precision(float64):
-        loss, params = check_problem(loss, params, float64=float64)
+    with checked_problem(loss, params, float64) as problem:
+        loss, params = problem
         params = place(params, mesh)
     lanes = 1 if mesh is None else mesh.shape.get("lanes", 1)
     plan = functools.cache(lambda: plan_dense(loss, params, memory, lanes=lanes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 from jaxml.core.checks import require
 from jaxml.core.empirical_risk import Parts, check_batches, parts
 from jaxml.core.programs import AsRead, Program, alike, as_read, read
+from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 
 
@@ -73,6 +74,29 @@ def check_problem(
     depends = _depends(traced.jaxpr.jaxpr, len(leaves))
     require(depends, "a loss that depends on the parameters", "a constant one")
     return loss, params
+
+
+@contextlib.contextmanager
+def checked_problem(
+    loss: Callable[[Params], Any], params: Params, float64: bool = False
+) -> Iterator[tuple[Partial, Params]]:
+    """The loss and parameters as `check_problem` returns them, in the precision they need.
+
+    What every function of this package begins with that computes of a loss at a point.
+
+    Args:
+        loss: `params -> scalar`.
+        params: the point.
+        float64: compute in float64, as is done anyway where a parameter is in it.
+
+    Raises:
+        ValueError: as `check_problem`.
+        BackendError: if the backend computes known answers wrong.
+    """
+    require_sound_backend()
+    float64 = needs_float64(params, float64)
+    with precision(float64):
+        yield check_problem(loss, params, float64=float64)
 
 
 def read_problem(
