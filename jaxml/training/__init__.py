@@ -1,7 +1,16 @@
 """Training: pure steps, one loop, hooks on the host."""
 
 from jaxml.core.checksummed_dirs import DamagedError
-from jaxml.training import augmentation, losses, metrics, optimizers, saddles, sampling, schedules
+from jaxml.training import (
+    augmentation,
+    losses,
+    metrics,
+    optimizers,
+    saddles,
+    sampling,
+    schedules,
+    streaming,
+)
 from jaxml.training.batches import ignore_label, length_mask
 from jaxml.training.callbacks import early_stopping, evaluation, metrics_log, progress, snapshots
 from jaxml.training.checkpointing import check_log, checkpoint, restore, restore_fields
@@ -40,6 +49,7 @@ __all__ = [
     "snapshots",
     "start",
     "stop_on_signals",
+    "streaming",
     "supervised",
     "update",
 ]

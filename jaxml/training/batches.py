@@ -46,7 +46,7 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
         raise ValueError("expected one split, such as dataset.train, got the whole data set")
     some = len(leaves) > 0 and not isinstance(data, str)
     require(some, "a dict of arrays, or another pytree of them", type(data).__name__)
-    arrays = {label: np.asarray(leaf) for label, leaf in _labelled(data).items()}
+    arrays = {label: np.asarray(leaf) for label, leaf in labelled(data).items()}
     lengths = {label: array.shape[0] if array.ndim else None for label, array in arrays.items()}
     one = len(set(lengths.values())) == 1 and None not in lengths.values()
     require(one, "arrays with one leading axis", f"lengths {lengths}")
@@ -74,7 +74,7 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
     return jax.tree.map(jnp.asarray, data)
 
 
-def _labelled(tree: Any) -> dict[str, Any]:
+def labelled(tree: Any) -> dict[str, Any]:
     """The leaves by their paths, as `support/x`, in their order."""
     of = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
     return {of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
@@ -248,7 +248,7 @@ def check_use(
     batch = rows = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, jax.dtypes.canonicalize_dtype(a.dtype)), given
     )
-    arrays = _labelled(given)
+    arrays = labelled(given)
     sampler: Any = None
     if sample is not None:
         key = jax.eval_shape(lambda: jax.random.key(0))
@@ -258,7 +258,7 @@ def check_use(
     placed: dict[str, Any] = {}
 
     def call(batch, arguments):
-        placed.update(_labelled(batch))
+        placed.update(labelled(batch))
         return use(batch, *arguments)
 
     with _listening() as said:
@@ -270,7 +270,7 @@ def check_use(
         origins = functools.partial(_origins, sampler.func.jaxpr, rows, batch)
         made, same = origins(None), origins(_MOVES)
     jaxpr = called.func.jaxpr
-    variables = list(zip(_labelled(batch), jaxpr.invars, strict=False))
+    variables = list(zip(labelled(batch), jaxpr.invars, strict=False))
     used = {v for equation in jaxpr.eqns for v in equation.invars if not hasattr(v, "val")}
     read_keys = {name for name, v in variables if v in used or v in jaxpr.outvars}
     for name, array in arrays.items():
@@ -350,10 +350,10 @@ _MOVES = frozenset(
 
 def _origins(jaxpr: Any, rows: Any, batch: Any, moves: frozenset[str] | None) -> dict[str, set]:
     """Leaf of the data -> the leaves of the batch that are made of it."""
-    ends = list(zip(_labelled(batch), jaxpr.outvars, strict=True))
+    ends = list(zip(labelled(batch), jaxpr.outvars, strict=True))
     reached = {
         name: _reached(jaxpr, {variable}, moves)
-        for name, variable in zip(_labelled(rows), jaxpr.invars, strict=False)
+        for name, variable in zip(labelled(rows), jaxpr.invars, strict=False)
     }
     return {name: {end for end, v in ends if v in own} for name, own in reached.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from jaxml.core.checks import require, require_positive_int
 from jaxml.core.programs import read
 from jaxml.core.sharding import Rows, check_mesh, constrain, place, spread
 from jaxml.core.types import Algorithm, Run
+from jaxml.training import streaming
 from jaxml.training.batches import check_data, check_use, is_numeric, shapes
 
 Sample = Callable[[Any, jax.Array, jax.Array], Any]
@@ -100,9 +102,11 @@ def fit(
 
     Args:
         algorithm: what trains.
-        data: a dict of arrays with one leading axis; `None` for algorithms that make their own.
-        sample: which batch each step sees, for example `sampling.epochs(64)`; `None` with data
-            that are.
+        data: a dict of arrays with one leading axis, or another pytree of them; a
+            `streaming.Stream` of batches from the host; `None` for algorithms that make their own.
+        sample: which batch each step sees, for example `sampling.epochs(64)`. Of a stream it makes
+            each batch, `(batch, key, step) -> batch`. `None` for a stream as it is, and where there
+            are no data.
         key: `jax.random.key(seed)`; initialisation, batches and the steps' noise follow from it.
         steps: how many updates.
         chunk: updates in one compiled call, between which hooks run; it changes no result.
@@ -142,13 +146,18 @@ def fit(
     _require_key(key, ())
     key_init, key_run = jax.random.split(key)
     mesh = check_mesh(mesh, "data")
-    given, data = data, check_data(data, mesh)
     if state is None:
         state = _call(read(algorithm.init, key_init), key_init)
-    program = _read(algorithm, sample, given, data, state, key_run)
-    advance = functools.partial(_advance, *program, key_run, data, mesh=mesh)
-    state = place(state, mesh)
-    return _drive(advance, state, steps, chunk, hooks, _finite(algorithm, program[1]))
+    start = place(state, mesh)
+    with _opened(data, _step_of(state), key_run, mesh) as (given, placed, source):
+        program = _read(algorithm, sample, given, placed, state, key_run)
+        advance = functools.partial(_advance, *program, key_run, placed, mesh=mesh)
+        if source is not None:
+            sample, step, outcome = program
+            one = functools.partial(_advance, sample, step, None, key_run, n=1, mesh=mesh)
+            last = functools.partial(_end, sample, outcome, key_run, mesh=mesh)
+            advance = functools.partial(streaming.advance, one, last, source)
+        return _drive(advance, start, steps, chunk, hooks, _finite(algorithm, program[1]))
 
 
 def fit_many(
@@ -169,7 +178,7 @@ def fit_many(
     Args:
         algorithm: an algorithm, or a function of the hyper-parameters that returns one:
             `lambda learning_rate: supervised(model, loss, optax.adam(learning_rate))`.
-        data: as in `fit`; all lanes share it.
+        data: as in `fit`; all lanes share it, and a stream's batches.
         sample: as in `fit`.
         keys: one key for each lane, shape `(lanes,)`: `jax.random.split(jax.random.key(0), 8)`.
         hyperparameters: name -> values, each of shape `(lanes,)`.
@@ -203,20 +212,37 @@ def fit_many(
     mesh = check_mesh(mesh, "lanes")
     devices = 1 if mesh is None else mesh.shape["lanes"]
     require(lanes % devices == 0, f"lanes in multiples of the mesh's {devices}", lanes)
-    given, data = data, check_data(data, mesh)
     split = jax.vmap(jax.random.split)(keys)
     key_init, key_run, values = place((split[:, 0], split[:, 1], values), mesh, "lanes")
     if state is None:
         init = read(lambda key, of: _build(algorithm, of).init(key), *shapes((key_init, values), 1))
         state = _call_lanes(init, key_init, values)
-    sample, step = check_use(
-        lambda batch, of, state, key: _build(algorithm, of).step(state, batch, key),
-        given, *shapes((values, state, key_run), 1), sample=_along_rows(sample, data),
-    )  # fmt: skip
-    _check_step(step, shapes(state, 1))
-    advance = functools.partial(_advance_lanes, sample, step, key_run, values, data, mesh=mesh)
-    state = place(state, mesh, "lanes")
-    return _drive(advance, state, steps, chunk, hooks)
+    start = place(state, mesh, "lanes")
+    with _opened(data, _step_of(state), key_run[0], mesh) as (given, placed, source):
+        sample, step = check_use(
+            lambda batch, of, state, key: _build(algorithm, of).step(state, batch, key),
+            given, *shapes((values, state, key_run), 1), sample=_along_rows(sample, placed),
+        )  # fmt: skip
+        _check_step(step, shapes(state, 1))
+        lanes_of = functools.partial(_advance_lanes, sample, step, key_run, values, mesh=mesh)
+        advance = functools.partial(lanes_of, placed)
+        if source is not None:
+            one = functools.partial(lanes_of, n=1)
+            advance = functools.partial(streaming.advance, one, lambda *_: {}, source)
+        return _drive(advance, start, steps, chunk, hooks)
+
+
+@contextlib.contextmanager
+def _opened(data, step, key, mesh):
+    """What the step is read with, the same on the device, and a stream's batches from a step on."""
+    if not isinstance(data, streaming.Stream):
+        yield data, check_data(data, mesh), None
+        return
+    with contextlib.closing(streaming.prefetched(data, step, key, mesh)) as source:
+        first = next(source, None)
+        require(first is not None, "a stream of batches", "none")
+        check_data(first)
+        yield first, first, itertools.chain([first], source)
 
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
@@ -294,8 +320,17 @@ def _advance(sample, step, outcome, key, data, state, n, mesh):
     data = _rows(data)
     one = lambda state, batch, key: step(batch, (state, key))  # noqa: E731
     state, metrics = run_steps(one, state, data, sample, key, n)
-    batch = sample(data, jax.random.split(key)[0], state.step)
-    return constrain((state, metrics, outcome(state, batch)), mesh)
+    found = {} if outcome is None else _ended(sample, outcome, key, data, state)
+    return constrain((state, metrics, found), mesh)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _end(sample, outcome, key, data, state, mesh):
+    return constrain(_ended(sample, outcome, key, data, state), mesh)
+
+
+def _ended(sample, outcome, key, data, state):
+    return outcome(state, sample(data, jax.random.split(key)[0], state.step))
 
 
 def _outcome(algorithm, state, batch) -> dict[str, jax.Array]:
@@ -340,8 +375,7 @@ def _along_rows(sample: Sample, data: Any) -> Sample:
 def _drive(advance, state, steps, chunk, hooks, finite: frozenset[str] | None = None) -> Run:
     steps = require_positive_int("steps", steps)
     chunk = require_positive_int("chunk", -(-steps // 20) if chunk is None else chunk)
-    # of the first lane here: on several hosts the others are out of reach
-    first = int(np.ravel(jnp.asarray(state.step).addressable_data(0))[0])
+    first = _step_of(state)
     config = {"first_step": first, "steps": steps, "chunk": chunk}
     records: list[dict[str, np.ndarray]] = []
 
@@ -384,6 +418,11 @@ def _host(values: jax.Array) -> np.ndarray:
     return array.astype(np.float32) if low else array
 
 
+def _step_of(state: Any) -> int:
+    """Of the first lane here: on several hosts the others are out of reach."""
+    return int(np.ravel(jnp.asarray(state.step).addressable_data(0))[0])
+
+
 def _require_finite(
     metrics: dict[str, np.ndarray],
     outcome: dict[str, Any],
@@ -415,7 +454,7 @@ def _require_finite(
 
 
 def _sampler(sample: Sample | None, data: Any) -> Sample:
-    if sample is None and data is None:
+    if sample is None and (data is None or isinstance(data, streaming.Stream)):
         return lambda data, key, step: data  # noqa: ARG005
     require(callable(sample), "a sampler such as sampling.epochs(64)", repr(sample))
     assert sample is not None
