@@ -3,6 +3,7 @@
 from jaxml.core.checksummed_dirs import DamagedError
 from jaxml.training import (
     augmentation,
+    averaging,
     losses,
     metrics,
     optimizers,
@@ -25,6 +26,7 @@ __all__ = [
     "Hook",
     "NonFiniteError",
     "augmentation",
+    "averaging",
     "check_log",
     "checkpoint",
     "early_stopping",
