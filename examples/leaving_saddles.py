@@ -13,9 +13,9 @@ import sys
 
 import jax
 import jax.numpy as jnp
+from matplotlib.figure import Figure
 
 from jaxml import data, landscape, nn, training
-from jaxml.report import figures
 from jaxml.studies.topics.staircase import add_dead_unit
 from jaxml.training import losses, optimizers, saddles, sampling
 
@@ -84,4 +84,17 @@ for name, optimizer, steps, cost in (
     print(f"    {values[-1]:.5f} after {steps:,} steps, {steps * cost:,.0f} gradients' work")
 
 if len(sys.argv) > 1:
-    figures.leaving_saddles(curves, races).savefig(sys.argv[1], dpi=110)
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    saddle, by_step, by_work = figure.subplots(1, 3)
+    for name, (at, values) in curves.items():
+        saddle.plot(at, values, ".-", label=name)
+    saddle.set(xlabel="step", ylabel="objective (loss + L2)", title="from a saddle", ylim=(0, None))
+    for name, (values, cost) in races.items():
+        done = range(len(values))
+        by_step.plot([step + 1 for step in done], values, label=name)
+        by_work.plot([step * cost + 1 for step in done], values, label=name)
+    for ax, label in ((by_step, "step"), (by_work, "work, in gradients")):
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="loss", title="on a plateau")
+    for ax in (saddle, by_step, by_work):
+        ax.legend(frameon=False, fontsize=9)
+    figure.savefig(sys.argv[1], dpi=110)

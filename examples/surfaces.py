@@ -12,7 +12,7 @@ import jax
 from matplotlib.figure import Figure
 
 from jaxml import data, landscape, nn, training
-from jaxml.report import figures
+from jaxml.landscape.geometry.views import trajectory_figures
 from jaxml.training import losses, optimizers, sampling
 
 digits = data.load("digits").train
@@ -35,7 +35,9 @@ def train(seed):
     return run.state, kept.params
 
 
-def save(figure: Figure, name: str):
+def save(draw, name: str):
+    figure = Figure(layout="constrained")
+    draw(figure.add_subplot())
     figure.savefig(name, dpi=120)
 
 
@@ -44,14 +46,14 @@ loss = training.full_loss(algorithm, first, digits)  # params -> scalar
 
 directions = landscape.random_directions(first.params)
 plane = landscape.surface(loss, first.params, directions)
-save(figures.surface(plane), "plane.png")
+save(plane.plot, "plane.png")
 print(f"random plane: loss {plane.losses.min():.4f} to {plane.losses.max():.4f}")
 
 way = landscape.trajectory(loss, path)
 print("trajectory:", way)
 plane = landscape.surface(loss, way.params, way.directions, coordinates=way.frame())
-save(figures.trajectory(way, plane), "trajectory.png")
+save(trajectory_figures(way, plane)[0].draw, "trajectory.png")
 
 found = landscape.connect(loss, first.params, second.params)
 print("two seeds:", found)
-save(figures.connection(found), "connection.png")
+save(found.plot, "connection.png")

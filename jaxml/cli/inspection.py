@@ -24,19 +24,6 @@ from jaxml.core.checks import require
 from jaxml.core.seeds import key as key_of
 
 _SAVED = "inspection.npz"
-_TYPES = (
-    landscape.Inspection,
-    landscape.Step,
-    landscape.LayerEnds,
-    landscape.Eigenpairs,
-    landscape.SpectrumCounts,
-    landscape.Interval,
-    landscape.Density,
-    landscape.Sharpness,
-    landscape.Rise,
-    landscape.Surface,
-    landscape.Trajectory,
-)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # the options that ask for parts, and what stands for each when none is given
 ASKING = ("top", "lowest", "index", "sharpness", "density", "layers", "surface", "checkpoints")
@@ -159,7 +146,7 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
         )
         stack = [problem()[1] for _, problem in point.series]
         path = jax.tree.map(lambda *leaves: np.stack(leaves), *stack)
-    done: landscape.Inspection | None = runs.kept(asked, _SAVED, _TYPES)
+    done: landscape.Inspection | None = runs.kept(asked, _SAVED, landscape.Inspection)
 
     with (
         training.stop_on_signals("finishing this step; once more stops at once") as stop,

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.table import Table
 
 from jaxml import landscape, report, training
 from jaxml.cli import inspection, runs
@@ -19,10 +18,11 @@ from jaxml.cli.own_problem import own_problem
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import require
 from jaxml.core.files import to_json, write_atomically
+from jaxml.core.finding import finding
 from jaxml.core.selfcheck import require_sound_backend
+from jaxml.landscape.critical.views import ending_table
 from jaxml.landscape.operators.dense_hessian import available_memory
-from jaxml.report import tables
-from jaxml.studies.topics import staircase
+from jaxml.studies.topics import staircase, staircase_view
 
 _SAVED = "staircase.npz"
 # parameters up to which a user's point is analysed exactly, and critical points sought around it
@@ -126,15 +126,15 @@ def _walk(asked: runs.Asked) -> int:
         if asked.checkpoints is not None:
             done = staircase.load(checksummed_dirs.checked(asked.checkpoints, asked.start) / _SAVED)
             checksummed_dirs.remove_after(asked.checkpoints, done.levels[-1].width)
-        _print_row(tables.STAIRCASE_COLUMNS)
+        _print_row(staircase_view.COLUMNS)
         for level in [] if done is None else done.levels:
-            _print_row(tables.staircase_row(level))
+            _print_row(staircase_view.row(level))
 
         def on_level(so_far: staircase.Staircase) -> bool:
             level = so_far.levels[-1]
             with checksummed_dirs.new(runs.checkpoints(folder), level.width) as checkpoint:
                 staircase.save(so_far, checkpoint / _SAVED)
-            _print_row(tables.staircase_row(level))
+            _print_row(staircase_view.row(level))
             return stop.received is not None
 
         result = staircase.walk(
@@ -149,7 +149,9 @@ def _walk(asked: runs.Asked) -> int:
         last = result.levels[-1].width
         if stop.received is not None and last < widths[-1]:
             return runs.stopped(asked, folder, stop.received, f"width {last} of {widths[-1]}")
-        _print_endings("searches from the training path", result.found)
+        endings = ", ".join(f"{row[1]} {row[0]}" for row in ending_table(result.found).rows)
+        out.print(f"{len(result.found)} searches from the training path: {endings}")
+        out.print(finding(result).verdict)
         points = [
             [point.params for point in level.minima]
             + [saddle.measured.params for saddle in level.saddles]
@@ -170,13 +172,7 @@ def _explore(asked: runs.Asked, loss: Any, params: Any) -> int:
                 seed=settings.seed,
                 **{name: value for name, value in given.items() if value is not None},
             )
-        out.print(str(result.point))
-        _print_endings("searches from it and around it", result.found)
-        columns, rows = tables.exploration_rows(result)
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for row in rows:
-            table.add_row(*row)
-        out.print(table)
+        out.print(str(result))
         points = [result.point.params, *(point.params for point in result.distinct)]
         return _write(result, folder, {"target": settings.target}, points)
 
@@ -185,11 +181,6 @@ def _print_row(cells: Sequence[str]) -> None:
     sizes = (5, 7, 16, 7, 5, 9, 18, 6)
     line = "  ".join(cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))
     out.print(line.rstrip())
-
-
-def _print_endings(title: str, found: Sequence[landscape.Found]) -> None:
-    rows = tables.ending_rows(found)
-    out.print(f"{len(found)} {title}: " + ", ".join(f"{row[1]} {row[0]}" for row in rows))
 
 
 def _write(

@@ -24,6 +24,7 @@ from jaxml.cli.console import out
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import require
 from jaxml.core.files import new_folder, numbered_folder, to_json, write_atomically
+from jaxml.core.result import types_in
 from jaxml.core.run_folder import CONFIG, checkpoints, config_of
 from jaxml.core.serialization import from_npz, to_npz
 from jaxml.data.dataset import leaves
@@ -191,7 +192,7 @@ def keep(folder: Path, name: str, value: Any) -> None:
     Args:
         folder: the run's.
         name: of the file.
-        value: for `structured.to_npz`.
+        value: for `to_npz`.
     """
     where = checkpoints(folder)
     number = max(checksummed_dirs.numbers(where), default=0) + 1
@@ -201,13 +202,13 @@ def keep(folder: Path, name: str, value: Any) -> None:
         checksummed_dirs.remove(where, old)
 
 
-def kept(asked: Asked, name: str, types: Sequence[type]) -> Any:
+def kept(asked: Asked, name: str, kind: type) -> Any:
     """What `keep` kept where the run goes on from, or `None`; what was kept after it goes.
 
     Args:
         asked: what was asked for.
         name: of the file.
-        types: that may be in it.
+        kind: of what is in it.
 
     Raises:
         DamagedError: if the checkpoint is damaged.
@@ -215,7 +216,7 @@ def kept(asked: Asked, name: str, types: Sequence[type]) -> Any:
     if asked.checkpoints is None:
         return None
     file = checksummed_dirs.checked(asked.checkpoints, asked.start) / name
-    value = from_npz(file.read_bytes(), types)
+    value = from_npz(file.read_bytes(), types_in(kind))
     checksummed_dirs.remove_after(asked.checkpoints, int(file.parent.name))
     return value
 

@@ -22,7 +22,6 @@ from jaxml.core.files import to_json, write_atomically
 from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
 
 _SAVED = "study.npz"
-_TYPES = (studies.Study, studies.Lanes, studies.Target)
 # of LOW:HIGH:COUNT
 _MOST = 10_000
 _CHAPTERS = {
@@ -102,7 +101,7 @@ def _study(given: argparse.Namespace) -> int:
     ):
         for line in told(dataset):
             out.print(line)
-        done = runs.kept(asked, _SAVED, _TYPES)
+        done = runs.kept(asked, _SAVED, studies.Study)
         budget = {"epochs": options.epochs, "steps": options.steps}
         planned = studies.plan(
             lanes,

@@ -25,7 +25,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 # dots are for what is fitted
 _LINES = ("-", "--", "-.", (0, (6, 1.5, 1.2, 1.5, 1.2, 1.5)))
 # inches; at this width of the column the text is as large as the page's smallest
-_WIDTH = 4.8
+_WIDTH = 4.3
 # takes the place of the page's own colour of text
 _INK = "#010203"
 _STYLE: Any = {
@@ -144,7 +144,7 @@ def gradient(count: int) -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [to_hex(color) for color in colormaps[HEIGHTS](np.linspace(0.25, 0.85, count))]
+    return [to_hex(color) for color in colormaps[HEIGHTS](np.linspace(0.38, 0.88, count))]
 
 
 def scale_of(*values: Any) -> str:

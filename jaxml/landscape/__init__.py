@@ -3,6 +3,8 @@
 Every function takes any `loss(params) -> scalar` that JAX can differentiate twice.
 """
 
+import jaxml.landscape.critical.views
+import jaxml.landscape.views  # noqa: F401 - what results show
 from jaxml.landscape._spectrum import spectrum
 from jaxml.landscape.callbacks.edge_of_stability import edge_of_stability
 from jaxml.landscape.callbacks.leaving_saddles import leaving_saddles

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require, require_choice
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import random_directions
 from jaxml.landscape.geometry.sharpness import Sharpness, sharpness
@@ -65,7 +66,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Inspection:
+class Inspection(Result):
     """What `inspect` has found so far; a part that was not asked for, or not reached, is `None`.
 
     Attributes:

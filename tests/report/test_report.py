@@ -1,4 +1,4 @@
-"""Records, figures and pages."""
+"""Pages and records of points, staircases and what lies around them."""
 
 import html.parser
 import json
@@ -6,9 +6,13 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxml import landscape, report
-from jaxml.report import figures, old_page, tables
+from jaxml.core.finding import finding
+from jaxml.landscape.critical.views import ending_table
+from jaxml.landscape.geometry.views import surface_figures, trajectory_figures
+from jaxml.studies.topics import staircase_view
 
 
 @pytest.fixture(scope="module")
@@ -16,21 +20,29 @@ def point():
     return landscape.analyze(lambda w: (1 - w[0] * w[1]) ** 2, np.zeros(2), float64=True)
 
 
+def drawn(figure):
+    """The axes of a picture, after it was rendered."""
+    canvas = Figure(layout="constrained")
+    ax = canvas.add_subplot()
+    figure.draw(ax)
+    canvas.canvas.draw()
+    return ax
+
+
 class Page(html.parser.HTMLParser):
     """What a page shows and what it refers to."""
 
     def __init__(self, text):
         super().__init__()
-        self.sources, self.links, self.text = [], [], ""
+        self.alts, self.links, self.text = [], [], ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
-        if tag == "img":
-            self.sources.append(attributes["src"])
-            assert attributes["alt"] is not None
+        if tag == "svg":
+            self.alts.append(attributes["aria-label"])
         self.links += [
-            attributes[name] for name in ("href", "srcset", "action") if name in attributes
+            attributes[name] for name in ("href", "src", "srcset", "action") if name in attributes
         ]
         assert tag not in ("script", "link", "iframe", "object")
 
@@ -43,18 +55,18 @@ class Page(html.parser.HTMLParser):
     [
         ("point", 1, ["saddle (certified)", "index", "1 of 2", "float64"]),
         ("explored", 2, ["escape leads to", "degenerate, loss"]),
-        ("walked", 5, ["The staircase", "predicted", "3 of 3", "certified minima"]),
+        ("walked", 6, ["The staircase", "predicted", "3 of 3", "certified minima"]),
     ],
 )
 def test_page_is_self_contained(fixture, images, words, request, tmp_path):
     result = request.getfixturevalue(fixture)
     text = report.write(result, tmp_path / "report.html").read_text()
     page = Page(text)
-    assert len(page.sources) == images
-    assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
-    assert not page.links
-    assert "http" not in text.replace("<!doctype html>", "")
-    for word in words:
+    assert len(page.alts) == images
+    assert all(alt.endswith(".") and any(c.isdigit() for c in alt) for alt in page.alts)
+    assert all(link.startswith("#") for link in page.links)
+    assert "http" not in text
+    for word in [*words, "python 3.", finding(result).verdict]:
         assert word in page.text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
@@ -65,7 +77,7 @@ def test_record_is_json_and_complete(fixture, request):
     body = json.loads(written)
     assert body["versions"]["jax"]
     assert body["device"]["platform"]
-    for entry in body["points"]:
+    for entry in body.get("points", [body]):
         assert {"kind", "loss", "gradient_norm", "index", "counts", "tolerance"} <= set(entry)
         assert sum(entry["counts"].values()) == entry["size"] == len(entry["eigenvalues"])
     if fixture == "walked":
@@ -76,14 +88,32 @@ def test_record_is_json_and_complete(fixture, request):
 
 
 def test_figures_show_the_data(walked, point):
-    (ax,) = figures.staircase(walked).axes
-    heights = {tuple(np.atleast_1d(line.get_ydata())) for line in ax.lines}
-    for level in walked.levels:
-        assert all((m.loss,) in heights for m in level.minima)
-    lines = figures.prediction(walked).axes[0].lines
-    (dots,) = [line for line in lines if line.get_marker() == "o"]
+    stairs, predicted, *_ = finding(walked).figures
+    ax = drawn(stairs)
+    for label, losses in {
+        "minimum, polished": [m.loss for level in walked.levels for m in level.minima],
+        "with a dead unit": [s.measured.loss for s in walked.levels[0].saddles],
+    }.items():
+        look = next(line for line in ax.lines if line.get_label() == label)
+        alike = [line for line in ax.lines if line.get_marker() == look.get_marker()]
+        assert [y for line in alike for y in line.get_ydata()] == losses
+        low, high = ax.get_xlim()
+        assert all(low < x < high for line in alike for x in line.get_xdata())
+    (dots,) = [line for line in drawn(predicted).lines if line.get_marker() == "o"]
     np.testing.assert_allclose(dots.get_xdata(), dots.get_ydata(), rtol=1e-9)
-    assert figures.spectrum(point).axes[0].get_yscale() == "symlog"
+    ax = drawn(finding(point).figures[0])
+    assert ax.get_yscale() == "symlog"
+    low, high = ax.get_ylim()
+    assert low < point.eigenvalues[0] / 1.5
+    assert high > point.eigenvalues[-1] * 1.5
+
+
+def test_gradient_flat_ends_are_drawn(walked):
+    flat = [float(f.search.loss) for f in walked.found if f.ending == "gradient-flat"]
+    assert flat
+    ax = drawn(finding(walked).figures[-1])
+    (ticks,) = [line for line in ax.lines if line.get_label() == f"gradient-flat end ({len(flat)})"]
+    assert sorted(ticks.get_xdata()) == sorted(flat)
 
 
 def test_trajectory_figure_shows_true_losses_on_the_plane():
@@ -92,8 +122,7 @@ def test_trajectory_figure_shows_true_losses_on_the_plane():
     seen = landscape.trajectory(loss, path)
     coordinates = seen.frame(7)
     plane = landscape.surface(loss, seen.params, seen.directions, coordinates=coordinates)
-    figure = figures.trajectory(seen, plane)
-    left, right = figure.axes[:2]
+    left, right = map(drawn, trajectory_figures(seen, plane))
     (dots,) = [
         c for c in left.collections if c.get_array() is not None and len(c.get_offsets()) > 1
     ]
@@ -106,7 +135,6 @@ def test_trajectory_figure_shows_true_losses_on_the_plane():
         left.get_xlabel()
         == f"component 1: {100 * seen.explained_variance_ratio[0]:.1f} % of the variance"
     )
-    figure.canvas.draw()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -118,14 +146,17 @@ def test_surface_figure(count):
             lambda w: jnp.log(w).sum(), np.ones(3), np.eye(3)[:count],
             coordinates=np.linspace(-2, 1, 9), on_progress=lambda done, total, n=limit: done >= n,
         )  # fmt: skip
-        figure = figures.surface(seen, path)
-        assert len(figure.axes) == {1: 1, 2: 2, 3: 4}[count]
-        figure.canvas.draw()
+        shown = surface_figures(seen, path)
+        assert len(shown) == {1: 1, 2: 1, 3: 3}[count]
+        # each plane with its scale of colours
+        assert [len(drawn(figure).figure.axes) for figure in shown] == [1 + (count > 1)] * len(
+            shown
+        )
 
 
 def test_first_direction_is_to_the_right():
     seen = landscape.surface(lambda w: w[0] + 0 * w[1], np.zeros(2), np.eye(2))
-    ax = figures.surface(seen).axes[0]
+    ax = drawn(surface_figures(seen)[0])
     lowest = ax.collections[0].get_paths()[0].vertices  # of the lowest band
     assert lowest[:, 0].max() < 0
     assert np.ptp(lowest[:, 1]) == 2
@@ -134,7 +165,7 @@ def test_first_direction_is_to_the_right():
 def test_connection_figure():
     valley = lambda w: (w[1] - w[0] ** 2) ** 2 + 1e-3  # noqa: E731
     found = landscape.connect(valley, np.array([-1.0, 1.0]), np.array([1.0, 1.0]), steps=300)
-    (ax,) = figures.connection(found).axes
+    ax = drawn(finding(found).figures[0])
     line, curve = ax.lines[:2]
     np.testing.assert_array_equal(line.get_ydata(), found.line)
     np.testing.assert_array_equal(curve.get_ydata(), found.curve)
@@ -148,7 +179,7 @@ def test_the_figure_of_a_density(steps, probes):
     operator = landscape.hessian(lambda w: (spectrum * w**2).sum() / 2, np.zeros(41))
     result = landscape.spectral_density(operator, steps=steps, probes=probes)
     assert result.exact == (steps * probes > 41)
-    linear, signed = figures.density(result).axes
+    linear, signed = map(drawn, finding(result).figures)
     curve = result.linear()
     line = linear.lines[0]
     np.testing.assert_array_equal(line.get_ydata(), curve.density)
@@ -161,22 +192,15 @@ def test_the_figure_of_a_density(steps, probes):
     assert signed.get_xscale() == "symlog"
     negative, positive = (line.get_xdata() for line in signed.lines[:2])
     assert negative.max() < 0 < positive.min()
-    assert "within" in signed.get_title(loc="left")
-
-
-def test_edge_of_stability_shows_both_curves():
-    history = {"step": [10, 20], "sharpness": [3.0, 4.1], "threshold": [4.0, 4.0]}
-    (ax,) = figures.edge_of_stability(history).axes
-    assert [list(line.get_ydata()) for line in ax.lines] == [[3.0, 4.1], [4.0, 4.0]]
-    assert ax.get_ylim()[0] == 0
+    assert any("within" in text.get_text() for text in signed.get_legend().get_texts())
 
 
 def test_tables(walked):
-    row = tables.staircase_row(walked.levels[0])
-    assert len(row) == len(tables.STAIRCASE_COLUMNS)
+    row = staircase_view.row(walked.levels[0])
+    assert len(row) == len(staircase_view.COLUMNS)
     assert row[1] == row[3] == "3 of 3"
     assert row[4] == row[5]
-    endings = tables.ending_rows(walked.found)
+    endings = ending_table(walked.found).rows
     assert sum(int(line[1]) for line in endings) == 4
 
 
@@ -187,11 +211,17 @@ def test_rewriting_a_page_leaves_no_other_file(point, tmp_path):
 
 
 def test_a_staircase_says_who_reached_the_minimum(walked):
-    text = "".join(old_page._staircase(walked)[1])
-    assert "the training ends at a minimum" not in text
-    assert "trust-region Newton goes on in float64 to a critical point: 6 of 6 are" in text
-    assert "<b>6 of 6</b><span>certified minima" in text
-    assert "<b>3 of 3</b><span>certified saddles" in text
+    shown = finding(walked)
+    assert shown.verdict.startswith("6 of 6 minima certified; 3 of 3 saddles made by a dead unit")
+    lower = sum(
+        a.loss < b.loss
+        for b, a in zip(walked.levels[0].minima, walked.levels[1].minima, strict=True)
+    )
+    assert shown.verdict.endswith(f"{lower} of 3 lead to a lower minimum")
+    assert "trust-region Newton goes on in float64 to a critical point: 6 of 6 are" in shown.text[0]
+    assert shown.tiles["certified minima"] == "6 of 6"
+    assert shown.tiles["certified saddles"] == "3 of 3"
+    text = " ".join(section.text for section in shown.sections)
     flat = sum(f.ending == "gradient-flat" for f in walked.found)
     assert f"{flat} of 4 ended where" in text
     assert "Rank correlation of the loss and the share of negative eigenvalues" in text

@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgba
 
 from jaxml import landscape, studies
 from jaxml.cli import chapters
-from jaxml.report import figures, old_page, study_figures, study_page, tables
+from jaxml.core.finding import finding
+from jaxml.report import figures, study_figures, study_page, tables
 
 SIZES = (8, 64, 512)
 
@@ -293,7 +294,7 @@ def test_folds_say_what_the_error_is_of():
     assert tables.folds_error(folds) == "25.00% ± 2.00% (standard error over 5 folds)"
 
 
-def test_a_headline_says_what_has_not_converged(tmp_path):
+def test_a_headline_says_what_has_not_converged():
     """Of a random matrix, stopped after a few products; and of one that is done."""
     matrix = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)
     matrix = matrix + matrix.T
@@ -303,26 +304,26 @@ def test_a_headline_says_what_has_not_converged(tmp_path):
         on_progress=lambda part, done, of: done > 8,
     )  # fmt: skip
     assert not found.ends.converged.any()
-    from jaxml.report.old_page import _inspection  # noqa: PLC0415
-
-    headline = _inspection(found)[1]
-    assert "largest eigenvalue: not converged, one is within" in headline
-    assert "lowest eigenvalue: not converged" in headline
-    least = float(headline.split("≥ ")[1].split("<")[0])
-    most = float(headline.split("≤ ")[1].split("<")[0])
-    assert exact[0] <= most < least <= exact[-1]
+    tiles = finding(found).tiles
+    least, above = tiles["largest eigenvalue"].removeprefix("≥ ").split(", ")
+    most, below = tiles["lowest eigenvalue"].removeprefix("≤ ").split(", ")
+    assert above == below == "not converged"
+    assert exact[0] <= float(most) < float(least) <= exact[-1]
+    # a Ritz value below 0 proves a negative eigenvalue, converged or not
+    assert str(found).startswith(f"not a minimum: λ_min ≤ {most}, not converged")
     assert "takes 0.34 MiB" in str(found.ends)
 
     done = landscape.inspect(
         lambda w: (w**2 * np.arange(1, 6)).sum(), np.ones(5, np.float32), top=2, lowest=0
     )
-    headline = _inspection(done)[1]
-    assert "10 ± " in headline
-    assert "lowest" not in headline  # it was not looked for
+    tiles = finding(done).tiles
+    assert tiles["largest eigenvalue"].startswith("10 ± ")
+    assert "lowest eigenvalue" not in tiles  # it was not looked for
+    assert str(done).startswith("λ_max = 10 ± ")
 
 
 def test_an_index_says_what_is_within_the_tolerance():
     flat = landscape.analyze(lambda w: w[0] ** 2 - w[1] ** 2 + 0 * w[2], np.zeros(3), float64=True)
     assert flat.counts == (1, 1, 1)
-    assert tables.stated_index(flat) == "1 to 2 of 3"
-    assert "1 to 2 of 3" in "".join(old_page._point(flat))
+    assert finding(flat).tiles["index"] == "1 to 2 of 3"
+    assert "index 1 to 2 of 3" in str(flat).splitlines()[0]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.certificate import (
     Point,
@@ -42,7 +43,7 @@ class Counts(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Analysis:
+class Analysis(Result):
     """What the loss surface looks like at one point. All arrays are numpy's.
 
     Attributes:
@@ -117,27 +118,6 @@ class Analysis:
         is checked beside it is in `newton_step`. With symmetries, one critical orbit.
         """
         return self.kind in ("minimum", "maximum", "saddle") and self.counts.within == 0
-
-    def __str__(self) -> str:
-        """The verdict and what it rests on, in one paragraph."""
-        lowest, highest = self.eigenvalues[0], self.eigenvalues[-1]
-        verdict = f"{self.kind}{' (certified)' if self.certified else ''}"
-        if self.kind in ("degenerate", "undecided"):
-            verdict += ", a descent was found" if self.descent is not None else ", no descent found"
-        if self.kind == "undecided":
-            verdict += "; float64 would decide more"
-        spectrum = f"eigenvalues {lowest:.3g} to {highest:.3g}"
-        if self.scaled_eigenvalues is not None:
-            low, high = self.scaled_eigenvalues[0], self.scaled_eigenvalues[-1]
-            spectrum += f", after diagonal scaling {low:.3g} to {high:.3g}"
-        modes = f"{self.symmetry_modes} modes of symmetries, " if self.symmetry_modes else ""
-        return (
-            f"{verdict}: loss {self.loss:.6g}, gradient norm {self.gradient_norm:.1e} "
-            f"(critical up to {self.gradient_tolerance:.1e}), index {self.index} of {self.size}, "
-            f"{modes}{spectrum}: {self.counts.negative} negative, "
-            f"{self.counts.within} within ±{self.tolerance:.1e}, {self.counts.positive} positive "
-            f"({self.dtype})"
-        )
 
 
 @takes_modules

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.core.checks import require, require_choice
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.trust_region import trust_region_newton
 from jaxml.landscape.critical.units import Units, natural_units
@@ -27,7 +29,8 @@ from jaxml.linalg.reductions import norm
 _IDLE = 20
 
 
-class Descent(NamedTuple):
+@flax.struct.dataclass
+class Descent(Result):
     """A way down. All arrays are numpy's.
 
     Attributes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import analyze
 from jaxml.landscape.critical.descent import descend_checked
@@ -29,7 +31,8 @@ class NoDescentError(ValueError):
     """There is no way down from a point, or none was found."""
 
 
-class Escape(NamedTuple):
+@flax.struct.dataclass
+class Escape(Result):
     """A way out. All arrays are numpy's.
 
     Attributes:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxml.core.checks import require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.selfcheck import parallel_map
 from jaxml.core.sharding import spans_devices
 from jaxml.core.types import Params
@@ -52,7 +53,7 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True)
-class Exploration:
+class Exploration(Result):
     """What `explore` saw. All of it is in float64 if `config["float64"]`.
 
     Attributes:

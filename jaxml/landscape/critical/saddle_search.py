@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import Analysis, analyze
 from jaxml.landscape.critical.eigenvector_following import (
@@ -37,7 +39,8 @@ from jaxml.linalg.projections import stiffened
 from jaxml.linalg.reductions import norm
 
 
-class SaddleSearch(NamedTuple):
+@flax.struct.dataclass
+class SaddleSearch(Result):
     """What a search for a saddle found; under `vmap` every field has a leading axis.
 
     Attributes:
@@ -208,7 +211,7 @@ def find_saddle(
                 memory=memory,
                 symmetries=held,
             )
-            found = found._replace(point=point, converged=np.bool_(point.index == index))
+            found = found.replace(point=point, converged=np.bool_(point.index == index))
         return jax.device_get(found) if leaves and not traced else found
 
 

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from jaxml.core.checks import require, require_choice, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.descent import default_gradient_tolerance, lbfgs
 from jaxml.landscape.critical.symmetries import (
@@ -35,7 +36,7 @@ METHODS = ("newton", "newton_mr", "gradient_norm")
 
 
 @flax.struct.dataclass
-class Search:
+class Search(Result):
     """What a search found; under `vmap` every field has a leading axis.
 
     Attributes:

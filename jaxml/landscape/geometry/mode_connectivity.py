@@ -14,6 +14,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
 from jaxml.landscape.geometry.surfaces import evaluate
@@ -27,7 +28,7 @@ from jaxml.landscape.operators.validation import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Connection:
+class Connection(Result):
     """Two ways from one point to another. All arrays are numpy's.
 
     Attributes:
@@ -52,14 +53,6 @@ class Connection:
     def curve_barrier(self) -> float:
         """How far the loss on the curve rises above the linear interpolation of its ends."""
         return _barrier(self.t, self.curve)
-
-    def __str__(self) -> str:
-        """The barriers."""
-        return (
-            f"loss {self.line[0]:.4g} and {self.line[-1]:.4g} at the ends; barrier "
-            f"{self.line_barrier:.3g} on the straight line, {self.curve_barrier:.3g} on a curve "
-            f"with {len(jax.tree.leaves(self.bends)[0])} control point(s) between"
-        )
 
 
 def _barrier(t: np.ndarray, losses: np.ndarray) -> float:

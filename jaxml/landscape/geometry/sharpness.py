@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.types import Params
 from jaxml.landscape.operators.hessian import flatten, hessian
@@ -36,7 +37,7 @@ class Rise(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sharpness:
+class Sharpness(Result):
     """Measures of sharpness at one point.
 
     Attributes:
@@ -68,19 +69,6 @@ class Sharpness:
     keskar: float
     sam: Rise
     adaptive_sam: Rise
-
-    def __str__(self) -> str:
-        """All of them in one paragraph."""
-        defined = not math.isnan(self.keskar)
-        keskar = f"{self.keskar:.4g} %" if defined else "undefined for a loss of −1 or less"
-        left = "" if self.converged else ", not converged"
-        return (
-            f"loss {self.loss:.6g}, largest eigenvalue {self.largest_eigenvalue:.4g} "
-            f"(residual {self.residual:.1e}{left}), trace {self.stated_trace}, "
-            f"Keskar's φ {keskar}, SAM {self.sam.largest:.4g} "
-            f"(first order {self.sam.first_order:.4g}), adaptive SAM "
-            f"{self.adaptive_sam.largest:.4g} (first order {self.adaptive_sam.first_order:.4g})"
-        )
 
     @property
     def stated_trace(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,8 +12,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_positive_int
-from jaxml.core.files import write_atomically
-from jaxml.core.serialization import from_npz, to_npz
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
 from jaxml.landscape.operators.hessian import flatten
@@ -23,7 +21,7 @@ from jaxml.landscape.operators.validation import checked_problem
 
 
 @dataclasses.dataclass(frozen=True)
-class Surface:
+class Surface(Result):
     """The loss on a grid, whole or so far. All arrays are numpy's.
 
     Attributes:
@@ -43,21 +41,6 @@ class Surface:
     def finished(self) -> bool:
         """Whether all of it is done."""
         return bool(self.done.all())
-
-    def save(self, path: str | Path) -> None:
-        """Write it to an `.npz` file."""
-        write_atomically(path, to_npz(self))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Surface:
-        """What `save` wrote, to the bit.
-
-        Raises:
-            ValueError: if the file is another.
-        """
-        result = from_npz(Path(path).read_bytes(), [cls])
-        require(isinstance(result, cls), f"a surface in {path}", type(result).__name__)
-        return result
 
 
 @takes_modules

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import project, ravel_stack
 from jaxml.landscape.geometry.surfaces import evaluate
@@ -17,7 +18,7 @@ from jaxml.landscape.operators.validation import checked_problem, ravel_host, un
 
 
 @dataclasses.dataclass(frozen=True)
-class Trajectory:
+class Trajectory(Result):
     """A path and its projection to the plane through its last point. All arrays are numpy's.
 
     Attributes:
@@ -50,19 +51,6 @@ class Trajectory:
         low, high = self.path.min(axis=0), self.path.max(axis=0)
         margin = np.maximum((high - low).max() / 10, (high - low) / 5)
         return tuple(np.linspace(low - margin, high + margin, points).T)
-
-    def __str__(self) -> str:
-        """How much of the path the plane holds, and how far its losses are off."""
-        count = len(self.explained_variance_ratio)
-        walk = sum(6 / (np.pi * k) ** 2 for k in range(1, count + 1))
-        worst = int(np.argmax(self.errors))
-        ratios = " + ".join(f"{100 * ratio:.1f}" for ratio in self.explained_variance_ratio)
-        return (
-            f"{ratios} % of the path's variance lie along {count} components (a random walk: "
-            f"{100 * walk:.0f} %); the loss in their span is off by up to "
-            f"{100 * self.errors[worst]:.3g} %: {self.projected_losses[worst]:.4g} for "
-            f"{self.losses[worst]:.4g} at point {worst}, {self.distances[worst]:.3g} away from it"
-        )
 
 
 def trajectory(

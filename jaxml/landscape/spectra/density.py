@@ -11,13 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.validation import precision
 from jaxml.linalg.krylov import lanczos
-from jaxml.linalg.probe_intervals import CONFIDENCE, count_bounds, mean_bounds, standard_error
+from jaxml.linalg.probe_intervals import count_bounds, mean_bounds, standard_error
 from jaxml.linalg.quadrature import quadrature
 from jaxml.linalg.rounding import zero_tolerance
 
@@ -110,7 +111,7 @@ class SignedLogarithmic(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Density:
+class Density(Result):
     """The distribution of an operator's eigenvalues. All arrays are numpy's.
 
     Attributes:
@@ -229,24 +230,6 @@ class Density:
 
         return SignedLogarithmic(
             side(self.nodes < -floor), side(self.nodes > floor), self.shares(floor).within, floor
-        )
-
-    def __str__(self) -> str:
-        """Range, shares, and what they rest on."""
-        shares = [
-            f"{share.value:.4g}"
-            if self.exact
-            else f"{share.value:.3g} ({share.low:.3g} to {share.high:.3g})"
-            for share in self.shares()
-        ]
-        probes, steps = self.nodes.shape
-        level = "" if self.exact else f" (intervals at {CONFIDENCE:.0%})"
-        source = "exact" if self.exact else f"{probes} probe{'s'[: probes > 1]} of {steps} steps"
-        return (
-            f"{self.size:,} eigenvalues from {self.nodes.min():.4g} to {self.nodes.max():.4g} "
-            f"({source}, {self.products:,} products); "
-            f"share below {-self.tolerance:.1e}: {shares[0]}, within: {shares[1]}, "
-            f"above: {shares[2]}{level}; mass resolution {self.resolution:.2g}"
         )
 
     def _over_probes(self, values: np.ndarray) -> tuple[Any, Any]:

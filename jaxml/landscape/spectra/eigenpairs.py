@@ -8,16 +8,17 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.seeds import require_seed
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.landscape.operators.base import SymmetricOperator
-from jaxml.landscape.operators.dense_hessian import available_memory, gib
+from jaxml.landscape.operators.dense_hessian import available_memory
 from jaxml.landscape.operators.validation import precision
 from jaxml.linalg.eigsh import eigsh, useful_rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Eigenpairs:
+class Eigenpairs(Result):
     """The extreme eigenvalues, each with its error bound. All arrays are numpy's.
 
     Attributes:
@@ -45,21 +46,6 @@ class Eigenpairs:
     products: int
     norm: float
     rounding: float
-
-    def __str__(self) -> str:
-        """The eigenvalues and how sure they are, in one line."""
-        values = ", ".join(
-            f"{v:.6g} ± {b:.1e}" for v, b in zip(self.values, self.bounds, strict=True)
-        )
-        left = int((~self.converged).sum())
-        unsure = f" ({left} not converged)" if left else ""
-        if left and (size := self.vectors.shape[1]):
-            memory = gib(size**2 * self.values.dtype.itemsize)
-            unsure = (
-                f" ({left} not converged; all of them: `eigenvalues(operator.dense())`, whose "
-                f"matrix takes {memory})"
-            )
-        return f"eigenvalues {values}{unsure}; {self.products} products"
 
 
 def eigenpairs(

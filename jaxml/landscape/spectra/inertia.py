@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.seeds import require_seed
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.landscape.operators.base import SymmetricOperator
@@ -29,7 +30,7 @@ _FEW = (8, 32)
 
 
 @dataclasses.dataclass(frozen=True)
-class SpectrumCounts:
+class SpectrumCounts(Result):
     """How many eigenvalues are below −tolerance, within ±tolerance and above +tolerance.
 
     Attributes:
@@ -59,15 +60,6 @@ class SpectrumCounts:
     def undecided(self) -> int:
         """How many eigenvalues are not known to be of one of the three kinds."""
         return self.size - self.negative.low - self.within.low - self.positive.low
-
-    def __str__(self) -> str:
-        """The counts and what they rest on, in one sentence."""
-        left = f", {self.undecided:,} undecided" if self.undecided else ""
-        return (
-            f"of {self.size:,} eigenvalues {self.negative} negative, {self.within} within "
-            f"±{self.tolerance:.1e}, {self.positive} positive{left} ({self.method}: "
-            f"{self.certainty})"
-        )
 
 
 def count_eigenvalues(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
 from jaxml.landscape.operators.dense_hessian import checked, dense_hessian, plan_dense
@@ -22,7 +23,7 @@ from jaxml.linalg.reductions import norm
 
 
 @flax.struct.dataclass
-class Followed:
+class Followed(Result):
     """The surface at each of many points; all arrays are numpy's, of the points' leading axes.
 
     Attributes:

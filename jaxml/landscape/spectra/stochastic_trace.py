@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require, require_choice, require_positive_int
+from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
 from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.validation import precision
 from jaxml.landscape.spectra.density import FEWEST, OnProgress, check_accuracy, check_operator
-from jaxml.linalg.probe_intervals import CONFIDENCE, Bounds, mean_bounds, standard_error, student
+from jaxml.linalg.probe_intervals import Bounds, mean_bounds, standard_error, student
 from jaxml.linalg.reductions import inner, no_scaling, norm, project, scaled_product, to_blocks
 from jaxml.linalg.rounding import zero_tolerance
 
@@ -27,7 +29,8 @@ _BLOCK = 10
 _GROUPS = 20
 
 
-class Estimate(NamedTuple):
+@flax.struct.dataclass
+class Estimate(Result):
     """A number, or an array of them, with its certainty.
 
     Attributes:
@@ -49,22 +52,6 @@ class Estimate(NamedTuple):
     truncation: float
     low: Any
     high: Any
-
-    def __str__(self) -> str:
-        """Value, interval and what it rests on."""
-        if np.ndim(self.value):
-            shown = f"{np.size(self.value):,} values"
-            half = float(np.max(np.subtract(self.high, self.low))) / 2
-            shown += f", each ± {half:.2g} at most at {CONFIDENCE:.0%}"
-        else:
-            shown = f"{self.value:.6g}"
-            if self.standard_error != 0:
-                shown += f" ({self.low:.6g} to {self.high:.6g} at {CONFIDENCE:.0%})"
-        if self.truncation == np.inf:
-            shown += ", truncation not bounded: more steps, or `lowest` where it is known"
-        elif self.truncation:
-            shown += f", truncation at most {self.truncation:.1g}"
-        return f"{shown} ({self.products:,} products)"
 
 
 def trace(

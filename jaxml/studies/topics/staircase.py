@@ -25,12 +25,11 @@ from jax.tree_util import Partial
 
 from jaxml import landscape, nn, training
 from jaxml.core.checks import require, require_positive_int
-from jaxml.core.files import write_atomically
+from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import parallel_map
-from jaxml.core.serialization import from_npz, to_npz
 from jaxml.core.types import Algorithm, Batch, Params, TrainState
-from jaxml.landscape import Analysis, Counts, Escape, Followed, Found, Search
+from jaxml.landscape import Analysis, Escape, Followed, Found
 from jaxml.landscape.operators.validation import ravel_host, read_problem, unravel_host
 from jaxml.training import losses, optimizers, sampling, schedules
 
@@ -124,7 +123,7 @@ class Slice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Staircase:
+class Staircase(Result):
     """What `walk` returns.
 
     Attributes:
@@ -256,20 +255,13 @@ def walk(
 
 
 def save(result: Staircase, path: str | Path) -> None:
-    """Write a staircase, whole or so far, to a file that `load` reads."""
-    write_atomically(path, to_npz(result))
+    """`result.save(path)`."""
+    result.save(path)
 
 
 def load(path: str | Path) -> Staircase:
-    """The staircase in a file that `save` wrote, to the bit.
-
-    Raises:
-        ValueError: if the file is another.
-    """
-    kinds = (Staircase, Level, Saddle, DeadUnit, Slice, Analysis, Counts, Escape, Followed)
-    result = from_npz(Path(path).read_bytes(), [*kinds, Found, Search])
-    require(isinstance(result, Staircase), f"a staircase in {path}", type(result).__name__)
-    return result
+    """`Staircase.load(path)`."""
+    return Staircase.load(path)
 
 
 def _start(saddles: list[Saddle], optimizer: Any) -> TrainState:
