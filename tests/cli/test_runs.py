@@ -18,7 +18,7 @@ import pytest
 from jaxml import landscape, staircase, training
 from jaxml.cli import main, train
 from jaxml.cli.console import load_dataset
-from jaxml.report import tables
+from jaxml.studies.topics import staircase_view
 from jaxml.training import schedules
 
 TRAIN = "train mlp --data two_spirals --hidden 8 --steps 40 --checkpoint-every 4"
@@ -305,15 +305,15 @@ def test_a_staircase_goes_on_after_the_last_width(walked, iris, tmp_path, monkey
     monkeypatch.setattr(staircase, "walk", replay(walked))
     np.savez("iris.npz", **iris)
     command = "landscape --data iris.npz --hidden 1:2 --seeds 3 --steps 300 --searches 4"
-    tables_row = tables.staircase_row
+    view_row = staircase_view.row
 
     def row(level):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
-        return tables_row(level)
+        return view_row(level)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "staircase_row", row)
+        patch.setattr(staircase_view, "row", row)
         lines = run(command, capsys, 143)
     assert lines[-1] == (
         "stopped by SIGTERM after width 1 of 2; go on with: jaxml landscape --resume "

@@ -9,8 +9,8 @@ from jax.tree_util import Partial
 from problems import classifier_data, float32, quadratic, tanh_classifier, tanh_classifier_params
 
 from jaxml import landscape
+from jaxml.core.finding import finding
 from jaxml.landscape.operators.hessian import flatten
-from jaxml.report.tables import sharpness_rows
 
 N = 8
 
@@ -201,7 +201,8 @@ def test_the_interval_of_the_trace_holds_it():
     assert all(f.converged for f in found)
     first = found[0]
     assert f"({first.trace_low:.5g} to {first.trace_high:.5g} at 95%)" in str(first)
-    assert dict(sharpness_rows(first))["trace"] == first.stated_trace
+    rows = {row[0]: row[1] for row in finding(first).sections[0].table.rows}
+    assert rows["trace"] == first.stated_trace
 
 
 def _steep(w, vector):
