@@ -48,13 +48,7 @@ def run(
         there = records.FOLDER.is_dir()
         require(there, "--record in a checkout, which has docs/course", str(records.FOLDER))
     experiments, write = _chosen(what)
-    found = _perform(experiments, full)
-    for experiment in experiments:
-        one = found[experiment.name]
-        mark = "holds" if one.holds else "DOES NOT HOLD"
-        if record:
-            records.write_record(experiment, one)
-        out.print(Text.assemble((experiment.name, "bold"), f" {mark}: {one.verdict}"))
+    found = _perform(experiments, full, record)
     if record:
         records.update_pages(records.read_records())
     folder = Path(out_folder)
@@ -93,7 +87,10 @@ def _write_all(found: dict[str, Finding], folder: Path) -> list[Path]:
     return [*written, pages.write_index(found, folder / "index.html")]
 
 
-def _perform(experiments: Sequence[course.Experiment], full: bool) -> dict[str, Finding]:
+def _perform(
+    experiments: Sequence[course.Experiment], full: bool, record: bool
+) -> dict[str, Finding]:
+    """Each is shown, and kept, as it ends."""
     found: dict[str, Finding] = {}
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out,
@@ -103,7 +100,12 @@ def _perform(experiments: Sequence[course.Experiment], full: bool) -> dict[str, 
         task = bar.add_task("course", total=len(experiments))
         for experiment in experiments:
             bar.update(task, description=experiment.name)
-            found[experiment.name] = course.perform(experiment, "full" if full else "quick")
+            one = course.perform(experiment, "full" if full else "quick")
+            mark = "holds" if one.holds else "DOES NOT HOLD"
+            out.print(Text.assemble((experiment.name, "bold"), f" {mark}: {one.verdict}"))
+            if record:
+                records.write_record(experiment, one)
+            found[experiment.name] = one
             bar.advance(task)
     return found
 

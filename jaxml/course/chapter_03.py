@@ -9,11 +9,11 @@ from jax.scipy.ndimage import map_coordinates
 
 from jaxml import data, nn, studies, training
 from jaxml.core.finding import Figure, Finding, Section, Table
+from jaxml.core.seeds import key
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort, Experiment
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling
 
-KEY = jax.random.key(0)
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -24,11 +24,11 @@ def convolve(images: jax.Array, kernel: jax.Array, padding: str = "VALID") -> ja
 
 def convolution_is_dense(effort: Effort = "quick") -> Finding:
     """The matrix of a convolution: mostly zeros, the rest shared."""
-    side = 8 if effort == "quick" else 28
-    kernel = jax.random.normal(KEY, (3, 3, 1, 1))
+    side = 8 if effort == "quick" else 16
+    kernel = jax.random.normal(key(0), (3, 3, 1, 1))
     basis = jnp.eye(side * side).reshape(-1, side, side, 1)
     matrix = np.asarray(convolve(basis, kernel)).reshape(side * side, -1)
-    image = jax.random.normal(jax.random.fold_in(KEY, 1), (1, side, side, 1))
+    image = jax.random.normal(jax.random.fold_in(key(0), 1), (1, side, side, 1))
     direct = np.asarray(convolve(image, kernel)).ravel()
     dense = np.asarray(image).reshape(1, -1) @ matrix
     off = float(abs(dense - direct).max())
@@ -59,7 +59,7 @@ def receptive_field(effort: Effort = "quick") -> Finding:
     """Which pixels an output of one, two and more layers of 3 by 3 sees: by the gradient."""
     depths = (1, 2, 3) if effort == "quick" else (1, 2, 3, 4, 5, 6, 7)
     side = 2 * max(depths) + 7
-    kernels = 0.2 + jax.random.uniform(KEY, (max(depths), 3, 3, 1, 1))
+    kernels = 0.2 + jax.random.uniform(key(0), (max(depths), 3, 3, 1, 1))
     seen, sizes = {}, {}
     for depth in depths:
 
@@ -69,21 +69,21 @@ def receptive_field(effort: Effort = "quick") -> Finding:
                 h = jnp.tanh(convolve(h, kernel, "SAME"))
             return h[0, side // 2, side // 2, 0]
 
-        image = 0.1 * jax.random.normal(jax.random.fold_in(KEY, 1), (side, side))
+        image = 0.1 * jax.random.normal(jax.random.fold_in(key(0), 1), (side, side))
         seen[depth] = np.asarray(jax.grad(centre)(image)) != 0
         rows, columns = seen[depth].any(1).sum(), seen[depth].any(0).sum()
         sizes[depth] = (int(rows), int(columns), int(seen[depth].sum()))
     holds = all(size == (2 * d + 1, 2 * d + 1, (2 * d + 1) ** 2) for d, size in sizes.items())
     figure = pictures.images(
-        {f"{depth} layer{'s'[: depth > 1]}": [seen[depth]] for depth in depths},
-        "White squares on black, one below the other: the pixels with a gradient grow with depth.",
+        {f"1 to {max(depths)} layers": [*seen.values()]},
+        "White squares on black, side by side: the pixels with a gradient grow with depth.",
     )
     return Finding(
         name="receptive-field",
         question="How can kernels of 3 by 3 see large patterns?",
         verdict="The gradient of one output reaches "
-        + ", ".join(f"{r} × {c} pixels through {d}" for d, (r, c, _) in sizes.items())
-        + " layers.",
+        + ", ".join(f"{rows} × {columns}" for rows, columns, _ in sizes.values())
+        + f" pixels through 1 to {max(depths)} layers.",
         sections=[Section("Where the gradient is not zero", figures=[figure])],
         numbers={"pixels": {d: size[2] for d, size in sizes.items()}},
         expected="L layers of 3 by 3 see 2L + 1 pixels on a side: two see 5 by 5",
@@ -97,10 +97,10 @@ def shift_equivariance(effort: Effort = "quick") -> Finding:
     digits = digits[: 20 if effort == "quick" else 360]
     wide = np.pad(digits, ((0, 0), (4, 4), (4, 4), (0, 0)))
     moved = np.roll(wide, (2, -1), (1, 2))
-    kernel = jax.random.normal(KEY, (3, 3, 1, 4))
+    kernel = jax.random.normal(key(0), (3, 3, 1, 4))
     first, second = (np.asarray(convolve(jnp.asarray(x), kernel, "SAME")) for x in (wide, moved))
     off = float(abs(np.roll(first, (2, -1), (1, 2)) - second).max())
-    dense = np.asarray(jax.random.normal(KEY, (wide[0].size, 8)))
+    dense = np.asarray(jax.random.normal(key(0), (wide[0].size, 8)))
     change = float(np.linalg.norm((wide - moved).reshape(len(wide), -1) @ dense)
                    / np.linalg.norm(wide.reshape(len(wide), -1) @ dense))  # fmt: skip
     top = float(abs(first.max((1, 2)) - second.max((1, 2))).max())
@@ -113,8 +113,8 @@ def shift_equivariance(effort: Effort = "quick") -> Finding:
     return Finding(
         name="shift-equivariance",
         question="Why does a detector of beaks not need to be learned for every place?",
-        verdict=f"The feature map of the shifted image is the shifted map to {off:.0e}, and its "
-        f"largest value the same to {top:.0e}; the outputs of a dense layer change by "
+        verdict=f"The feature map of the shifted image is the shifted map to {off:.1g}, and its "
+        f"largest value the same to {top:.1g}; the outputs of a dense layer change by "
         f"{change:.0%}.",
         sections=[Section("The same kernel everywhere", figures=[figure])],
         numbers={"map": off, "maximum": top, "dense_change": change},
@@ -142,7 +142,7 @@ def pooling(effort: Effort = "quick") -> Finding:
         pixels[name] = rows["train"]["x"].shape[1]
         model = nn.mlp([pixels[name], 32, 10])
         algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(1e-2))
-        state = training.fit(algorithm, rows["train"], sampling.epochs(64), key=KEY, steps=steps)
+        state = training.fit(algorithm, rows["train"], sampling.epochs(64), key=key(0), steps=steps)
         accuracy[name] = training.evaluate(
             model, state.state, rows["test"], {"accuracy": metrics.accuracy}
         )["accuracy"]
@@ -192,7 +192,7 @@ def rotation(effort: Effort = "quick") -> Finding:
     }
     angles, accuracy = [0, 15, 30, 45, 60], {}
     for name, sample in samples.items():
-        state = training.fit(algorithm, rows, sample, key=KEY, steps=steps).state
+        state = training.fit(algorithm, rows, sample, key=key(0), steps=steps).state
         accuracy[name] = [
             training.evaluate(
                 model, state, {"x": turned(test, angle), "y": digits["test"]["y"]},
@@ -273,7 +273,7 @@ def tents(effort: Effort = "quick") -> Finding:
             resolution=2**14,
         )
         wide = nn.mlp([1, 2 * depth, 1])
-        random = wide.init(KEY)[0]
+        random = wide.init(key(0))[0]
         random["dense_0"]["bias"] = -jnp.linspace(0.05, 0.95, 2 * depth)
         random["dense_0"]["kernel"] = jnp.ones((1, 2 * depth))
         shallow[depth] = studies.linear_pieces(
@@ -330,7 +330,7 @@ def shared_weights(effort: Effort = "quick") -> Finding:
     sizes, accuracy = {}, {}
     for name, (model, split) in models.items():
         algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(3e-3))
-        state = training.fit(algorithm, split, sampling.epochs(64), key=KEY, steps=steps).state
+        state = training.fit(algorithm, split, sampling.epochs(64), key=key(0), steps=steps).state
         sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         accuracy[name] = [
             training.evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,16 @@ def write_chapter(chapter: Chapter, found: Sequence[Finding], path: Path) -> Pat
     """
     failed = [one.name for one in found if not one.holds]
     holding = f"{len(found) - len(failed)} of {len(found)} experiments hold"
-    rows = [(one.name, "yes" if one.holds else "no", one.question) for one in found]
+    rows = [
+        (one.name, "yes" if one.holds else "no", f"{one.provenance.get('seconds', math.nan):.1f}")
+        for one in found
+    ]
     overview = Finding(
         name=chapter.title,
         question=chapter.question,
         verdict=f"{holding}; not: {', '.join(failed)}" if failed else f"{holding}.",
         text=[f"Not yet here: {chapter.missing}."] if chapter.missing else [],
-        sections=[Section("", table=Table(("experiment", "holds", "question"), rows))],
+        sections=[Section("", table=Table(("experiment", "holds", "seconds"), rows))],
         provenance={**found[0].provenance, "command": f"jaxml course {chapter.number}"},
     )
     return report.write([overview, *found], path, title=f"The course, chapter {chapter.number}")

@@ -100,14 +100,15 @@ def contours(
 
 def images(rows: Mapping[str, Sequence[Any]], alt: str) -> Figure:
     """Grey images in rows with a label each: label -> images of one shape."""
+    strips = [np.hstack([np.pad(np.asarray(i), 1) for i in row]) for row in rows.values()]
+    whole = np.vstack(strips)
 
     def draw(ax: Any) -> None:
-        strips = [np.hstack([np.pad(np.asarray(i), 1) for i in row]) for row in rows.values()]
-        whole = np.vstack(strips)
         ax.imshow(whole, cmap="gray", aspect="equal")
         ax.grid(visible=False)
         height = len(whole) / len(rows)
         ax.set_yticks([(i + 0.5) * height - 0.5 for i in range(len(rows))], list(rows))
         ax.set_xticks([])
 
-    return Figure(draw, alt)
+    # the labels take a part of the width
+    return Figure(draw, alt, height=min(0.72, 0.85 * whole.shape[0] / whole.shape[1] + 0.05))
