@@ -10,7 +10,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxml import cli, core, data, landscape, linalg, nn, report, studies, trained, training
+    from jaxml import (
+        cli,
+        core,
+        course,
+        data,
+        landscape,
+        linalg,
+        nn,
+        report,
+        studies,
+        trained,
+        training,
+    )
     from jaxml.core.types import Algorithm, Model, Run, TrainState
     from jaxml.landscape import (
         analyze,
@@ -36,6 +48,7 @@ __all__ = [
     "analyze",
     "cli",
     "core",
+    "course",
     "data",
     "descend",
     "escape",

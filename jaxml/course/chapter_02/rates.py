@@ -18,7 +18,8 @@ def stuck_without_critical_point(effort: Effort = "quick") -> Finding:
     """A loss that no longer falls although the gradient is large: between the walls of a ravine."""
     ravine, start = studies.SURFACES["ravine"]
     steps = 200 if effort == "quick" else 1000
-    seen = walk(ravine, start, optimizers.sgd(0.19995), steps)
+    rate = 0.2 * (1 - 0.05 / steps)  # just below 2/λ_max = 0.2
+    seen = walk(ravine, start, optimizers.sgd(rate), steps)
     half = steps // 2
     fall = float(1 - seen["loss"][-1] / seen["loss"][half])
     slope = float(seen["slope"][half:].min() / seen["slope"][0])
@@ -33,7 +34,7 @@ def stuck_without_critical_point(effort: Effort = "quick") -> Finding:
             xlabel="update", yscale="log", ylim=(0.1, 20),
         ),
         pictures.curves(
-            {"η = 0.19995": (seen["w0"][:40], seen["w1"][:40]),
+            {f"η = {rate:g}": (seen["w0"][:40], seen["w1"][:40]),
              "η = 0.15": (smaller["w0"][:40], smaller["w1"][:40])},
             "The first forty steps: one path jumps between the walls of the ravine, the other "
             "settles on its floor.",
