@@ -53,8 +53,11 @@ def bars(values: Mapping[str, Any], alt: str, **axes: Any) -> Figure:
                 places = np.arange(len(group)) + (i - (len(values) - 1) / 2) * width
                 ax.bar(places, list(group.values()), width, label=label, color=drawing.COLORS[i])
             ax.set_xticks(np.arange(len(first)), list(first))
-            drawing.legend(ax)
         ax.set(**axes)
+        if isinstance(first, Mapping):
+            low, high = ax.get_ylim()  # room for the legend
+            ax.set_ylim(low, high * (high / low) ** 0.2 if low > 0 else 1.3 * high)
+            drawing.legend(ax)
 
     return Figure(draw, alt)
 

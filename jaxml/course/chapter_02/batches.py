@@ -47,8 +47,8 @@ def batch_updates(effort: Effort = "quick") -> Finding:
         },
         f"After {epochs} epochs the loss in training and the test error are larger the larger the "
         "batch.",
-        yscale="log",
-    )
+        yscale="log", ylim=(min(*train, *test) / 3, 1.5 * max(*train, *test)),
+    )  # fmt: skip
     shown = [
         (f"{s}", f"{u:,}", f"{r:.2g}", f"{a:.4f}", f"{b:.1%}")
         for s, u, r, a, b in zip(sizes, updates, chosen, train, test, strict=True)

@@ -121,7 +121,7 @@ def saddle_escape(effort: Effort = "quick") -> Finding:
 def minimum_ratio(effort: Effort = "quick") -> Finding:
     """The share of positive eigenvalues where trainings of several networks stop."""
     digits = data.load("digits").train
-    seeds, steps, width = (4, 600, 2) if effort == "quick" else (20, 5000, 8)
+    seeds, steps, width = (4, 600, 2) if effort == "quick" else (20, 6000, 8)
     algorithm = classifier([64, width, 10], optimizers.adam(1e-2), activation="tanh")
     kept = training.snapshots()
     run = training.fit_many(
