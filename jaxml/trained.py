@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from jaxml import nn, training
 from jaxml.core import checksummed_dirs
-from jaxml.core.checks import require, require_positive_int
+from jaxml.core.checks import require, require_choice, require_positive_int
+from jaxml.core.files import write_atomically
 from jaxml.core.run_folder import CONFIG, checkpoints, config_of
 from jaxml.core.types import Model, Params
 
@@ -112,6 +113,30 @@ class Trained:
         task = self.meta["task"]
         require(task == "classification", "a classification, for probabilities", f"a {task}")
         return np.asarray(jax.nn.softmax(self.outputs(x, batch_size=batch_size)))
+
+    def export(self, path: str | os.PathLike[str], *, platforms: Sequence[str] = ()) -> None:
+        """Write the network and its parameters as a program that needs nothing of jaxml.
+
+        `jax.export.deserialize(Path(path).read_bytes()).call(x)` are its `outputs` of any number
+        of float32 inputs, shaped as `meta["input"]` says. JAX keeps such files readable for six
+        months at least. The extra `jaxml[export]` must be installed.
+
+        Args:
+            path: of the file.
+            platforms: that it shall run on, of "cpu", "cuda", "rocm", "tpu"; this one by default.
+
+        Raises:
+            ValueError: for an unknown platform.
+        """
+        from jax import export  # noqa: PLC0415 - few need it
+
+        for platform in platforms:
+            require_choice("platforms", platform, ("cpu", "cuda", "rocm", "tpu"))
+        shape = (*export.symbolic_shape("batch"), *self.meta["input"]["shape"])
+        network = jax.jit(lambda x: self.model.apply(self.params, self.state, x)[0])
+        write = export.export(network, platforms=tuple(platforms) or None)
+        program = write(jax.ShapeDtypeStruct(shape, np.float32))
+        write_atomically(Path(path), bytes(program.serialize()))
 
     def _checked(self, x: Any) -> np.ndarray:
         """The inputs in float32, shaped as the network takes them."""

@@ -4,17 +4,21 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 
 import jaxml
-from jaxml import data, training
+from jaxml import data, nn, training
 from jaxml.cli import main
 from jaxml.core import checksummed_dirs
+from jaxml.trained import Trained
 
 DIGITS = "train mlp --data digits --hidden 12 --norm batch --dropout 0.2 --steps 60"
 
@@ -249,3 +253,42 @@ def test_an_interrupted_run_is_loaded_where_it_is(copied):
     for name in ("metrics.json", "params.npz", "model_state.npz"):
         (copied / name).unlink()
     assert jaxml.load(Path(copied)).meta["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.mlp([6, 8, 3], norm="batch", dropout=0.5), (6,)),
+        (nn.cnn((8, 8, 1), 3, channels=[4], hidden=[5]), (8, 8, 1)),
+        pytest.param(nn.resnet((8, 8, 1), 3, channels=[4, 8]), (8, 8, 1), marks=pytest.mark.slow),
+    ],
+)
+def test_an_exported_network_gives_the_same_outputs_without_jaxml(model, shape, tmp_path):
+    """In a process that has no jaxml, of two numbers of inputs."""
+    params, state = model.init(jax.random.key(0))
+    trained = Trained(model, params, state, {"input": {"shape": shape, "range": (-9, 9)}})
+    trained.export(tmp_path / "network")
+    x = np.random.default_rng(0).normal(size=(7, *shape)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, numpy as np, jax.export; x = np.load('x.npy'); "
+        "program = jax.export.deserialize(open('network', 'rb').read()); "
+        "np.save('y.npy', program.call(x)); np.save('one.npy', program.call(x[:1])); "
+        "assert 'jaxml' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=100)
+    expected = trained.outputs(x)
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "one.npy"), expected[:1], rtol=1e-5, atol=1e-6)
+
+
+def test_what_no_network_is_exported_for(tmp_path):
+    model = nn.linear(2, 1)
+    meta = {"input": {"shape": (2,), "range": (0, 1)}}
+    trained = Trained(model, *model.init(jax.random.key(0)), meta)
+    trained.export(tmp_path / "both", platforms=["cpu", "tpu"])
+    program = jax.export.deserialize((tmp_path / "both").read_bytes())
+    assert program.platforms == ("cpu", "tpu")
+    with pytest.raises(ValueError, match=r"platforms to be one of cpu, .* got 'abacus'"):
+        trained.export(tmp_path / "none", platforms=["abacus"])
+    assert not (tmp_path / "none").exists()

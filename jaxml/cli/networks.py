@@ -105,8 +105,9 @@ def description(
         require(option in known, f"{takes} with {name}", f"--{option}")
     for option in {"hidden", "channels"} & given.keys():
         given[option] = _whole_numbers(option, given[option])
+    given["dtype"] = getattr(options, "compute_dtype", None)
     if name == "linear":
-        return nn.description(name, shape[0], outputs)
+        return nn.description(name, shape[0], outputs, **given)
     if "channels" in known:
         return nn.description(name, shape, outputs, **given)
     widths = [shape[0], *given.pop("hidden", [64]), outputs]

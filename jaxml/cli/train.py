@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from jaxml import data, nn, report, training
 from jaxml.cli import networks, runs
 from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
 from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
-from jaxml.cli.numbers import finite, nonnegative, whole
+from jaxml.cli.numbers import finite, fraction, nonnegative, positive, whole
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import near, require
 from jaxml.core.files import to_json, write_atomically
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Algorithm, DataLoss, Model
-from jaxml.training import losses, metrics, optimizers, schedules
+from jaxml.training import averaging, losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
 
 _LOG = "metrics.jsonl"
+# the options that came later than the first runs, and what these did
+_TRAINER = {
+    "clip": None, "accumulate": 1, "average": None, "compute_dtype": None, "patience": None,
+}  # fmt: skip
 
 
 def add(command: AddCommand) -> None:
@@ -46,6 +52,20 @@ def add(command: AddCommand) -> None:
         "--schedule", default="constant", help=f"{', '.join(schedules.__all__)} (constant)"
     )
     sub.add_argument("--l2", type=nonnegative, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
+    sub.add_argument("--clip", type=positive, help="the gradient's norm, at most (none)")
+    sub.add_argument(
+        "--accumulate", type=whole(1), default=1, help="parts that a batch is computed in (1)"
+    )
+    sub.add_argument(
+        "--average", type=fraction, metavar="DECAY", help="of a moving average of the parameters"
+    )
+    sub.add_argument(
+        "--compute-dtype", choices=("bfloat16", "float16", "float32"), help="(float32)"
+    )
+    sub.add_argument(
+        "--patience", type=whole(1), metavar="N", help="end at the best of the checkpoints once N "
+        "in a row are no better on the validation set",
+    )  # fmt: skip
     sub.add_argument(
         "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
     )
@@ -113,7 +133,8 @@ def _train(given: argparse.Namespace) -> int:
             out.print(f"{folder}: {left if done < steps else 'all steps are done'}")
         if asked.folder is not None and jax.process_index() == 0:
             runs.update(asked, folder, **asked_for.expects)
-        if done < steps:
+        stopping, records = _records(folder, asked_for, options.keep, options.patience, done)
+        if done < steps and not (stopping and stopping.stopped):
             state = training.fit(
                 asked_for.algorithm,
                 asked_for.splits["train"],
@@ -121,12 +142,20 @@ def _train(given: argparse.Namespace) -> int:
                 key=key,
                 steps=steps - done,
                 chunk=every,
-                hooks=[training.progress(), *_records(folder, asked_for, options.keep), stop],
+                hooks=[training.progress(), *records, stop],
                 state=state,
                 mesh=mesh,
             ).state
             done = int(state.step)
-        if done < steps:
+        if stopping and stopping.stopped:
+            where = runs.checkpoints(folder)
+            like = asked_for.algorithm.init(key)
+            state = training.restore(where, like, step="best")
+            done = int(state.step)
+            if jax.process_index() == 0:
+                checksummed_dirs.remove_after(where, done)
+            out.print(f"no better for {options.patience} checkpoints: the best is step {done}")
+        elif done < steps:
             assert stop.received is not None
             return runs.stopped(asked, folder, stop.received, f"step {done} of {steps}")
         results = {
@@ -138,7 +167,7 @@ def _train(given: argparse.Namespace) -> int:
         body = {
             **report.provenance(),
             "arguments": vars(options),
-            "steps": steps,
+            "steps": done,
             "metrics": results,
             "params_sha256": digest,
         }
@@ -215,7 +244,14 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     require("y" in dataset.train, "a data set with targets", f"{options.data} without")
     task = dataset.meta["task"]
     require(task in ("classification", "regression"), "classification or regression data", task)
+    for name, value in _TRAINER.items():  # of a run of an earlier version
+        if not hasattr(options, name):
+            setattr(options, name, value)
     splits = networks.split_arrays(options.model, dataset)
+    held_out = options.patience is None or "validation" in splits
+    require(
+        held_out, "a data set with a validation split for --patience", f"{options.data} without"
+    )
     shape, y = splits["train"]["x"].shape[1:], splits["train"]["y"]
     measures: dict[str, DataLoss]
     if task == "classification":
@@ -227,13 +263,21 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     network = networks.description(options, shape, outputs)
     model = nn.from_description(network)
     batch_size = min(options.batch_size, len(y))
+    whole_parts = batch_size % options.accumulate == 0
+    require(whole_parts, f"batches of a multiple of --accumulate {options.accumulate}", batch_size)
     sample = networks.sampler(options.augment, batch_size, len(shape) == 3, classes)
     steps = _steps(options, len(y))
     if options.epochs is None:
         options.steps = steps
     schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
     optimizer = getattr(optimizers, options.optimizer)(schedule)
-    algorithm = training.supervised(model, measures["loss"], optimizer, l2=options.l2)
+    if options.clip is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
+    algorithm = training.supervised(
+        model, measures["loss"], optimizer, l2=options.l2, accumulate=options.accumulate
+    )
+    if options.average is not None:
+        algorithm = averaging.moving_average(algorithm, options.average)
     x = splits["train"]["x"]
     expects = {
         "network": network,
@@ -244,18 +288,31 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     return Problem(splits, model, algorithm, sample, steps, measures, expects)
 
 
-def _records(folder: Path, problem: Problem, keep: int) -> list[training.Hook]:
-    """The hooks that write `metrics.jsonl` and, after its line, the checkpoint."""
+def _records(
+    folder: Path, problem: Problem, keep: int, patience: int | None, done: int
+) -> tuple[training.early_stopping | None, list[training.Hook]]:
+    """The hook that ends the run, if any, and those that write.
+
+    They write `metrics.jsonl` and, after its line, the checkpoint.
+    """
     path, where = folder / _LOG, runs.checkpoints(folder)
     split = problem.splits.get("validation")
     if split is None:
         log = training.metrics_log(path)
-        return [log, training.checkpoint(where, keep=keep, log=log)]
+        return None, [log, training.checkpoint(where, keep=keep, log=log)]
     validation = training.evaluation(
         lambda state: training.evaluate(problem.model, state, split, problem.measures)
     )
     log = training.metrics_log(path, validation=validation)
-    return [validation, log, training.checkpoint(where, keep=keep, watched=validation, log=log)]
+    saved = training.checkpoint(where, keep=keep, watched=validation, log=log)
+    if patience is None:
+        return None, [validation, log, saved]
+    stopping = training.early_stopping(validation, patience=patience)
+    text = path.read_text(encoding="utf-8") if done and path.exists() else ""
+    for line in map(json.loads, text.splitlines()):
+        if line["step"] <= done:
+            stopping.see(line["step"], line["validation"]["loss"])
+    return stopping, [validation, log, saved, stopping]
 
 
 def _npz(params: Any) -> bytes:

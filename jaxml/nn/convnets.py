@@ -223,7 +223,7 @@ class _CNN(linen.Module):
                 name=f"conv_{i}",
             )(x)
             x = norm(_POOLS[self.pool](self.activation(x)), f"conv_norm_{i}")
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for i in range(len(self.hidden)):
             x = norm(self.activation(dense(i, x)), f"dense_norm_{i}")
         return dense(len(self.hidden), x)

@@ -139,7 +139,8 @@ class early_stopping:  # noqa: N801 - used as a function
     Attributes:
         best: the best value so far, infinite before the first.
         best_step: when it was seen.
-        best_state: the state then.
+        best_state: the state then; `None` if it was seen by an earlier part of the run.
+        stopped: whether the evaluations have ceased to improve.
     """
 
     def __init__(
@@ -153,17 +154,29 @@ class early_stopping:  # noqa: N801 - used as a function
 
     def __call__(self, chunk: Chunk) -> bool:
         """See `Hook`."""
-        badness = self._watched.badness()
-        if badness < self._sign * self.best:
-            self.best, self.best_step, self.best_state = (
-                self._sign * badness,
-                chunk.step,
-                chunk.state,
-            )
-            self._waited = 0
-        else:
-            self._waited += 1
+        if self.see(chunk.step, self._sign * self._watched.badness()):
+            self.best_state = chunk.state
+        return self.stopped
+
+    @property
+    def stopped(self) -> bool:  # noqa: D102 - an attribute
         return self._waited >= self._patience
+
+    def see(self, step: int, value: float | None) -> bool:
+        """Take an evaluation into account, as of an earlier part of a run that goes on.
+
+        Args:
+            step: when it was taken.
+            value: of the metric; `None` for one that was not finite.
+
+        Returns:
+            Whether it is the best so far.
+        """
+        better = value is not None and self._sign * value < self._sign * self.best
+        if better:
+            self.best, self.best_step, self.best_state = value, step, None
+        self._waited = 0 if better else self._waited + 1
+        return better
 
 
 class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a function

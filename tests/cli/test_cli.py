@@ -87,8 +87,8 @@ def test_fetch_says_what_came_from_where(monkeypatch, tmp_path, capsys):
     lines = run(command, capsys).splitlines()
     assert lines == [
         "japanese_vowels from a tape",
-        "  train 36, of 9 classes with 4 rows each; length 7 to 29",
-        "  test 21, of 9 classes with 2 to 4 rows each; length 7 to 29",
+        "  train 36, of 9 classes with 4 rows each; x_length 7 to 29",
+        "  test 21, of 9 classes with 2 to 4 rows each; x_length 7 to 29",
         f"  {tmp_path / 'japanese_vowels.npz'}",
         "xor comes with jaxml",
         "  train 4, of 2 classes with 2 rows each",

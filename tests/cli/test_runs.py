@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxml import landscape, staircase, training
+from jaxml import data, landscape, load, nn, staircase, training
 from jaxml.cli import main, train
 from jaxml.cli.console import load_dataset
 from jaxml.studies.topics import staircase_view
@@ -406,3 +408,69 @@ def test_an_evaluation_that_is_not_finite_is_null(tmp_path):
     assert line["validation"] == {"loss": None, "other": [None, 1]}
     with pytest.raises(ValueError, match="written with watched"):
         training.restore(tmp_path / "checkpoints", chunk.state, step="best")
+
+
+STOPPING = "train mlp --data digits --hidden 64 --steps 3000 --checkpoint-every 50 --batch-size 16"
+
+
+def test_a_run_ends_at_its_best_checkpoint(tmp_path, monkeypatch, capsys):
+    """Also where it is interrupted while it waits; and it is that of the early end alone."""
+    monkeypatch.chdir(tmp_path)
+    train = f"{STOPPING} --learning-rate 0.03 --patience 3"
+    lines = run(f"{train} --out stopped", capsys)
+    log = [json.loads(line) for line in Path("stopped/metrics.jsonl").read_text().splitlines()]
+    losses = [line["validation"]["loss"] for line in log]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 4 < 60
+    assert f"no better for 3 checkpoints: the best is step {50 * (best + 1)}" in lines
+    assert max(map(int, os.listdir("stopped/checkpoints"))) == 50 * (best + 1)
+    metrics = json.loads(Path("stopped/metrics.json").read_text())
+    assert metrics["metrics"]["validation"]["loss"] == pytest.approx(losses[best], rel=1e-6)
+    assert metrics["steps"] == 50 * (best + 1) == load("stopped").meta["step"]
+    again = run("train --resume stopped", capsys)  # the log's last lines are dropped and come again
+    assert again[-4:] == lines[-4:]
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "progress", interrupting([50 * (best + 3)], signal.SIGINT))
+        run(f"{train} --out interrupted", capsys, 130)
+    assert run("train --resume interrupted", capsys)[-4:] == lines[-4:]
+
+
+def test_what_a_trainer_is_expected_to_do(tmp_path, monkeypatch, capsys):
+    """Clipped, in parts, averaged, in bfloat16: as the same in Python, and as it is loaded."""
+    monkeypatch.chdir(tmp_path)
+    options = "--clip 0.5 --accumulate 4 --average 0.9 --compute-dtype bfloat16 --optimizer sgd"
+    run(f"{TRAIN} {options} --learning-rate 0.5 --out run", capsys)
+    model = nn.mlp([2, 8, 2], dtype="bfloat16")
+    optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.5))
+    loss = training.losses.softmax_cross_entropy
+    plain = training.supervised(model, loss, optimizer, accumulate=4)
+    algorithm = training.averaging.moving_average(plain, 0.9)
+    spirals = data.load("two_spirals")
+    sample, key = training.sampling.epochs(64), jax.random.key(0)
+    state = training.fit(algorithm, spirals.train, sample, key=key, steps=40, chunk=4).state
+    saved = np.load("run/params.npz")
+    np.testing.assert_array_equal(saved["dense_0/kernel"], state.params["dense_0"]["kernel"])
+    trained = load("run")
+    np.testing.assert_array_equal(trained.params["dense_0"]["kernel"], saved["dense_0/kernel"])
+    assert trained.outputs(spirals.test["x"]).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--patience 2 --data xor", "a data set with a validation split for --patience, got xor"),
+        ("--accumulate 3", "a multiple of --accumulate 3, got 64"),
+        ("--average 1", "a number of at least 0 and below 1, got 1"),
+        ("--clip 0", "a finite number above 0, got 0"),
+        ("--compute-dtype int8", "invalid choice: 'int8'"),
+    ],
+)
+def test_what_a_trainer_refuses(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main([*TRAIN.split(), *options.split()])
+    except SystemExit as refused:
+        code = refused.code
+    assert code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs").exists()
