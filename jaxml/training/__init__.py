@@ -13,7 +13,14 @@ from jaxml.training import (
     streaming,
 )
 from jaxml.training.batches import ignore_label, length_mask
-from jaxml.training.callbacks import early_stopping, evaluation, metrics_log, progress, snapshots
+from jaxml.training.callbacks import (
+    early_stopping,
+    evaluation,
+    metrics_log,
+    progress,
+    snapshots,
+    tensorboard_log,
+)
 from jaxml.training.checkpointing import check_log, checkpoint, restore, restore_fields
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
 from jaxml.training.signals import stop_on_signals
@@ -53,5 +60,6 @@ __all__ = [
     "stop_on_signals",
     "streaming",
     "supervised",
+    "tensorboard_log",
     "update",
 ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import math
 import operator
 import os
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +30,26 @@ from jaxml.training.loop import Chunk
 class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
     """A progress bar with the loss, the rate and the time left; of several processes the first's.
 
+    In a notebook it is a line that changes; where there is neither, plain lines on standard error.
     From `fit_many` it shows the median loss over the lanes. Of a metric that has not a value at
     every step the latest is shown.
 
     Args:
         description: what stands before the bar.
         metric: the metric shown.
+        every: seconds between two plain lines, and before the first.
     """
 
-    def __init__(self, description: str = "training", metric: str = "loss") -> None:
-        self._metric = metric
+    def __init__(
+        self, description: str = "training", metric: str = "loss", *, every: float = 10.0
+    ) -> None:
+        self._description, self._metric, self._every = description, metric, every
+        console, first = get_console(), jax.process_index() == 0
+        self._notebook: Any = None
+        self._show: Callable[[Chunk, str], None] = lambda *_: None
+        if first and not console.is_terminal:
+            self._show = self._change if console.is_jupyter else self._say
+        self._said, self._at = time.monotonic(), 0
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -43,12 +57,13 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
             TextColumn("{task.fields[shown]}", markup=False),
             TimeRemainingColumn(),
             transient=True,
-            disable=not get_console().is_terminal or jax.process_index() > 0,
+            disable=not console.is_terminal or not first,
         )
         self._task = self._bar.add_task(description, total=None, shown="")
 
     def __enter__(self) -> progress:
         self._bar.start()
+        self._said, self._at = time.monotonic(), 0
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -59,9 +74,31 @@ class progress(contextlib.AbstractContextManager):  # noqa: N801 - used as a fun
         shown = ""
         if (value := _latest(chunk.metrics.get(self._metric))) is not None:
             shown = f"{self._metric} {value:.4g}"
+        self._show(chunk, shown)
         if speed := self._bar.tasks[0].speed:
             shown += f"  {speed:,.0f} steps/s"
         self._bar.update(self._task, completed=chunk.step, total=chunk.last_step, shown=shown)
+
+    def _line(self, chunk: Chunk, shown: str) -> str:
+        return f"{self._description} {chunk.step:,} of {chunk.last_step:,}  {shown}".rstrip()
+
+    def _say(self, chunk: Chunk, shown: str) -> None:
+        passed = time.monotonic() - self._said
+        ends = chunk.step == chunk.last_step and self._at > 0  # the last of several lines
+        if passed < self._every and not ends:
+            return
+        rate = f"  {(chunk.step - self._at) / passed:,.0f} steps/s" if self._at else ""
+        print(self._line(chunk, shown) + rate, file=sys.stderr, flush=True)
+        self._said, self._at = time.monotonic(), chunk.step
+
+    def _change(self, chunk: Chunk, shown: str) -> None:
+        from IPython.display import display  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+
+        line = {"text/plain": self._line(chunk, shown)}
+        if self._notebook is None:
+            self._notebook = display(line, raw=True, display_id=True)
+        else:
+            self._notebook.update(line, raw=True)
 
 
 def _latest(values: np.ndarray | None) -> float | None:
@@ -172,29 +209,34 @@ class early_stopping:  # noqa: N801 - used as a function
         Returns:
             Whether it is the best so far.
         """
-        better = value is not None and self._sign * value < self._sign * self.best
-        if better:
-            self.best, self.best_step, self.best_state = value, step, None
-        self._waited = 0 if better else self._waited + 1
-        return better
+        if value is None or self._sign * value >= self._sign * self.best:
+            self._waited += 1
+            return False
+        self.best, self.best_step, self.best_state, self._waited = value, step, None, 0
+        return True
 
 
 class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
-    """Write one line of JSON for each chunk: its last step, the means of its metrics, evaluations.
+    """Write one line for each chunk: its last step, the means of its metrics, evaluations.
 
     Each line is on the disk before training goes on. When a run goes on from a checkpoint, the
     lines of steps that are taken again are dropped first, and so is one that was cut short. A mean
-    is over the steps at which the metric has a value; what is not finite is `null`. Of several
-    processes the first writes.
+    is over the steps at which the metric has a value; what is not finite is `null`, in CSV empty.
+    Of several processes the first writes.
 
     Args:
-        path: of the file, such as `metrics.jsonl`; its folder must exist.
+        path: of the file, whose folder must exist: of JSON lines, such as `metrics.jsonl`, or,
+            where it ends in `.csv`, of a table with columns such as `train/loss`.
         **watched: name -> an `evaluation`, placed before this hook in the list of hooks.
+
+    Raises:
+        ValueError: at the first chunk, if the table there has other columns.
     """
 
     def __init__(self, path: str | Path, **watched: evaluation) -> None:
         self._path, self._watched, self._file = Path(path), watched, None
         self._length, self._digest = 0, hashlib.sha256()
+        self._table = self._path.suffix.lower() == ".csv"
 
     @property
     def seal(self) -> dict[str, Any]:
@@ -210,18 +252,18 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
         """See `Hook`."""
         if jax.process_index() > 0:
             return
+        record = _record(chunk, self._watched)
         if self._file is None:
-            taken = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
-            kept = _lines_until(self._path, chunk.step - taken).encode()
-            write_atomically(self._path, kept)
+            header = _row(["step", *_flat(record)]) if self._table else ""
+            kept = _lines_until(self._path, _first_step(chunk) - 1, header)
+            write_atomically(self._path, kept.encode())
             self._file = open(self._path, "ab")  # noqa: SIM115
-            self._length, self._digest = len(kept), hashlib.sha256(kept)
-        line: dict[str, Any] = {"step": chunk.step}
-        line["train"] = {name: _mean(values) for name, values in chunk.metrics.items()}
-        for name, hook in self._watched.items():
-            seen = {k: v[-1] for k, v in hook.history.items() if k != "step"}
-            line[name] = {k: np.asarray(value, float) for k, value in seen.items()}
-        written = f"{to_json(line)}\n".encode()
+            self._length, self._digest = len(kept.encode()), hashlib.sha256(kept.encode())
+        line = f"{to_json({'step': chunk.step, **record})}\n"
+        if self._table:
+            values = (v if np.isfinite(v) else "" for v in _flat(record).values())
+            line = _row([chunk.step, *values])
+        written = line.encode()
         self._file.write(written)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -229,14 +271,86 @@ class metrics_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a 
         self._digest.update(written)
 
 
-def _lines_until(path: Path, step: int) -> str:
-    """The whole lines of a log up to a step."""
-    kept = []
+class tensorboard_log(contextlib.AbstractContextManager):  # noqa: N801 - used as a function
+    """Write what `metrics_log` writes for TensorBoard, as scalars such as `train/loss`.
+
+    What is not finite is left out, and so are steps that a run that goes on takes again. The extra
+    `jaxml[tensorboard]` must be installed. Of several processes the first writes.
+
+    Args:
+        folder: of the event files, made if it is not there.
+        **watched: as in `metrics_log`.
+    """
+
+    def __init__(self, folder: str | Path, **watched: evaluation) -> None:
+        self._folder, self._watched, self._writer = Path(folder), watched, None
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __call__(self, chunk: Chunk) -> None:
+        """See `Hook`."""
+        if jax.process_index() > 0:
+            return
+        if self._writer is None:
+            from tensorboardX import SummaryWriter  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+
+            first = _first_step(chunk)
+            # a name of its own, also for a run that goes on within the same second
+            suffix = f".{first}"
+            self._writer = SummaryWriter(
+                str(self._folder), purge_step=first, filename_suffix=suffix
+            )
+        for name, value in _flat(_record(chunk, self._watched)).items():
+            if np.isfinite(value):
+                self._writer.add_scalar(name, value, chunk.step)
+        self._writer.flush()
+
+
+def _first_step(chunk: Chunk) -> int:
+    taken = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
+    return chunk.step - taken + 1
+
+
+def _record(chunk: Chunk, watched: Mapping[str, evaluation]) -> dict[str, dict[str, np.ndarray]]:
+    """The means of a chunk's metrics, and the latest evaluations."""
+    record = {"train": {name: _mean(values) for name, values in chunk.metrics.items()}}
+    for name, hook in watched.items():
+        seen = {k: v[-1] for k, v in hook.history.items() if k != "step"}
+        record[name] = {k: np.asarray(value, float) for k, value in seen.items()}
+    return record
+
+
+def _flat(record: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float]:
+    """As `train/loss`; of several lanes or classes as `train/loss/0`."""
+    return {
+        "/".join([part, name, *map(str, at)]): float(value)
+        for part, values in record.items()
+        for name, array in values.items()
+        for at, value in np.ndenumerate(array)
+    }
+
+
+def _row(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+def _lines_until(path: Path, step: int, header: str = "") -> str:
+    """The whole lines of a log up to a step, of a table with its header."""
     # what follows the last whole line may be of any bytes
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    for line in text.splitlines(keepends=True):
+    lines = text.splitlines(keepends=True)
+    if header and lines:
+        require(lines[0] == header, f"a table with the columns {header.strip()}", lines[0].strip())
+    kept = [header]
+    for line in lines[1:] if header else lines:
         try:
-            if json.loads(line)["step"] > step or not line.endswith("\n"):
+            number = int(line.partition(",")[0]) if header else json.loads(line)["step"]
+            if number > step or not line.endswith("\n"):
                 break
         except ValueError:
             break

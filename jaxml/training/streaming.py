@@ -143,9 +143,9 @@ def _taker(array: Any, files: contextlib.ExitStack) -> Callable[[np.ndarray], np
     Those of a file are read past its mapping, of which whatever is touched, and what the system
     reads around it, counts as this process's memory.
     """
-    mapping = getattr(array, "_mmap", None)
-    plain = mapping is not None and array.flags.c_contiguous and array.mode != "c"
-    if not plain or getattr(array, "filename", None) is None:
+    mapping: Any = getattr(array, "_mmap", None)
+    named = getattr(array, "filename", None) is not None
+    if mapping is None or not named or not array.flags.c_contiguous or array.mode == "c":
         return lambda chosen: np.asarray(array[chosen])
     file = files.enter_context(open(array.filename, "rb", buffering=0))  # noqa: SIM115
     begin = array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
@@ -155,8 +155,10 @@ def _taker(array: Any, files: contextlib.ExitStack) -> Callable[[np.ndarray], np
     def take(chosen: np.ndarray) -> np.ndarray:
         found = np.empty((len(chosen), *array.shape[1:]), array.dtype)
         for row, at in zip(found.reshape(len(chosen), -1).view(np.uint8), chosen, strict=True):
-            if os.preadv(file.fileno(), [row], begin + int(at) * size) != size:
+            content = os.pread(file.fileno(), size, begin + int(at) * size)
+            if len(content) != size:
                 raise OSError(f"{array.filename} ends before row {at}")
+            row[:] = np.frombuffer(content, np.uint8)
         return found
 
     return take

@@ -5,17 +5,23 @@ import io
 import json
 import math
 import os
+import re
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 import rich
 import rich.console
 
+from jaxml import training
 from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import (
     Chunk,
+    callbacks,
     early_stopping,
     evaluation,
     fit,
@@ -310,3 +316,94 @@ def test_a_hook_may_put_another_state_in_the_run_s_place():
     assert len(run.history["loss"]) == 8
     # the state in which the run ends, too
     assert not count([back_to_zero], steps=4).state.params["b"].any()
+
+
+def _of_two(state, batch, key):
+    record = {"loss": 1.0 / (state.step + 1), "return": jnp.where(state.step > 4, 2.5, jnp.nan)}
+    return TrainState(state.step + 1, {}, {}, {}), record
+
+
+TWO = Algorithm(lambda key: TrainState(jnp.int32(0), {}, {}, {}), _of_two)
+
+
+def logged(hook, steps=8, state=None):
+    """By chunks of 2, with an evaluation of the step."""
+    watched = evaluation(lambda state: {"step, squared": int(state.step) ** 2})
+    hooks = [watched, hook(watched)]
+    return fit(TWO, key=KEY, steps=steps, chunk=2, hooks=hooks, state=state)
+
+
+def test_a_table_is_what_the_lines_of_json_say(tmp_path):
+    """Read by pandas; and a run that goes on drops the lines that it writes again."""
+    path = tmp_path / "log.csv"
+    table = lambda watched: metrics_log(path, validation=watched)  # noqa: E731
+    lines = lambda watched: metrics_log(tmp_path / "log.jsonl", validation=watched)  # noqa: E731
+    half = logged(table, steps=4)
+    whole = logged(lines)
+    logged(table, steps=4, state=half.state)
+    path.write_text(path.read_text() + "9,0.1")  # cut short
+    logged(table, steps=4, state=half.state)
+    found = pandas.read_csv(path)
+    assert list(found) == ["step", "train/loss", "train/return", "validation/step, squared"]
+    said = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert found["step"].tolist() == [2, 4, 6, 8] == [line["step"] for line in said]
+    assert found["train/loss"].tolist() == [line["train"]["loss"] for line in said]
+    np.testing.assert_array_equal(found["train/return"], [np.nan, np.nan, 2.5, 2.5])
+    assert found["validation/step, squared"].tolist() == [4, 16, 36, 64]
+    with pytest.raises(ValueError, match="a table with the columns step,train/loss, got step,"):
+        count([metrics_log(path)], steps=2)
+    assert int(whole.state.step) == 8
+
+
+def test_a_table_of_lanes_has_a_column_for_each(tmp_path):
+    keys = jax.random.split(KEY, 2)
+    fit_many(COUNTER, keys=keys, steps=2, hooks=[metrics_log(tmp_path / "lanes.csv")])
+    assert list(pandas.read_csv(tmp_path / "lanes.csv")) == ["step", "train/loss/0", "train/loss/1"]
+
+
+@pytest.mark.oracle
+def test_tensorboard_reads_what_is_written_for_it(tmp_path):
+    pytest.importorskip("tensorboardX")
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    board = lambda watched: training.tensorboard_log(tmp_path, validation=watched)  # noqa: E731
+    half = logged(board, steps=4)
+    logged(board, steps=4, state=half.state)
+    found = events.EventAccumulator(str(tmp_path)).Reload()
+    names = ["train/loss", "train/return", "validation/step__squared"]
+    assert sorted(found.Tags()["scalars"]) == names
+    losses = [(event.step, event.value) for event in found.Scalars("train/loss")]
+    means = [(1 / k + 1 / (k - 1)) / 2 for k in (2, 4, 6, 8)]
+    assert [step for step, _ in losses] == [2, 4, 6, 8]
+    np.testing.assert_allclose([value for _, value in losses], means, rtol=1e-6)
+    assert [event.step for event in found.Scalars("train/return")] == [6, 8]
+
+
+def test_where_there_is_no_terminal_progress_is_plain_lines(capsys):
+    count([progress("reading", every=0.0)], steps=6)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "reading 2 of 6  loss 0.5"
+    assert re.fullmatch(r"reading 4 of 6  loss 0\.25  [\d,]+ steps/s", lines[1])
+    assert lines[2].startswith("reading 6 of 6  loss 0.1667")
+    count([progress(every=60.0)], steps=6)  # a short run says nothing
+    assert capsys.readouterr().err == ""
+
+
+def test_in_a_notebook_progress_is_one_line_that_changes(monkeypatch):
+    seen = []
+
+    class Handle:
+        def update(self, line, raw):
+            seen.append(line["text/plain"])
+
+    def display(line, raw, display_id):
+        seen.append(line["text/plain"])
+        return Handle()
+
+    notebook = types.ModuleType("IPython.display")
+    notebook.display = display
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    console = types.SimpleNamespace(is_terminal=False, is_jupyter=True)
+    monkeypatch.setattr(callbacks, "get_console", lambda: console)
+    count([progress()], steps=4)
+    assert seen == ["training 2 of 4  loss 0.5", "training 4 of 4  loss 0.25"]
