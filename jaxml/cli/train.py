@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from jaxml.cli.numbers import finite, fraction, nonnegative, positive, whole
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import near, require
 from jaxml.core.files import to_json, write_atomically
+from jaxml.core.finding import finding
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Algorithm, DataLoss, Model
@@ -70,6 +72,9 @@ def add(command: AddCommand) -> None:
         "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
     )
     sub.add_argument("--keep", type=int, default=3, help="checkpoints that stay (3)")
+    sub.add_argument(
+        "--find-rate", metavar="PAGE.html", help="look for a learning rate, write what is seen, end"
+    )
     add_mesh(sub)
     sub.add_argument("--out", help="a new folder for the run (runs/train-N)")
     runs.add_resume(sub, "step")
@@ -77,10 +82,14 @@ def add(command: AddCommand) -> None:
 
 
 class Problem(NamedTuple):
-    """What the arguments ask for; `expects` is what `jaxml.load` is to know of it."""
+    """What the arguments ask for.
+
+    `make` is a function of the learning rate; `expects` is what `jaxml.load` is to know.
+    """
 
     splits: dict[str, dict[str, np.ndarray]]
     model: Model
+    make: Callable[[Any], Algorithm]
     algorithm: Algorithm
     sample: Sample
     steps: int
@@ -100,6 +109,8 @@ def _train(given: argparse.Namespace) -> int:
     options.data = data_argument(options.data)
     asked_for = problem(options, dataset)
     steps = asked_for.steps
+    if options.find_rate is not None:
+        return _find_rate(options, asked_for)
     if asked.folder is not None:
         _check_steps(asked, len(dataset.train["y"]), steps)
     if options.checkpoint_every is None:
@@ -181,6 +192,16 @@ def _train(given: argparse.Namespace) -> int:
     for name, values in results.items():
         out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))
     out.print(f"sha256 {digest}")
+    return 0
+
+
+def _find_rate(options: argparse.Namespace, problem: Problem) -> int:
+    require_sound_backend()
+    data, key = problem.splits["train"], key_of(options.seed)
+    found = training.find_learning_rate(problem.make, data, problem.sample, key=key)
+    out.print(finding(found).verdict)
+    if jax.process_index() == 0:
+        out.print(str(report.write(found, options.find_rate)))
     return 0
 
 
@@ -270,12 +291,16 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     if options.epochs is None:
         options.steps = steps
     schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
-    optimizer = getattr(optimizers, options.optimizer)(schedule)
-    if options.clip is not None:
-        optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
-    algorithm = training.supervised(
-        model, measures["loss"], optimizer, l2=options.l2, accumulate=options.accumulate
-    )
+
+    def make(rate):
+        optimizer = getattr(optimizers, options.optimizer)(rate)
+        if options.clip is not None:
+            optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
+        return training.supervised(
+            model, measures["loss"], optimizer, l2=options.l2, accumulate=options.accumulate
+        )
+
+    algorithm = make(schedule)
     if options.average is not None:
         algorithm = averaging.moving_average(algorithm, options.average)
     x = splits["train"]["x"]
@@ -285,7 +310,7 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
         "target": {"shape": y.shape[1:]},
         "steps": steps,
     }
-    return Problem(splits, model, algorithm, sample, steps, measures, expects)
+    return Problem(splits, model, make, algorithm, sample, steps, measures, expects)
 
 
 def _records(

@@ -22,6 +22,7 @@ from jaxml.training.callbacks import (
     tensorboard_log,
 )
 from jaxml.training.checkpointing import check_log, checkpoint, restore, restore_fields
+from jaxml.training.learning_rates import LearningRates, find_learning_rate
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
 from jaxml.training.signals import stop_on_signals
 from jaxml.training.supervised_learning import evaluate, full_loss, supervised
@@ -31,6 +32,7 @@ __all__ = [
     "Chunk",
     "DamagedError",
     "Hook",
+    "LearningRates",
     "NonFiniteError",
     "augmentation",
     "averaging",
@@ -39,6 +41,7 @@ __all__ = [
     "early_stopping",
     "evaluate",
     "evaluation",
+    "find_learning_rate",
     "fit",
     "fit_many",
     "full_loss",

@@ -20,6 +20,7 @@ import pytest
 from jaxml import data, landscape, load, nn, staircase, training
 from jaxml.cli import main, train
 from jaxml.cli.console import load_dataset
+from jaxml.core.finding import finding
 from jaxml.studies.topics import staircase_view
 from jaxml.training import schedules
 
@@ -474,3 +475,23 @@ def test_what_a_trainer_refuses(options, message, tmp_path, monkeypatch, capsys)
     assert code == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not Path("runs").exists()
+
+
+def test_a_learning_rate_is_found(tmp_path, monkeypatch, capsys):
+    """As in Python; a page, and no run."""
+    monkeypatch.chdir(tmp_path)
+    lines = run(f"{TRAIN} --optimizer sgd --find-rate rate.html", capsys)
+    spirals, model = data.load("two_spirals"), nn.mlp([2, 8, 2])
+    found = training.find_learning_rate(
+        lambda rate: training.supervised(
+            model, training.losses.softmax_cross_entropy, optax.sgd(rate)
+        ),
+        spirals.train,
+        training.sampling.epochs(64),
+        key=jax.random.key(0),
+    )
+    assert lines[-2:] == [finding(found).verdict, "rate.html"]
+    assert f"{found.steepest:.2g}" in lines[-2]
+    assert found.lowest < 10
+    assert lines[-2] in Path("rate.html").read_text()
+    assert os.listdir() == ["rate.html"]
