@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,59 +155,67 @@ class Objective:
         return coupling(values, _tree(batch), examples(batch))
 
 
-@dataclasses.dataclass(frozen=True)
-class OverRows:
-    """A loss of rows along a mesh, or in batches; equal for equal fields, to be compiled once.
+@flax.struct.dataclass(eq=False)
+class EmpiricalRisk:
+    """A loss over data, `params -> scalar`: a pytree whose leaves are the state and the data.
+
+    Compiled functions take it as an argument, and serve all that are equal in the rest.
 
     Attributes:
-        loss: `(params, state, batch) -> scalar`.
+        objective: an `Objective`, or any other `(params, state, batch) -> scalar`.
+        state: what it is given beside the parameters.
+        batch: all rows.
         mesh: along whose axis `data` the rows lie, or `None`.
         repeated: how often the last row is repeated, with weight zero.
         batch_size: rows that pass through the network at a time, all of them if `None`.
         per_batch: whether a row's value may depend on the others of its batch, as in training.
     """
 
-    loss: Callable[[Params, Any, Batch], jax.Array]
-    mesh: Mesh | None = None
-    repeated: int = 0
-    batch_size: int | None = None
-    per_batch: bool = False
+    objective: Any = flax.struct.field(pytree_node=False)
+    state: Any
+    batch: Any
+    mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
+    repeated: int = flax.struct.field(pytree_node=False, default=0)
+    batch_size: int | None = flax.struct.field(pytree_node=False, default=None)
+    per_batch: bool = flax.struct.field(pytree_node=False, default=False)
 
-    def __call__(self, params: Params, state: Any, batch: dict[str, Any]) -> jax.Array:
+    def __call__(self, params: Params) -> jax.Array:
         """The loss over all rows.
 
         Raises:
             ValueError: if by its program the value of a row taken with `batch_size` others is not
                 that of the row among all, or is changed by a row that is repeated.
         """
-        if isinstance(self.loss, Objective):
-            self.check_rows(params, state, batch)
-        params, batch = self.placed(params, state, batch)
+        if isinstance(self.objective, Objective):
+            self.check_rows(params)
+        params, batch = self.placed(params, self.batch)
         if self.batch_size is None:
-            return self.loss(params, state, batch)
-        objective = self.loss
-        assert isinstance(objective, Objective)
+            return self.objective(params, self.state, batch)
 
         # a batch's inner values are computed again for its gradient rather than kept
         @jax.checkpoint
         def total(params, rows):
-            return objective.total(params, state, rows)
+            return self.objective.total(params, self.state, rows)
 
         value = over_batches(functools.partial(total, params), batch, self.batch_size, self.mesh)
-        return objective.penalized(value / objective.divisor(batch, value.dtype), params)
+        return self.objective.penalized(value / self.objective.divisor(batch, value.dtype), params)
 
-    def check_rows(self, params: Params, state: Any, batch: dict[str, Any]) -> None:
+    def with_predict(self, predict: Callable[..., Any]) -> EmpiricalRisk:
+        """The same of an objective with another `predict`."""
+        objective = dataclasses.replace(self.objective, predict=predict)
+        return dataclasses.replace(self, objective=objective)
+
+    def check_rows(self, params: Params) -> None:
         """Refuse rows that by the program depend on others that they are taken apart from.
 
         Raises:
             ValueError: if they do.
         """
-        objective, count, size = self.loss, examples(batch), self.batch_size
-        assert isinstance(objective, Objective)
+        count, size = examples(self.batch), self.batch_size
         if size is not None and size < count and not self.per_batch:
             shape = lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)  # noqa: E731
             try:
-                found = objective.coupling(params, state, jax.tree.map(shape, batch))
+                found = self.objective.coupling(params, self.state, jax.tree.map(shape, self.batch))
             except TypeError as error:
                 raise ValueError(
                     f"expected a loss of which {size} of {count} rows can be taken at a time, "
@@ -216,7 +225,7 @@ class OverRows:
             got = f"rows that {found.cause} mixes" if mixed else "rows that depend on their place"
             require(_may_split(found), f"rows that can be taken {size} at a time", got)
         if self.repeated:
-            found = objective.coupling(params, state, batch)
+            found = self.objective.coupling(params, self.state, self.batch)
             devices = 1 if self.mesh is None else self.mesh.shape["data"]
             require(
                 not isinstance(found, Mixed) or not found.known,
@@ -224,14 +233,14 @@ class OverRows:
                 f"{count - self.repeated} that do",
             )
 
-    def placed(self, params: Params, state: Any, batch: dict[str, Any]) -> tuple[Params, dict]:
-        """Parameters whole on every device, and rows divided among them."""
+    def placed(self, params: Params, batch: dict[str, Any]) -> tuple[Params, dict]:
+        """Parameters whole on every device, and rows, its own or like them, divided among them."""
         if self.mesh is None:
             return params, batch
         params = constrain(params, self.mesh)  # the derivatives too are then
         batch = spread(batch, self.mesh)  # also where jit has made constants of them
-        if self.repeated and not isinstance(self.loss, Objective):
-            weigh = lambda weights: self.loss(params, state, batch | {"weights": weights})  # noqa: E731
+        if self.repeated and not isinstance(self.objective, Objective):
+            weigh = lambda weights: self.objective(params, self.state, batch | {"weights": weights})  # noqa: E731
             traced = jax.make_jaxpr(weigh)(batch["weights"]).jaxpr
             read = any(v is traced.invars[0] for e in traced.eqns for v in e.invars)
             devices = self.mesh.shape["data"]
@@ -310,37 +319,20 @@ def fold_batches(
     return add(sums, rows(whole * size, count % size)) if count % size else sums
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """A loss over data, taken apart.
-
-    Attributes:
-        objective: its functions.
-        state: what they are given beside the parameters.
-        batch: all rows.
-        rows: how the rows lie.
-    """
-
-    objective: Objective
-    state: Any
-    batch: dict[str, Any]
-    rows: OverRows
-
-    def loss(self, predict: Callable[..., Any]) -> Partial:
-        """The loss with another `predict`."""
-        objective = dataclasses.replace(self.objective, predict=predict)
-        rows = dataclasses.replace(self.rows, loss=objective)
-        return Partial(rows, state=self.state, batch=self.batch)
+Loss = Partial | EmpiricalRisk
+"""A loss `params -> scalar` that is a pytree of the arrays it reads."""
 
 
-def parts(loss: Any) -> Parts | None:
-    """What a loss from `data_loss` or `training.full_loss` consists of; `None` for any other."""
-    if not isinstance(loss, Partial) or loss.args or set(loss.keywords) != {"state", "batch"}:
-        return None
-    rows = loss.func if isinstance(loss.func, OverRows) else OverRows(loss.func)
-    if not isinstance(rows.loss, Objective):
-        return None
-    return Parts(rows.loss, loss.keywords["state"], _tree(loss.keywords["batch"]), rows)
+def as_pytree(loss: Callable[[Params], Any]) -> Loss:
+    """A loss as it is where it is a pytree, in a `Partial` otherwise."""
+    return loss if isinstance(loss, Partial | EmpiricalRisk) else Partial(loss)
+
+
+def over_examples(loss: Any) -> EmpiricalRisk | None:
+    """A loss whose values of single examples are known, as of `data_loss`; `None` for any other."""
+    if isinstance(loss, EmpiricalRisk) and isinstance(loss.objective, Objective):
+        return loss
+    return None
 
 
 def _may_split(found: State) -> bool:
@@ -354,7 +346,7 @@ def _may_split(found: State) -> bool:
 _COMPARED = 32
 
 
-def divisible(taken: Parts, params: Params) -> bool:
+def divisible(taken: EmpiricalRisk, params: Params) -> bool:
     """Whether a loss is the same in whichever batches its rows are taken.
 
     By its program, and by its values: a program may use what does not show in it, such as the
@@ -364,7 +356,7 @@ def divisible(taken: Parts, params: Params) -> bool:
         taken: the loss.
         params: arrays, or tracers.
     """
-    if taken.rows.per_batch:
+    if taken.per_batch:
         return False
     found = taken.objective.coupling(params, taken.state, taken.batch)
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((taken.state, taken.batch)))
@@ -373,22 +365,22 @@ def divisible(taken: Parts, params: Params) -> bool:
     return _may_split(found) and (traced or _same_apart(taken, params))
 
 
-def check_batches(taken: Parts, params: Params) -> None:
+def check_batches(taken: EmpiricalRisk, params: Params) -> None:
     """Refuse a loss that its `batch_size` makes another.
 
     Raises:
         ValueError: if its values in batches are others than together.
     """
-    size = taken.rows.batch_size
-    if size is None or size >= examples(taken.batch) or taken.rows.per_batch:
+    size = taken.batch_size
+    if size is None or size >= examples(taken.batch) or taken.per_batch:
         return
-    taken.rows.check_rows(params, taken.state, taken.batch)
+    taken.check_rows(params)
     leaves = jax.tree.leaves((taken.state, taken.batch))
     same = any(isinstance(x, Tracer) for x in leaves) or _same_apart(taken, params)
     require(same, f"rows that can be taken {size} at a time", "other values from fewer rows")
 
 
-def _same_apart(taken: Parts, params: Params) -> bool:
+def _same_apart(taken: EmpiricalRisk, params: Params) -> bool:
     """Whether some rows have the same values together and in two halves.
 
     At random parameters, and at these where they are known.

@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.empirical_risk import (
+    EmpiricalRisk,
     Objective,
-    OverRows,
     examples,
     in_float32,
     per_example,
@@ -161,7 +160,7 @@ def full_loss(
     train: bool = False,
     key: jax.Array | None = None,
     mesh: jax.sharding.Mesh | None = None,
-) -> Partial:
+) -> EmpiricalRisk:
     """The training objective over all the data as `params -> scalar`.
 
     Everything in `jaxml.landscape` takes it. It is a pytree that carries the data, so that
@@ -213,20 +212,19 @@ def over_data(
     batch_size: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
     per_batch: bool = False,
-) -> Partial:
+) -> EmpiricalRisk:
     """`loss(params, state, batch)` over all the data as `params -> scalar`; see `full_loss`."""
     if batch_size is not None:
         batch_size = require_positive_int("batch_size", batch_size)
     if mesh is None:
-        rows = OverRows(loss, batch_size=batch_size, per_batch=per_batch)
-        if batch_size is None and isinstance(loss, Objective):
-            rows = loss  # any other is called by position, by `OverRows`
         batch = jax.tree.map(_digits, as_tree(data), check_data(data))
-        return Partial(rows, state=state, batch=batch)
+        return EmpiricalRisk(loss, state, batch, batch_size=batch_size, per_batch=per_batch)
     mesh = check_mesh(mesh, "data")
     placed = check_data(data, mesh)
-    rows = OverRows(loss, placed.mesh, placed.repeated, batch_size, per_batch)
-    return Partial(rows, state=place(state, mesh), batch=placed.weighted())
+    rows = placed.weighted()
+    return EmpiricalRisk(
+        loss, place(state, mesh), rows, placed.mesh, placed.repeated, batch_size, per_batch
+    )
 
 
 def _digits(given: Any, placed: jax.Array) -> Any:

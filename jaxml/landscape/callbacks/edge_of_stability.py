@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.empirical_risk import EmpiricalRisk
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Algorithm
@@ -132,7 +133,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
         rows = len(next(iter(data.values()))) if data else 1
         size = rows if batch_size is None else require_positive_int("batch_size", batch_size)
         self._whole = lambda state: full_loss(algorithm, state, data, mesh=mesh)
-        self._loss: Partial | None = None
+        self._loss: EmpiricalRisk | None = None
         fixed = learning_rate is not None and not callable(learning_rate)
         self._rate: Any = (lambda _: learning_rate) if fixed else learning_rate
         self._momentum: Any = momentum
@@ -170,7 +171,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
             key = key_of(self._seed)
             dtype = jax.tree.leaves(state.params)[0].dtype
             self._starts = jax.random.normal(key, (_KEPT, size), dtype)
-        loss = Partial(self._loss.func, **(self._loss.keywords | {"state": state}))
+        loss = dataclasses.replace(self._loss, state=state)
         found = _measure(loss, state.params, second, self._starts, self._tolerance, most)
         self._starts = found.vectors
         record = {

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.core.checks import require, require_choice
+from jaxml.core.empirical_risk import Loss
 from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.trust_region import trust_region_newton
@@ -107,7 +107,7 @@ def descend(
 
 
 def descend_checked(
-    loss: Partial,
+    loss: Loss,
     params: Params,
     origin: Params,
     tolerance: float | None,

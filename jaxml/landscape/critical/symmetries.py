@@ -23,6 +23,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.empirical_risk import Loss
 from jaxml.core.programs import Program, read
 from jaxml.core.types import Params
 from jaxml.landscape.critical.scale import length_scale, loss_rounding
@@ -237,7 +238,7 @@ class Symmetries:
 Declared = Sequence[Symmetry] | Symmetries
 
 
-def check_symmetries(symmetries: Declared, loss: Partial, params: Params) -> Symmetries:
+def check_symmetries(symmetries: Declared, loss: Loss, params: Params) -> Symmetries:
     """Read the symmetries as they are now, and hold the loss to them.
 
     At the point and at two others, a tenth of and the whole length away over which the Hessian
@@ -362,7 +363,7 @@ def permuted(
     return structure.unflatten(leaves)
 
 
-def _hold(symmetries: Symmetries, loss: Partial, params: Params) -> None:
+def _hold(symmetries: Symmetries, loss: Loss, params: Params) -> None:
     """Raise where the loss is not the same, naming the first symmetry that does not hold."""
     length, _ = length_scale(loss, params)
     scales = generator_scales(symmetries, params, length) if symmetries.parameters else None
@@ -461,7 +462,7 @@ def scaled_generators(symmetries, params, scales) -> Float[Array, "size paramete
     return generators_at(symmetries, x, unravel) / scales
 
 
-def tangent_scales(symmetries: Symmetries, loss: Partial, params: Params) -> Any:
+def tangent_scales(symmetries: Symmetries, loss: Loss, params: Params) -> Any:
     """`generator_scales` over the length of the loss; `None` without continuous symmetries."""
     if not symmetries.parameters:
         return None

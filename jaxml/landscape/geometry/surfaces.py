@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.empirical_risk import Loss
 from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.geometry.directions import ravel_stack
@@ -138,7 +138,7 @@ def _check_done(done: Surface, axes, loss, params, rows, grid, chunk) -> None:
 
 
 def evaluate(
-    loss: Partial, params: Params, rows: Any, places: np.ndarray, capacity: int | None = None
+    loss: Loss, params: Params, rows: Any, places: np.ndarray, capacity: int | None = None
 ) -> np.ndarray:
     """The losses at `params + places @ rows`, one after another in one program.
 

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_choice
-from jaxml.core.empirical_risk import Objective
+from jaxml.core.empirical_risk import EmpiricalRisk, Objective
 from jaxml.core.types import Batch, DataLoss, Params
 from jaxml.training.supervised_learning import over_data
 
@@ -25,7 +24,7 @@ def data_loss(
     reduction: Literal["mean", "sum"] = "mean",
     batch_size: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
-) -> Partial:
+) -> EmpiricalRisk:
     """The mean or sum of one value an example over data, as `params -> scalar`.
 
     Of a loss in this form the landscape knows more than of any other: it forms the Hessian of dense

@@ -18,7 +18,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from jaxml.core.checks import require
-from jaxml.core.empirical_risk import Parts, divisible, examples, fold_batches, over_batches, parts
+from jaxml.core.empirical_risk import (
+    EmpiricalRisk,
+    divisible,
+    examples,
+    fold_batches,
+    over_batches,
+    over_examples,
+)
 from jaxml.core.sharding import constrain
 from jaxml.core.types import Params
 from jaxml.landscape.operators.layer_blocks import add_layer_blocks, as_the_leaves, row_bytes
@@ -68,11 +75,11 @@ def plan_dense(
     column = 2 * _intermediate_bytes(trace(loss, params).jaxpr.jaxpr)
     bound = available_memory() // 2 if memory is None else memory
     matrix = copies * n * n * itemsize
-    taken, layers, batch_size, beside = parts(loss), (), None, 2 * column
+    taken, layers, batch_size, beside = over_examples(loss), (), None, 2 * column
     if taken is not None:
         layers = find_layers(taken, params) if lanes == 1 else ()
         count = examples(taken.batch)
-        size = taken.rows.batch_size or count
+        size = taken.batch_size or count
         each = row_bytes(layers, itemsize) + beside // count
         if matrix + size * each > bound and divisible(taken, params):
             while matrix + size * each > bound and size > 64:
@@ -177,10 +184,10 @@ def dense_hessian(
         return [_rows(of_vectors, xs, i, plan.block, mesh) for i in range(alone)]
 
     matrix = jnp.zeros((size, size), dtype)
-    taken = parts(loss)
+    taken = over_examples(loss)
     if taken is None:
         return _assemble(strips(loss), groups, leaves, offsets, matrix), jnp.zeros((), dtype)
-    _, batch = taken.rows.placed(params, taken.state, taken.batch)
+    _, batch = taken.placed(params, taken.batch)
     weight = taken.objective.divisor(batch, dtype)
     batch_size = plan.batch_size or examples(batch)
 
@@ -192,10 +199,10 @@ def dense_hessian(
         return add_layer_blocks(matrix, taken, params, plan.layers, offsets, rows, weight, fresh)
 
     if layered:
-        matrix = fold_batches(add_blocks, matrix, batch, batch_size, taken.rows.mesh)
+        matrix = fold_batches(add_blocks, matrix, batch, batch_size, taken.mesh)
         matrix = as_the_leaves(matrix, plan.layers, offsets)
     if alone:
-        rows = over_batches(strips_of_rows, batch, batch_size, taken.rows.mesh)
+        rows = over_batches(strips_of_rows, batch, batch_size, taken.mesh)
         matrix = _assemble(rows, groups, leaves, offsets, matrix)
     shift, error = taken.objective.l2, jnp.zeros((), dtype)
     if layered:
@@ -210,7 +217,7 @@ def dense_hessian(
 _ROUNDING = 50
 
 
-def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) -> Array:
+def _error(matrix: Array, taken: EmpiricalRisk, params: Params, batch_size: int | None) -> Array:
     """How far the matrix is from products, over what rounding explains; not its part by l2."""
     x, unravel = ravel_pytree(params)
     vector = jax.random.normal(jax.random.key(0), x.shape, x.dtype)
@@ -223,7 +230,7 @@ def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) 
 
     def of_the_outputs():
         # a fitted example's curvature is what its outputs' rounding leaves of one: ‖JᵀJv‖/N
-        at, batch = taken.rows.placed(params, taken.state, taken.batch)
+        at, batch = taken.placed(params, taken.batch)
         predict = lambda v: taken.objective.predict(unravel(v), taken.state, batch)  # noqa: E731
         _, push = jax.linearize(predict, ravel_pytree(at)[0])
         (back,) = jax.linear_transpose(push, vector)(push(vector))
@@ -237,7 +244,7 @@ def _error(matrix: Array, taken: Parts, params: Params, batch_size: int | None) 
 
 
 def product_over_rows(
-    taken: Parts, params: Params, vector: Float[Array, " size"], batch_size: int | None
+    taken: EmpiricalRisk, params: Params, vector: Float[Array, " size"], batch_size: int | None
 ) -> Float[Array, " size"]:
     """The Hessian of a loss over data, without its penalty, times a vector; traceable.
 
@@ -248,13 +255,13 @@ def product_over_rows(
         batch_size: rows that are taken at a time, all if `None`.
     """
     x, unravel = ravel_pytree(params)
-    params, batch = taken.rows.placed(params, taken.state, taken.batch)
+    params, batch = taken.placed(params, taken.batch)
 
     def product(rows):
         f = lambda v: taken.objective.total(unravel(v), taken.state, rows)  # noqa: E731
         return jax.jvp(jax.grad(f), (x,), (vector,))[1]
 
-    sums = over_batches(product, batch, batch_size or examples(batch), taken.rows.mesh)
+    sums = over_batches(product, batch, batch_size or examples(batch), taken.mesh)
     return sums / taken.objective.divisor(batch, x.dtype)
 
 

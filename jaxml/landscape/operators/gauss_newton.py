@@ -20,7 +20,15 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxml.core.checks import require, require_choice, require_positive_int
-from jaxml.core.empirical_risk import Parts, divisible, examples, over_batches, parts, weights_of
+from jaxml.core.empirical_risk import (
+    EmpiricalRisk,
+    Loss,
+    divisible,
+    examples,
+    over_batches,
+    over_examples,
+    weights_of,
+)
 from jaxml.core.row_coupling import coupling
 from jaxml.core.row_rules import Mixed
 from jaxml.core.seeds import key as key_of
@@ -42,7 +50,7 @@ KINDS = ("type-2", "monte carlo", "empirical")
 
 @takes_modules
 def gauss_newton(
-    loss: Partial,
+    loss: Loss,
     params: Params,
     *,
     layers: str | Sequence[str] | None = None,
@@ -76,7 +84,7 @@ def gauss_newton(
 
 @takes_modules
 def fisher(
-    loss: Partial,
+    loss: Loss,
     params: Params,
     *,
     kind: Literal["type-2", "monte carlo", "empirical"] = "type-2",
@@ -120,7 +128,7 @@ def fisher(
     """
     require_choice("kind", kind, KINDS)
     samples = require_positive_int("samples", samples)
-    taken = parts(loss)
+    taken = over_examples(loss)
     known = None if taken is None else _DRAWS.get(taken.objective.values)
     if kind == "type-2" or (kind == "monte carlo" and draw is None):
         names = ", ".join(f.__name__ for f in _DRAWS)
@@ -137,7 +145,8 @@ def fisher(
 
 
 def _operator(curvature, loss, params, layers, memory, mesh) -> SymmetricOperator:
-    require(parts(loss) is not None, "a loss from full_loss or data_loss", type(loss).__name__)
+    known = over_examples(loss) is not None
+    require(known, "a loss from full_loss or data_loss", type(loss).__name__)
     mesh = check_mesh(mesh)
     if layers is not None:
         loss, params = on_layers(loss, params, layers)
@@ -159,9 +168,9 @@ def _operator(curvature, loss, params, layers, memory, mesh) -> SymmetricOperato
     )
 
 
-def _check_values(loss: Partial, params: Params) -> None:
+def _check_values(loss: Loss, params: Params) -> None:
     """Each example must have a gradient by its outputs: its value depends on no others."""
-    taken = parts(loss)
+    taken = over_examples(loss)
     assert taken is not None
     objective, batch = taken.objective, taken.batch
     outputs = jax.eval_shape(objective.predict, params, taken.state, batch)
@@ -180,7 +189,7 @@ class _Hessian:
     penalty: bool = True
     draw = None
 
-    def factor(self, taken: Parts, outputs: Any, rows: Batch, weight: Any) -> Any:
+    def factor(self, taken: EmpiricalRisk, outputs: Any, rows: Batch, weight: Any) -> Any:
         def total(z):
             return (taken.objective.values(z, rows) * weights_of(rows, weight.dtype)).sum() / weight
 
@@ -197,7 +206,7 @@ class _Gradients:
     seed: int = 0
     penalty = False
 
-    def factor(self, taken: Parts, outputs: Any, rows: Batch, weight: Any) -> Partial:
+    def factor(self, taken: EmpiricalRisk, outputs: Any, rows: Batch, weight: Any) -> Partial:
         def gradient(batch):
             return jax.grad(lambda z: taken.objective.values(z, batch).sum())(outputs)
 
@@ -232,14 +241,14 @@ def _rank_one(gradients, scale, tangent):
 def _product(curvature, loss, params, memory, mesh) -> Partial:
     """The product, linearised once if what that keeps fits into memory."""
     bound = available_memory() // 2 if memory is None else memory
-    taken = parts(loss)
+    taken = over_examples(loss)
     assert taken is not None
     columns = {}
     if curvature.draw is not None:
         # a key for each row, so that what is drawn does not depend on how rows are batched
         keys = jax.random.split(key_of(curvature.seed), examples(taken.batch))
         columns[_KEYS] = place(np.asarray(jax.random.key_data(keys)), mesh, mesh and "data")
-    size = taken.rows.batch_size
+    size = taken.batch_size
     if size is None:
         kept = kept_bytes(_linearized.eval_shape(loss, params, columns, curvature=curvature))
         if kept <= bound // 2:
@@ -251,7 +260,7 @@ def _product(curvature, loss, params, memory, mesh) -> Partial:
     return Partial(_InBatches(curvature, size), loss, params, columns)
 
 
-def _penalty(curvature: Any, taken: Parts) -> Any:
+def _penalty(curvature: Any, taken: EmpiricalRisk) -> Any:
     return taken.objective.l2 if curvature.penalty else 0.0
 
 
@@ -268,9 +277,9 @@ def _factors(curvature, taken, params, rows, weight):
 
 
 def _rows(loss, params, columns):
-    taken = parts(loss)
+    taken = over_examples(loss)
     assert taken is not None
-    params, batch = taken.rows.placed(params, taken.state, {**taken.batch, **columns})
+    params, batch = taken.placed(params, {**taken.batch, **columns})
     weight = taken.objective.divisor(batch, jax.tree.leaves(params)[0].dtype)
     return taken, params, batch, weight
 
@@ -310,8 +319,8 @@ class _InBatches:
         def product(rows):
             return _sandwich(*_factors(self.curvature, taken, params, rows, weight), vector)
 
-        sums = over_batches(product, batch, self.batch_size, taken.rows.mesh)
-        return constrain(sums + _penalty(self.curvature, taken) * vector, taken.rows.mesh)
+        sums = over_batches(product, batch, self.batch_size, taken.mesh)
+        return constrain(sums + _penalty(self.curvature, taken) * vector, taken.mesh)
 
 
 def _draw_class(key, outputs, batch):  # noqa: ARG001

@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxml.core.checks import require
-from jaxml.core.empirical_risk import divisible, examples, parts
+from jaxml.core.empirical_risk import divisible, examples, over_examples
 from jaxml.core.sharding import check_mesh, constrain, place
 from jaxml.core.types import Params
 from jaxml.landscape.operators.base import SymmetricOperator
@@ -50,9 +50,10 @@ def hessian(
     """The Hessian of a loss at a point.
 
     Args:
-        loss: `params -> scalar`, twice differentiable by JAX. A `jax.tree_util.Partial` that
-            carries its data, such as `training.full_loss` or `data_loss` returns, is compiled once
-            for all data of one shape; of such a loss the matrix is formed faster.
+        loss: `params -> scalar`, twice differentiable by JAX. One that is a pytree of its
+            data, as `training.full_loss` and `data_loss` return and a `jax.tree_util.Partial` is,
+            is compiled once for all data of one shape; of the former two the matrix is formed
+            faster.
         params: a pytree of arrays, float32 or float64; float64 where any of them is. Or a module of
             NNX or Equinox, which the loss is then a function of: its parameters are what varies,
             the `nnx.Param` or the arrays of floating-point numbers, all else is kept as it is. What
@@ -127,8 +128,8 @@ def _dense(loss, params, plan, mesh):
 def _hessian_product(loss, params, memory, mesh) -> Partial:
     """The product, linearised once if what that keeps fits into memory."""
     bound = available_memory() // 2 if memory is None else memory
-    taken = parts(loss)
-    size = None if taken is None else taken.rows.batch_size
+    taken = over_examples(loss)
+    size = None if taken is None else taken.batch_size
     if size is None:
         kept = kept_bytes(_linearized.eval_shape(loss, params))
         if kept <= bound // 2:
@@ -167,10 +168,10 @@ class _InBatches:
     batch_size: int
 
     def __call__(self, loss, params, vector):
-        taken = parts(loss)
+        taken = over_examples(loss)
         assert taken is not None
         product = product_over_rows(taken, params, vector, self.batch_size)
-        return constrain(product + taken.objective.l2 * vector, taken.rows.mesh)
+        return constrain(product + taken.objective.l2 * vector, taken.mesh)
 
 
 def _plain(loss, params, vector):

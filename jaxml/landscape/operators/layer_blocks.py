@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.core.empirical_risk import Parts, examples, per_example, weights_of
+from jaxml.core.empirical_risk import EmpiricalRisk, examples, per_example, weights_of
 from jaxml.core.types import Params
 from jaxml.landscape.operators.layer_detection import Layer, tapped
 
@@ -39,7 +39,7 @@ def row_bytes(layers: Sequence[Layer], itemsize: int) -> int:
 
 def add_layer_blocks(
     matrix: jax.Array,
-    parts: Parts,
+    parts: EmpiricalRisk,
     params: Params,
     layers: Sequence[Layer],
     offsets: Sequence[int],

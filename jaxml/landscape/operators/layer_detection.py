@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from jaxml.core.empirical_risk import Parts, examples
+from jaxml.core.empirical_risk import EmpiricalRisk, examples
 from jaxml.core.row_coupling import INLINED, along, constant, inside, propagate
 from jaxml.core.row_rules import Mixed, Rows, Same, State
 from jaxml.core.types import Params
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
 
-def find_layers(parts: Parts, params: Params) -> tuple[Layer, ...]:
+def find_layers(parts: EmpiricalRisk, params: Params) -> tuple[Layer, ...]:
     """The dense layers of a loss over data whose weights are used for nothing else.
 
     Returns:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 
-from jaxml.core.empirical_risk import parts
+from jaxml.core.empirical_risk import over_examples
 from jaxml.core.types import Params
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -85,8 +85,8 @@ def takes_modules(function: Function) -> Function:
 
 def _of_params(loss: Any, merge: Callable[[Params], Any]) -> Any:
     """A loss of a module as one of its parameters, over data where it is."""
-    taken = parts(loss)
+    taken = over_examples(loss)
     if taken is None:
         return (lambda params: loss(merge(params))) if callable(loss) else loss
     predict = taken.objective.predict
-    return taken.loss(lambda params, state, batch: predict(merge(params), state, batch))
+    return taken.with_predict(lambda params, state, batch: predict(merge(params), state, batch))

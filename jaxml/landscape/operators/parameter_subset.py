@@ -12,7 +12,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxml.core.checks import require
-from jaxml.core.empirical_risk import Objective, parts
+from jaxml.core.empirical_risk import Loss, Objective, as_pytree, over_examples
 from jaxml.core.types import Params
 from jaxml.landscape.operators.modules import takes_modules
 
@@ -48,7 +48,7 @@ def layer_names(params: Params, layers: str | Sequence[str] | None = None) -> di
 @takes_modules
 def on_layers(
     loss: Callable[[Params], Any], params: Params, layers: str | Sequence[str]
-) -> tuple[Partial, dict[str, Any]]:
+) -> tuple[Loss, dict[str, Any]]:
     """The loss as a function of some layers, the others as they are.
 
     Args:
@@ -77,12 +77,11 @@ def on_layers(
     rest = [leaf for leaf, inside in zip(leaves, chosen, strict=True) if not inside]
     some = {p: leaf for p, leaf, inside in zip(paths, leaves, chosen, strict=True) if inside}
     merge = _Merge(structure, tuple(paths), chosen)
-    taken = parts(loss)
+    taken = over_examples(loss)
     if taken is None:
-        whole = loss if isinstance(loss, Partial) else Partial(loss)
-        return Partial(_merged, Partial(merge), whole, rest), some
-    taken = dataclasses.replace(taken, state=(rest, taken.state))
-    return taken.loss(_Predict(taken.objective, merge)), some
+        return Partial(_merged, Partial(merge), as_pytree(loss), rest), some
+    risk = taken.with_predict(_Predict(taken.objective, merge))
+    return dataclasses.replace(risk, state=(rest, taken.state)), some
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from jaxml.core.checks import require
-from jaxml.core.empirical_risk import Parts, check_batches, parts
+from jaxml.core.empirical_risk import EmpiricalRisk, Loss, as_pytree, check_batches, over_examples
 from jaxml.core.programs import AsRead, Program, alike, as_read, read
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Params
@@ -43,7 +43,7 @@ def precision(float64: bool) -> contextlib.AbstractContextManager:
 
 def check_problem(
     loss: Callable[[Params], Any], params: Params, *, float64: bool
-) -> tuple[Partial, Params]:
+) -> tuple[Loss, Params]:
     """The loss as it is now, as a pytree, and the parameters as JAX arrays of one dtype.
 
     The loss is traced anew: whatever it reads may have changed since the last call.
@@ -61,7 +61,7 @@ def check_problem(
     require(callable(loss), "a function loss(params)", type(loss).__name__)
     params = _arrays(params, jnp.float64 if float64 else jnp.float32)
     leaves, dtype = jax.tree.leaves(params), jax.tree.leaves(params)[0].dtype
-    loss = loss if isinstance(loss, Partial) else Partial(loss)
+    loss = as_pytree(loss)
     if _is_read(loss, params):
         return loss, params
     loss = _read(loss, params)
@@ -79,7 +79,7 @@ def check_problem(
 @contextlib.contextmanager
 def checked_problem(
     loss: Callable[[Params], Any], params: Params, float64: bool = False
-) -> Iterator[tuple[Partial, Params]]:
+) -> Iterator[tuple[Loss, Params]]:
     """The loss and parameters as `check_problem` returns them, in the precision they need.
 
     What every function of this package begins with that computes of a loss at a point.
@@ -101,7 +101,7 @@ def checked_problem(
 
 def read_problem(
     loss: Callable[[Params], Any], params: Params, float64: bool | None
-) -> tuple[Partial, bool]:
+) -> tuple[Loss, bool]:
     """The loss as it is now, to be handed on, and whether to compute in float64.
 
     As asked, or by default wherever the loss can be: a loss that casts to a lower precision
@@ -131,12 +131,12 @@ def read_problem(
         return read, False
 
 
-def _is_read(loss: Partial, params: Params) -> bool:
+def _is_read(loss: Loss, params: Params) -> bool:
     """Whether a public function hands on what it has read itself."""
-    program: Any = loss.func
-    if isinstance(program, Program):
-        return program.takes(*loss.args, params)
-    taken = parts(loss)
+    if isinstance(loss, Partial):
+        program: Any = loss.func
+        return isinstance(program, Program) and program.takes(*loss.args, params)
+    taken = over_examples(loss)
     if taken is None:
         return False
     predict, values = taken.objective.predict, taken.objective.values
@@ -147,10 +147,10 @@ def _is_read(loss: Partial, params: Params) -> bool:
     )
 
 
-def _read(loss: Partial, params: Params) -> Partial:
+def _read(loss: Loss, params: Params) -> Loss:
     """The loss as it is now, with whatever it captured among its leaves."""
     try:
-        taken = parts(loss)
+        taken = over_examples(loss)
         if taken is not None:
             return _as_read(taken, params)
         leaves, structure = jax.tree.flatten(loss)
@@ -167,7 +167,7 @@ def _read(loss: Partial, params: Params) -> Partial:
         raise
 
 
-def _as_read(taken: Parts, params: Params) -> Partial:
+def _as_read(taken: EmpiricalRisk, params: Params) -> EmpiricalRisk:
     """A loss over data, its functions as they are now and its data in the parameters' dtype."""
     dtype = jax.tree.leaves(params)[0].dtype
 
@@ -180,9 +180,9 @@ def _as_read(taken: Parts, params: Params) -> Partial:
     predict = _twice(as_read, objective.predict, params, state, batch)
     values = _twice(as_read, objective.values, predict.reading.func.outputs, batch)
     objective = dataclasses.replace(objective, predict=predict, values=values)
-    rows = dataclasses.replace(taken.rows, loss=objective)
-    check_batches(Parts(objective, state, batch, rows), params)
-    return Partial(rows, state=state, batch=batch)
+    risk = dataclasses.replace(taken, objective=objective, state=state, batch=batch)
+    check_batches(risk, params)
+    return risk
 
 
 def _twice(reader: Callable, function: Callable, *arguments: Any) -> Any:

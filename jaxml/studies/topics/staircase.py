@@ -21,10 +21,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.tree_util import Partial
 
 from jaxml import landscape, nn, training
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.empirical_risk import Loss
 from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import parallel_map
@@ -211,7 +211,7 @@ def walk(
         require(done.config == config, f"a staircase of {config}", done.config)
 
     @functools.cache  # one objective, so one compilation, where two widths meet
-    def network(width: int) -> tuple[Algorithm, Partial, Partial]:
+    def network(width: int) -> tuple[Algorithm, Loss, Loss]:
         """What trains, its loss, and that as read for float64, once for all points."""
         model = nn.mlp([inputs, width, outputs], activation="tanh")
         algorithm = training.supervised(model, loss, optimizer, l2=l2)
@@ -277,7 +277,7 @@ def _lane(tree: Any, lane: int) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], tree)
 
 
-def _lane_losses(objective: Partial) -> Callable[[TrainState], dict[str, Any]]:
+def _lane_losses(objective: Loss) -> Callable[[TrainState], dict[str, Any]]:
     lanes = jax.jit(lambda f, params: jax.vmap(f)(params))
     return lambda state: {"loss": np.asarray(lanes(objective, state.params))}
 
@@ -341,7 +341,7 @@ def predict_dead_unit(minimum: Analysis, rows: Batch, l2: float) -> DeadUnit:
     )
 
 
-def embed(loss: Partial, minimum: Analysis, rows: Batch, l2: float) -> Saddle:
+def embed(loss: Loss, minimum: Analysis, rows: Batch, l2: float) -> Saddle:
     """Add a dead unit to a minimum: predict, measure, and take the line search out.
 
     Args:

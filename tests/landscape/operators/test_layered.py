@@ -8,7 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxml import landscape, nn, training
-from jaxml.core.empirical_risk import parts
+from jaxml.core.empirical_risk import over_examples
 from jaxml.landscape.operators.dense_hessian import plan_dense
 from jaxml.landscape.operators.layer_detection import find_layers
 from jaxml.training import losses, optimizers
@@ -76,7 +76,7 @@ def test_plain_functions(x64, name):
     params = jax.tree.map(jnp.asarray, params)
     loss = landscape.data_loss(predict, losses.softmax_cross_entropy, rows(), l2=0.1)
     check(loss, params, len(names))
-    found = {sorted(params)[layer.weight] for layer in find_layers(parts(loss), params)}
+    found = {sorted(params)[layer.weight] for layer in find_layers(over_examples(loss), params)}
     assert found == set(names)
 
 
