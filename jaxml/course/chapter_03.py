@@ -240,10 +240,11 @@ def bad_samples(effort: Effort = "quick") -> Finding:
     holds = all(f.value <= f.bound for f in found.values()) and enough.value <= 0.05
     figure = pictures.curves(
         {
-            "counted": (sizes, [max(f.value, 0.5 / samples) for f in found.values()]),
+            "counted": (sizes, [f.value or np.nan for f in found.values()]),
             "Hoeffding's bound": (sizes, [f.bound for f in found.values()]),
         },
-        "The share of bad samples against their size: it falls, always below the bound.",
+        "The share of bad samples against their size, where there are any: it falls, always below "
+        "the bound.",
         style="o-", xlabel="examples N", ylabel="P(bad)", xscale="log", yscale="log",
         ylim=(0.3 / samples, 2),
     )  # fmt: skip

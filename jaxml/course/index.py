@@ -34,7 +34,8 @@ CHAPTERS = (
     ),
     Chapter(
         2, "Training guide", "What to do when training fails?", chapter_02.EXPERIMENTS,
-        "warm-up of a deep post-LN network",
+        "warm-up of a deep post-LN network; early stopping and augmentation as remedies; "
+        "adaptation under mismatch",
     ),
     Chapter(
         3, "CNN, validation, depth", "What does a network gain from knowing about images, and "
