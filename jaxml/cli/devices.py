@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+from cyclopts import Parameter
 
 from jaxml.cli.console import out
 from jaxml.core.checks import require
 
+Mesh = Annotated[str | None, Parameter(metavar="data=N")]
+"""Devices to share the rows (one device)."""
 
-def add_mesh(sub: argparse.ArgumentParser) -> None:
-    """Add `--mesh`, a setting of the run."""
-    sub.add_argument("--mesh", metavar="data=N", help="devices to share the rows (one device)")
-
-
-def add_distributed(sub: argparse.ArgumentParser) -> None:
-    """Add `--distributed`, which is this process's own: no setting of the run."""
-    sub.add_argument(
-        "--distributed",
-        metavar="HOST:PORT,PROCESSES,INDEX",
-        help="run as one of several processes; auto where the cluster tells; all their devices",
-    )
+Distributed = Annotated[str | None, Parameter(metavar="HOST:PORT,PROCESSES,INDEX")]
 
 
 def make_mesh(mesh: str | None, distributed: str | None) -> Any:

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
 
 import jaxml
-from jaxml.cli import course, data, doctor, landscape, listing, predict, study, train
+from jaxml.cli import console
+from jaxml.cli.config import from_file, resumed_alone
 from jaxml.cli.console import first_line, visible
-from jaxml.cli.own_problem import place_of
-from jaxml.core.checks import near
-from jaxml.core.selfcheck import BackendError
+from jaxml.cli.options import listed
+
+_COMMANDS = {
+    "landscape": "Walk the staircase of critical points, or analyse a point of your own.",
+    "study": "Train many configurations side by side and compare them.",
+    "train": "Train a network on a data set.",
+    "predict": "Predict with a network that `jaxml train` trained.",
+    "course": "List the course's experiments, or run a chapter or one of them.",
+    "data": "List, fetch and describe the data sets.",
+    "list": "List the data sets, models, optimisers, schedules and methods.",
+    "doctor": "Versions, devices, and known answers computed on them.",
+}
 
 
-class _UsageError(Exception):
-    """A command line that no command takes."""
+def app() -> App:
+    """All commands; each is imported when it is asked for."""
+    top = App(
+        name="jaxml",
+        version=f"jaxml {jaxml.__version__}",
+        help=f"{first_line(jaxml)}\n\nWith `--debug` any command shows the traceback of an error.",
+        default_parameter=Parameter(negative=(), show_default=_shown, allow_repeating=True),
+        config=[resumed_alone, from_file],
+    )
+    for name, text in _COMMANDS.items():
+        top.command(f"jaxml.cli.commands.{name}:command", name=name, help=text)
+    top.register_install_completion_command(help="Complete jaxml's options in this shell.")
+    return top
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line, with what may have been meant."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(f"{self.prog}: error: {message}")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            what = str(action.metavar or "value").lower()
-            expected = f"expected a {what} among {', '.join(map(str, action.choices))}"
-            hint = near(value, action.choices)
-            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}, {expected}")
+def _shown(default: Any) -> str | None:
+    """A default in the help; none where nothing stands for an option that is not given."""
+    if default is None or default is False:
+        return None
+    return listed(default) if isinstance(default, tuple) else str(default)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,30 +60,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal of Latin-1, names of any bytes
             stream.reconfigure(errors="backslashreplace")
-    try:
-        options = _parsed(arguments)
-    except _UsageError as error:
-        print(_line(str(error)), file=sys.stderr)
-        return 2
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    console.command_line[:] = ["jaxml", *given]
+    tokens = [token for token in given if token != "--debug"]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _warn
-            return options.command(options)
+            command, bound, _ = app().parse_args(tokens, exit_on_error=False, print_error=False)
+            return command(*bound.args, **bound.kwargs) or 0
     except KeyboardInterrupt:
         print("jaxml: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if options.debug:
+        if len(tokens) < len(given):
             raise
-        # what jaxml refuses explains itself; anything else, such as a user's own loss that
-        # fails, is named by its type
-        known = isinstance(error, ValueError | FloatingPointError | BackendError)
-        where = f"{place}; " if (place := place_of(error)) else ""
-        told = f"{type(error).__name__}: {error} ({where}--debug shows more)"
-        text = str(error) if known and not where else told
-        print(f"jaxml: error: {_line(text)}", file=sys.stderr)
+        print(f"jaxml: error: {_told(error)}", file=sys.stderr)
         return 2
+
+
+def _told(error: Exception) -> str:
+    """An error in one line.
+
+    What jaxml refuses explains itself; anything else, such as a user's own loss that fails, is
+    named by its type.
+    """
+    from jaxml.cli.own_file import place_of  # noqa: PLC0415 - needs JAX
+    from jaxml.core.selfcheck import BackendError  # noqa: PLC0415
+
+    known = isinstance(error, ValueError | FloatingPointError | BackendError | CycloptsError)
+    place = place_of(error)
+    if known and not place:
+        return _line(str(error))
+    where = f"{place}; " if place else ""
+    return _line(f"{type(error).__name__}: {error} ({where}--debug shows more)")
 
 
 def _warn(message: Warning | str, *_: Any) -> None:
@@ -77,30 +102,3 @@ def _warn(message: Warning | str, *_: Any) -> None:
 
 def _line(text: str) -> str:
     return visible(" ".join(text.split()))
-
-
-def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    options, unknown = parser().parse_known_args(arguments)
-    sub = vars(options).pop("parser")
-    if unknown:
-        first = unknown[0].partition("=")[0]
-        hint = near(first, sub._option_string_actions) if first.startswith("-") else ""
-        sub.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    return options
-
-
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
-    top = _Parser(prog="jaxml", description=first_line(jaxml))
-    top.add_argument("--version", action="version", version=f"jaxml {jaxml.__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:  # noqa: A002
-        sub = commands.add_parser(name, help=help, description=help)
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        sub.set_defaults(command=function, parser=sub)
-        return sub
-
-    for module in (landscape, study, train, predict, course, data, listing, doctor):
-        module.add(command)
-    return top

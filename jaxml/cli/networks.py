@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxml import nn
-from jaxml.cli.numbers import fraction
+from jaxml.cli.options import Layers
 from jaxml.core.checks import near, require
-from jaxml.core.types import Model
 from jaxml.data import Dataset
 from jaxml.training import augmentation, sampling
 from jaxml.training.loop import Sample
@@ -25,7 +24,6 @@ MODELS = {
     "cnn": ("channels", "hidden", "activation", "norm", "dropout"),
     "resnet": ("channels", "activation", "norm"),
 }
-OPTIONS = ("hidden", "channels", "activation", "norm", "dropout")
 # what stands behind the name of each
 _TRANSFORMS: dict[str, tuple[Callable[[str], float], ...]] = {
     "shift": (int,),
@@ -36,39 +34,18 @@ _TRANSFORMS: dict[str, tuple[Callable[[str], float], ...]] = {
 }
 
 
-def add_arguments(sub: argparse.ArgumentParser, names: Sequence[str] = OPTIONS) -> None:
-    """The options of the networks, or those of these names, all without default."""
-    known: dict[str, tuple[Callable[[str], Any], str]] = {
-        "hidden": (str, "widths of hidden dense layers, as 64,32 (64; cnn: 128)"),
-        "channels": (str, "of convolutions (cnn: 32,64; resnet: 16,32,64)"),
-        "activation": (str, "of the hidden layers (relu)"),
-        "norm": (str, "batch or layer (none; resnet: batch)"),
-        "dropout": (fraction, "probability of a hidden value's loss (0)"),
-    }
-    for name in names:
-        type_, help_ = known[name]
-        sub.add_argument(f"--{name}", type=type_, help=help_)
-
-
-def add_augment(sub: argparse.ArgumentParser) -> None:
-    """Add `--augment`."""
-    sub.add_argument(
-        "--augment",
-        metavar="NAME:VALUE,…",
-        help="of images: shift:PIXELS, flip, rotation:DEGREES, cutout:PIXELS, mixup:ALPHA",
-    )
-
-
-def split_arrays(name: str, dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
+def split_arrays(name: str | None, dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
     """The splits there are, with `x` as the model of this name takes it: images or vectors.
+
+    A model of the user's own (`None`) takes what the data set holds.
 
     Raises:
         ValueError: if the data are no images and the model wants some.
     """
     require("input_shape" in dataset.meta, "a data set of inputs x", sorted(dataset.train))
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    shape: Sequence[int] = (-1,)
-    if "channels" in MODELS[name]:
+    shape: Sequence[int] = dataset.train["x"].shape[1:] if name is None else (-1,)
+    if name is not None and "channels" in MODELS[name]:
         shape = dataset.meta.get("image_shape", dataset.train["x"].shape[1:])
         if "image_shape" in dataset.meta and len(shape) == 2:
             shape = (*shape, 1)
@@ -80,32 +57,27 @@ def split_arrays(name: str, dataset: Dataset) -> dict[str, dict[str, np.ndarray]
     }
 
 
-def model(options: argparse.Namespace, shape: tuple[int, ...], outputs: int) -> Model:
-    """The network that `description` describes."""
-    return nn.from_description(description(options, shape, outputs))
-
-
-def description(
-    options: argparse.Namespace, shape: tuple[int, ...], outputs: int
-) -> dict[str, Any]:
+def description(name: str, layers: Layers, shape: tuple[int, ...], outputs: int) -> dict[str, Any]:
     """The network as `nn.from_description` takes it.
 
     Args:
-        options: with `model`, the name, and those of `add_arguments`.
+        name: of the network.
+        layers: its options.
         shape: of one input.
         outputs: of the network.
 
     Raises:
         ValueError: for options that the network does not take, or out of range.
     """
-    name, known = options.model, MODELS[options.model]
-    given = {o: getattr(options, o) for o in OPTIONS if getattr(options, o) is not None}
+    known = MODELS[name]
+    every = [field.name for field in dataclasses.fields(Layers)]
+    given = {o: value for o in every if (value := getattr(layers, o)) is not None}
     for option in given:
         takes = ", ".join(f"--{o}" for o in known) or "none of the networks' options"
         require(option in known, f"{takes} with {name}", f"--{option}")
     for option in {"hidden", "channels"} & given.keys():
-        given[option] = _whole_numbers(option, given[option])
-    given["dtype"] = getattr(options, "compute_dtype", None)
+        given[option] = list(given[option])
+    given["dtype"] = getattr(layers, "compute_dtype", None)
     if name == "linear":
         return nn.description(name, shape[0], outputs, **given)
     if "channels" in known:
@@ -151,10 +123,3 @@ def sampler(augment: str | None, batch_size: int, images: bool, classes: int | N
             arguments.append(classes)
         transforms.append(getattr(augmentation, name)(*arguments))
     return augmentation.augmented(sample, *transforms)
-
-
-def _whole_numbers(option: str, text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
-    expected = "hidden widths as 64 or 64,32" if option == "hidden" else "channels as 32,64"
-    require(len(numbers) == text.count(",") + 1, expected, repr(text))
-    return numbers

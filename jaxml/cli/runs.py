@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import fcntl
@@ -12,15 +11,19 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from cyclopts import CycloptsError
 
 from jaxml import data, report
+from jaxml.cli import console
 from jaxml.cli.console import out
+from jaxml.cli.options import parsed, recorded
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import require
 from jaxml.core.files import new_folder, numbered_folder, to_json, write_atomically
@@ -28,8 +31,6 @@ from jaxml.core.result import types_in
 from jaxml.core.run_folder import CONFIG, checkpoints, config_of
 from jaxml.core.serialization import from_npz, to_npz
 from jaxml.data.dataset import leaves
-
-_NOT_SETTINGS = ("command", "debug", "defaults", "kinds", "distributed", "resume", "start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +43,25 @@ class Asked:
         folder: of the run that goes on; `None` for a new one.
         config: what that run's `config.json` holds.
         start: the checkpoint to go on from; the latest if `None`.
+        kind: of the command, if it has kinds.
     """
 
     command: str
-    settings: argparse.Namespace
-    folder: Path | None
-    config: dict[str, Any]
-    start: int | None
+    settings: Any
+    folder: Path | None = None
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    start: int | None = None
+    kind: str | None = None
+
+    def change(self, **settings: Any) -> Asked:
+        """The same with some settings changed."""
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, **settings))
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings as plain values, with the kind."""
+        return (
+            {"kind": self.kind} | recorded(self.settings) if self.kind else recorded(self.settings)
+        )
 
     @property
     def checkpoints(self) -> Path | None:
@@ -57,62 +70,31 @@ class Asked:
         return path if path and (self.start is not None or checksummed_dirs.numbers(path)) else None
 
 
-def add_resume(sub: argparse.ArgumentParser, unit: str) -> None:
-    """Add `--resume` and `--from`, after a command's other arguments.
-
-    Args:
-        sub: the command's parser.
-        unit: what its checkpoints are numbered by.
-    """
-    sub.set_defaults(defaults=set_aside(sub))
-    sub.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
-    sub.add_argument(
-        "--from",
-        dest="start",
-        type=int,
-        metavar=unit.upper(),
-        help=f"with --resume: from the checkpoint of this {unit} (the latest); later ones go",
-    )
-
-
-def set_aside(sub: argparse.ArgumentParser) -> dict[str, Any]:
-    """A parser's defaults, which it no longer gives: what was not given is left out."""
-    actions = [action for action in sub._actions if action.dest not in ("help", "debug")]
-    defaults = {action.dest: action.default for action in actions}
-    for action in actions:
-        action.default = argparse.SUPPRESS
-        sub._defaults.pop(action.dest, None)
-    return defaults
-
-
-def asked(options: argparse.Namespace, command: str, *, either: Sequence[str] = ()) -> Asked:
+def asked(
+    command: str, settings: Any, resume: str | None, start: int | None, kind: str | None = None
+) -> Asked:
     """What was asked for, now or when the run that goes on was begun.
 
     Args:
-        options: the arguments.
         command: its name.
-        either: arguments that may stand beside `--resume`; one of them replaces all of them.
+        settings: from the command line; a dataclass.
+        resume: the folder of the run that goes on.
+        start: the checkpoint to go on from.
+        kind: of the command, if it has kinds.
 
     Raises:
-        ValueError: if the folder holds no such run, or arguments stand beside `--resume`.
+        ValueError: if the folder holds no such run.
     """
-    given = {k: v for k, v in vars(options).items() if k not in _NOT_SETTINGS}
-    known = {k: v for k, v in options.defaults.items() if k not in _NOT_SETTINGS}
-    if options.resume is None:
-        require(options.start is None, "--from beside --resume only", options.start)
-        return Asked(command, argparse.Namespace(**known | given), None, {}, None)
-    others = ", ".join(name for name in given if name not in either)
-    but = f" but {' or '.join(f'--{name}' for name in either)}" if either else ""
-    require(not others, f"nothing beside --resume DIR{but}: a run goes on as it was begun", others)
-    folder = Path(options.resume)
+    if resume is None:
+        return Asked(command, settings, kind=kind)
+    folder = Path(resume)
     config = config_of(folder, command)
-    arguments = config["arguments"]
-    unknown = [name for name in arguments if name not in known]
-    require(not unknown, f"arguments of jaxml {command} in {folder / CONFIG}", ", ".join(unknown))
-    settings = known | arguments
-    if given:
-        settings |= dict.fromkeys(either) | given
-    return Asked(command, argparse.Namespace(**settings), folder, config, options.start)
+    try:
+        arguments = {k: v for k, v in config["arguments"].items() if k != "kind"}
+        settings = parsed(type(settings), arguments)
+    except CycloptsError as error:
+        raise ValueError(f"expected {folder / CONFIG} as it was written: {error}") from error
+    return Asked(command, settings, folder, config, start, kind)
 
 
 @contextlib.contextmanager
@@ -135,7 +117,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
     if dataset is not None:
         about["data"] = {**dataset.meta, "sha256": dataset_sha256(dataset)}
     first = jax.process_index() == 0
-    settings = vars(asked.settings)
+    settings = asked.recorded()
     new = first and asked.folder is None
     if new and settings["out"] is None:
         folder = numbered_folder("runs", asked.command)
@@ -155,8 +137,14 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             new_folder(folder)  # still: another process may have taken it meanwhile
         try:
             if new:
-                config = {"command": asked.command, "arguments": settings}
-                config |= {**report.provenance(), **about}
+                config = {
+                    "command": asked.command,
+                    "command_line": shlex.join(console.command_line),
+                    "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+                    "arguments": settings,
+                    **report.provenance(),
+                    **about,
+                }
                 write_atomically(folder / CONFIG, to_json(config, 1))
             yield folder
         except checksummed_dirs.DamagedError as error:
@@ -181,7 +169,7 @@ def update(asked: Asked, folder: Path, **about: Any) -> None:
         folder: the run's.
         **about: what else `config.json` shall say.
     """
-    config = to_json(asked.config | {"arguments": vars(asked.settings), **about}, 1)
+    config = to_json(asked.config | {"arguments": asked.recorded(), **about}, 1)
     if config != to_json(asked.config, 1):
         write_atomically(folder / CONFIG, config)
 

@@ -53,9 +53,9 @@ def test_the_target_the_task_and_missing_values(capsys):
           lambda i: f"{100_000 + 997 * i},{i % 5},{i if i % 7 else ''}")  # fmt: skip
     (error,) = run([*TRAIN, "own.csv", "--target-column", "price"], capsys, 2)
     assert "the task, classification or regression, to be given for column 'price'" in error
-    options = ["own.csv", "--target", "price", "--task", "regression"]
+    options = ["own.csv", "--target-column", "price", "--task", "regression"]
     (error,) = run([*TRAIN, *options], capsys, 2)
-    assert "line 2, column 'size' of own.csv, got an empty cell" in error
+    assert "own.csv, got an empty cell, which missing=impute" in error
     lines = run([*TRAIN, *options, "--missing", "impute"], capsys)
     assert lines[0].startswith("own: regression on targets from 1")
     assert re.match(r"  for missing values: size \d", lines[2])
@@ -99,12 +99,15 @@ def test_warnings_are_one_line(capsys):
     ("command", "message"),
     [
         ("train linear --data digits --task regression", "--task for a .npz or .csv file"),
-        ("train linear --data own.npz --target y", "--target-column for a .csv file as --data"),
+        ("train linear --data own.npz --target-column y", "--target-column for a .csv file"),
         ("study batch-size --data xor --missing drop", "--missing for a .csv file"),
         ("landscape --data own.npz --missing drop", "--missing for a .csv file"),
         ("landscape runs/x --task regression", "--task only without a target"),
-        ("train linear --data none.csv", "the path of a text file, got none.csv"),
-        ("train linear --data own.npz --task ranking", "task to be one of classification, regr"),
+        ("train linear --data none.csv", "none.csv, which is not a file"),
+        (
+            "train linear --data own.npz --task ranking",
+            "Choose from: ",
+        ),
     ],
 )
 def test_options_that_do_not_fit(command, message, capsys):

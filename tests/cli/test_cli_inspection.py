@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from jaxml import landscape
-from jaxml.cli import inspection, main
+from jaxml.cli import main
+from jaxml.cli.commands import inspection
 
 
 def run(command, capsys, code=0):

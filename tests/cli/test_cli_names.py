@@ -128,7 +128,7 @@ def test_as_a_module_in_a_terminal_of_ascii():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: jaxml study")
+    assert done.stdout.startswith("Usage: jaxml study")
 
 
 def test_starts_at_once_get_folders_of_their_own(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxml.cli import main
-from jaxml.cli.own_problem import own_problem
+from jaxml.cli.own_file import own_problem
 
 
 @pytest.fixture(autouse=True)

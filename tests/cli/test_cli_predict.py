@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from jaxml import data
-from jaxml.cli import main, predict
+from jaxml.cli import main
+from jaxml.cli.commands import predict
 
 
 def run(command, capsys, code=0):
@@ -140,11 +141,11 @@ def test_what_is_refused(capsys):
         "run x.txt.gz": r"or .dat, .npz or .npy file, or one of train, validation, test, got 'x",
         "run all": "one of train, validation, test, got 'all'",
         "run test --step 51": r"a step among \[50, 100, 150\], got 51",
-        "run test --step first": "expected a whole number of at least 0, got first",
+        "run test --step first": "expected the number of a step, or best, got 'first'",
         "run test --out own.csv": "a new file in a folder that is there, as --out, got own.csv",
         "run test --out no/such.csv": "a new file in a folder that is there, as --out, got no/such",
         "own.csv test": "the folder of a run, with its config.json, got own.csv",
-        "run": "required: FILE",
+        "run": "--file requires an argument",
     }.items():
         _, error = run(f"predict {command}", capsys, 2)
         assert re.search(message, error), error

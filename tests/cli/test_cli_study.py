@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxml.cli import main, runs, study
+from jaxml.cli import main, options, runs
 from jaxml.core import checksummed_dirs
 
 SMALL = [
@@ -93,14 +93,17 @@ def test_one_question(arguments, said, tmp_path, capsys):
     [
         ("study", "a study among batch-size, optimizers, depth,"),
         ("study depths", "a study among"),
-        ("study batch-size --rates fast", "--rates as 8,16 or LOW:HIGH:COUNT"),
+        ("study batch-size --rates fast", "--rates: expected numbers as 8,16 or LOW:HIGH:COUNT"),
         ("study batch-size --batch-sizes 8,5000", "at most the 1077 examples"),
-        ("study batch-size --optimizers sdg", "optimizer to be one of"),
+        ("study batch-size --optimizers sdg", "got 'sdg' (did you mean 'sgd'?)"),
         ("study batch-size --target 2", "a target in [0, 1)"),
         ("study batch-size --data two_spirals --model cnn", "images for a cnn"),
-        ("study edge --optimizers sgd,adagrad", "optimizers among sgd, momentum, nesterov, adam"),
-        ("study batch-size --epochs 0", "epochs above 0"),
-        ("study batch-size --seeds 0", "seeds to be a whole number"),
+        (
+            "study edge --optimizers sgd,adagrad",
+            "nesterov, adam, got 'adagrad'",
+        ),
+        ("study batch-size --epochs 0", "--epochs. expected a finite number above 0"),
+        ("study batch-size --seeds 0", "--seeds. expected a whole number of at least 1"),
     ],
 )
 def test_is_refused(arguments, message, tmp_path, monkeypatch, capsys):
@@ -111,5 +114,5 @@ def test_is_refused(arguments, message, tmp_path, monkeypatch, capsys):
 
 
 def test_numbers():
-    assert study._numbers("8,16", "B", int) == [8, 16]
-    np.testing.assert_allclose(study._numbers("0.01:1:3", "η"), [0.01, 0.1, 1.0])
+    assert options._counts("8,16") == [8, 16]
+    np.testing.assert_allclose(options._numbers("0.01:1:3"), [0.01, 0.1, 1.0])

@@ -1,6 +1,5 @@
 """Runs that are interrupted and go on: the same end to the bit, and what is refused by the way."""
 
-import argparse
 import dataclasses
 import fcntl
 import json
@@ -18,8 +17,10 @@ import optax
 import pytest
 
 from jaxml import data, landscape, load, nn, staircase, training
-from jaxml.cli import main, train
-from jaxml.cli.console import load_dataset
+from jaxml.cli import main
+from jaxml.cli.commands import train
+from jaxml.cli.datasets import load_dataset
+from jaxml.cli.options import parsed
 from jaxml.core.finding import finding
 from jaxml.studies.topics import staircase_view
 from jaxml.training import schedules
@@ -127,8 +128,9 @@ def test_a_lengthened_run_is_one_that_was_asked_for_so_much(unit, tmp_path, monk
 
 def restored(folder, step):
     """All of a checkpoint's bytes: Adam's moments, the parameters, the statistics, the step."""
-    options = argparse.Namespace(**json.loads(Path(folder, "config.json").read_text())["arguments"])
-    algorithm = train.problem(options, load_dataset(options)).algorithm
+    config = json.loads(Path(folder, "config.json").read_text())
+    options = parsed(train.Train, config["arguments"])
+    algorithm = train.build(options, load_dataset(options)).algorithm
     like = algorithm.init(jax.random.key(0))
     state = training.restore(f"{folder}/checkpoints", like, step=step)
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
@@ -261,21 +263,21 @@ def test_what_is_refused(whole, capsys):
     Path("odd").mkdir()
     Path("odd/config.json").write_text('{"command": "train", "arg')
     for command, message in {
-        "train --resume whole --steps 80 --seed 1": "but --steps or --epochs: .*got seed",
-        "train --resume whole --steps 8 --epochs 1": "not allowed with argument",
+        "train --resume whole --steps 80 --seed 1": "but --epochs or --steps: .*got --seed",
+        "train --resume whole --steps 8 --epochs 1": "--steps or --epochs, got both",
         "train --resume whole --steps 39": "an end at or after step 40, which is done, got st",
         "train --resume whole --epochs 4": "an end at or after step 40, .* got step 36",
-        "train --resume whole --steps 0": "steps of at least 1, got 0",
+        "train --resume whole --steps 0": "--steps. expected a whole number of at least 1",
         "train --resume whole --steps 36 --from 39": r"a step among .* got 39",
-        "landscape --resume whole --steps 80": "nothing beside --resume DIR: a run.*got steps",
-        "train mlp --resume whole --seed 0": "nothing beside --resume DIR.*got model, seed",
+        "landscape --resume whole --steps 80": "nothing beside --resume DIR: a run.*got --steps",
+        "train mlp --resume whole --seed 0": "nothing beside --resume DIR.*got --seed, MODEL",
         "train --resume empty": "the folder of a run, with its config.json, got empty",
         "train --resume odd": r"odd/config.json as it was written, got a damaged one",
         "landscape --resume whole": "a run of jaxml landscape, got whole, one of jaxml train",
-        "train --from 4": "--from beside --resume only, got 4",
+        "train --from 4": "--from beside --resume only",
         "train --resume whole --from 4": r"a step among \[.*40\], got 4",
         f"{TRAIN} --out whole": "a new or empty folder",
-        f"{TRAIN} --checkpoint-every 0": "steps between checkpoints of at least 1, got 0",
+        f"{TRAIN} --checkpoint-every 0": "--checkpoint-every. expected a whole number",
     }.items():
         (error,) = run(command, capsys, 2)
         assert re.search(message, error), error

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from jaxml import landscape, studies
-from jaxml.cli import chapters
+from jaxml.cli.commands.study.depth import said as said_of_depths
 from jaxml.core.finding import finding
 from jaxml.report import figures, study_figures, study_page, tables
 
@@ -279,7 +279,7 @@ def depth(seeds, rate=0.1, error=0.01):
 )
 def test_depth_tells_a_spread_where_there_is_one(found, said, bars):
     study = studies.DepthStudy([found], {1: 2})
-    assert said in chapters.said(study)[0]
+    assert said in said_of_depths(study)[0]
     _, parts = study_page.chapter_parts(study)
     page = "".join(parts)
     assert said in page

@@ -1,20 +1,32 @@
 """`jaxml landscape`."""
 
-from __future__ import annotations
-
-import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
+from cyclopts import Parameter
 
 from jaxml import landscape, report, training
-from jaxml.cli import inspection, runs
-from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
-from jaxml.cli.numbers import finite, positive, whole
-from jaxml.cli.own_problem import own_problem
+from jaxml.cli import runs
+from jaxml.cli.commands import inspection
+from jaxml.cli.commands.inspection import OnePoint
+from jaxml.cli.console import out
+from jaxml.cli.datasets import load_dataset, told
+from jaxml.cli.options import (
+    COUNT,
+    FINITE,
+    FLAT,
+    POSITIVE,
+    Config,
+    Data,
+    Resume,
+    Start,
+    positional,
+)
+from jaxml.cli.own_file import own_problem
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import require
 from jaxml.core.files import to_json, write_atomically
@@ -29,36 +41,54 @@ _SAVED = "staircase.npz"
 _EXACT = 3000
 
 
-def add(command: AddCommand) -> None:
-    """The command and its arguments."""
-    sub = command(
-        "landscape",
-        _landscape,
-        "Walk down the staircase of critical points of networks trained on a data set, "
-        "or analyse and explore a point of your own.",
-    )
-    sub.add_argument(
-        "target",
-        nargs="?",
-        metavar="TARGET",
-        help="a function of no arguments that returns (loss, params), or the folder of a training "
-        "run; without it, the staircase",
-    )
-    add_data(sub, "digits")
-    sub.add_argument("--hidden", help="hidden widths of the staircase, first:last (3:8)")
-    sub.add_argument("--l2", type=finite, help="λ in (λ/2)‖θ‖² (1e-3)")
-    sub.add_argument("--seeds", type=whole(1), help="networks (8)")
-    sub.add_argument("--steps", type=whole(1), help="training steps at each width (1000)")
-    sub.add_argument("--searches", type=whole(1), help="searches (32, or 16 of your own)")
-    sub.add_argument("--radius", type=positive, help="of the searches around your own point (0.3)")
-    inspection.add_arguments(sub)
-    sub.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    sub.add_argument("--out", help="a new folder for the report (runs/landscape-N)")
-    runs.add_resume(sub, "width or part")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Landscape(Data, OnePoint):
+    """What is looked at, and how; what does not apply is refused."""
+
+    target: Annotated[str | None, Parameter(show=False)] = None
+    """FILE.py:FUNCTION, a run's folder, or None: the staircase."""
+    hidden: Annotated[str | None, Parameter(metavar="FIRST:LAST")] = None
+    """Hidden widths of the staircase (3:8)."""
+    l2: Annotated[float | None, FINITE] = None
+    """λ in (λ/2)‖θ‖² (1e-3)."""
+    seeds: Annotated[int | None, COUNT] = None
+    """Networks (8)."""
+    steps: Annotated[int | None, COUNT] = None
+    """Training steps at each width (1000)."""
+    searches: Annotated[int | None, COUNT] = None
+    """Searches (32, or 16 of your own)."""
+    radius: Annotated[float | None, POSITIVE] = None
+    """Of the searches around your own point (0.3)."""
+    seed: int = 0
+    """Of everything random."""
+    out: str | None = None
+    """A new folder for the report (runs/landscape-N)."""
 
 
-def _landscape(options: argparse.Namespace) -> int:
-    asked = runs.asked(options, "landscape")
+def command(
+    target: str | None = None,
+    /,
+    *,
+    settings: Annotated[Landscape, FLAT] = Landscape(),
+    resume: Resume = None,
+    start: Start = None,
+    config: Config = None,
+) -> int:
+    """Walk the staircase of critical points, or analyse a point of your own.
+
+    Without a target: networks that grow are trained on a data set, from one critical point down
+    to the next.
+
+    Args:
+        target: FILE.py:FUNCTION, a function of no arguments that returns (loss, params), or the
+            folder of a training run.
+        settings: of what is done.
+        resume: go on with the run in this folder.
+        start: with --resume: from the checkpoint of this width or part (the latest); later ones
+            go.
+        config: a .toml file with some of these options, or the config.json of a run.
+    """
+    asked = runs.asked("landscape", positional(settings, target=target), resume, start)
     settings = asked.settings
     walking = ("data", "task", "target_column", "missing", "hidden", "l2", "seeds", "steps")
     for name in walking if settings.target else ("radius", *inspection.ASKING):
@@ -75,13 +105,14 @@ def _landscape(options: argparse.Namespace) -> int:
         given = getattr(settings, name)
         require(given is None, f"--{name} where critical points are sought, of a small net", given)
     require_sound_backend()
+    name, absolute = settings.target, str(Path(settings.target).absolute())  # from any folder
+    asked = asked.change(target=absolute)
     if of_run:
-        return _inspect(asked, inspection.of_run(settings))
-    loss, params = own_problem(settings.target)
-    settings.target = str(Path(settings.target).absolute())  # good from any folder
+        return _inspect(asked, inspection.of_run(settings, Path(name)))
+    loss, params = own_problem(name)
     if looking or not _fits(params, inspection.memory_bytes(settings.memory)):
         require(settings.checkpoints is None, "--checkpoints of a run", settings.checkpoints)
-        about = {"target": settings.target}
+        about = {"target": absolute}
         return _inspect(asked, inspection.Point(loss, params, [], about))
     return _explore(asked, loss, params)
 
@@ -104,11 +135,10 @@ def _inspect(asked: runs.Asked, point: inspection.Point) -> int:
 
 
 def _walk(asked: runs.Asked) -> int:
+    widths = _widths(asked.settings.hidden or "3:8")
+    asked = asked.change(data=asked.settings.data or "digits")
     settings = asked.settings
-    widths = _widths(settings.hidden or "3:8")
-    settings.data = settings.data or "digits"
     dataset = load_dataset(settings)
-    settings.data = data_argument(settings.data)
     given = {name: getattr(settings, name) for name in ("l2", "seeds", "steps", "searches")}
     require_sound_backend()
     first, *more = told(dataset)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
 import jax
 
 from jaxml import report
-from jaxml.cli.console import AddCommand, out
+from jaxml.cli.console import out
 from jaxml.core.selfcheck import known_answers
 
 
-def add(command: AddCommand) -> None:
-    """The command."""
-    command("doctor", _doctor, "Versions, devices, and known answers computed on them.")
-
-
-def _doctor(options: argparse.Namespace) -> int:  # noqa: ARG001
+def command() -> int:
+    """Versions, devices, and known answers computed on them."""
     about = report.provenance()
     for name, version in about["versions"].items():
         out.print(f"{name:10} {version}")

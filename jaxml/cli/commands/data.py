@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import App, Parameter
 from rich.text import Text
 
 from jaxml import data
-from jaxml.cli.console import AddCommand, counts, out
+from jaxml.cli.console import out
+from jaxml.cli.datasets import counts
 
-_DEBUG = "show the traceback of an error"
+command = App(name="data", help="List, fetch and describe the data sets.")
 
-
-def add(command: AddCommand) -> None:
-    """The command and those under it."""
-    commands = command("data", None, "List, fetch and describe the data sets.").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    for name, function, help_ in (
-        ("list", _list, "List the data sets and whether they are in the cache."),
-        ("fetch", _fetch, "Fetch data sets into the cache, verify them and say what they hold."),
-        ("info", _info, "Where a data set comes from and what it may be used for."),
-    ):
-        sub = commands.add_parser(name, help=help_, description=help_)
-        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG)
-        sub.set_defaults(command=function, parser=sub)
-        if function is not _list:
-            sub.add_argument("names", nargs="+", metavar="NAME", help=", ".join(data.names()))
+Name = Annotated[str, Parameter(choices=data.names())]
 
 
-def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
+@command.command(name="list")
+def list_all() -> None:
+    """List the data sets and whether they are in the cache."""
     titles = f"{'name':17} {'task':20} {'train / validation / test':25} {'to fetch':>9}"
     out.print(titles, style="bold")
     for about in map(data.info, data.names()):
         where = "cached" if about.cached else _size(about)
         out.print(f"{about.name:17} {about.task:20} {counts(about):25} {where:>9}")
-    return 0
 
 
-def _fetch(options: argparse.Namespace) -> int:
-    abouts = [data.info(name) for name in options.names]
+@command.command
+def fetch(name: Name, /, *names: Name) -> None:
+    """Fetch data sets into the cache, verify them and say what they hold.
+
+    Args:
+        name: of a data set.
+        names: of more.
+    """
+    abouts = [data.info(each) for each in (name, *names)]
     for about in abouts:
         source = f"from {data.fetch(about.name)}" if about.sources else "comes with jaxml"
         out.print(Text.assemble((about.name, "bold"), f" {source}"))
@@ -54,11 +48,17 @@ def _fetch(options: argparse.Namespace) -> int:
             out.print("  days from {} to {}".format(*dataset.meta["span"]))
         if about.path is not None:
             out.print(f"  {about.path}")
-    return 0
 
 
-def _info(options: argparse.Namespace) -> int:
-    abouts = [data.info(name) for name in options.names]
+@command.command
+def info(name: Name, /, *names: Name) -> None:
+    """Where a data set comes from and what it may be used for.
+
+    Args:
+        name: of a data set.
+        names: of more.
+    """
+    abouts = [data.info(each) for each in (name, *names)]
     for about in abouts:
         out.print(Text.assemble((about.name, "bold"), f": {about.description}"))
         rows = [
@@ -77,7 +77,6 @@ def _info(options: argparse.Namespace) -> int:
             ]
         for title, value in rows:
             out.print(f"  {title:9} {value}")
-    return 0
 
 
 def _size(about: data.Info) -> str:

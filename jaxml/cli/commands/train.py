@@ -1,84 +1,95 @@
 """`jaxml train`."""
 
-from __future__ import annotations
-
-import argparse
+import dataclasses
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from cyclopts import Parameter
 
 from jaxml import data, nn, report, training
 from jaxml.cli import networks, runs
-from jaxml.cli.console import AddCommand, add_data, data_argument, load_dataset, out, told
-from jaxml.cli.devices import add_distributed, add_mesh, make_mesh
-from jaxml.cli.numbers import finite, fraction, nonnegative, positive, whole
-from jaxml.core import checksummed_dirs
-from jaxml.core.checks import near, require
+from jaxml.cli.console import out
+from jaxml.cli.datasets import load_dataset, told
+from jaxml.cli.devices import Distributed, Mesh, make_mesh
+from jaxml.cli.options import (
+    COUNT,
+    FLAT,
+    FRACTION,
+    NONNEGATIVE,
+    POSITIVE,
+    Config,
+    Data,
+    Layers,
+    Resume,
+    Start,
+    parsed,
+    positional,
+    recorded,
+)
+from jaxml.core import checksummed_dirs, types
+from jaxml.core.checks import require
 from jaxml.core.files import to_json, write_atomically
 from jaxml.core.finding import finding
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
-from jaxml.core.types import Algorithm, DataLoss, Model
 from jaxml.training import averaging, losses, metrics, optimizers, schedules
 from jaxml.training.loop import Sample
 
 _LOG = "metrics.jsonl"
-# the options that came later than the first runs, and what these did
-_TRAINER = {
-    "clip": None, "accumulate": 1, "average": None, "compute_dtype": None, "patience": None,
-}  # fmt: skip
 
 
-def add(command: AddCommand) -> None:
-    """The command and its arguments."""
-    sub = command("train", _train, "Train a network on a data set.")
-    sub.add_argument("model", nargs="?", metavar="MODEL", help=", ".join(networks.MODELS))
-    add_data(sub)
-    length = sub.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="updates (2000); with --resume: where to end")
-    length.add_argument("--epochs", type=int, help="passes over the training set; likewise")
-    sub.add_argument("--seed", type=int, default=0, help="of initialisation and batches (0)")
-    networks.add_arguments(sub)
-    networks.add_augment(sub)
-    sub.add_argument("--batch-size", type=whole(1), default=64, help="examples in a batch (64)")
-    names = ", ".join(optimizers.__all__)
-    sub.add_argument("--optimizer", default="adam", help=f"{names} (adam)")
-    sub.add_argument("--learning-rate", type=finite, default=1e-3, help="its peak (1e-3)")
-    sub.add_argument(
-        "--schedule", default="constant", help=f"{', '.join(schedules.__all__)} (constant)"
-    )
-    sub.add_argument("--l2", type=nonnegative, default=0.0, help="λ in (λ/2)‖θ‖² (0)")
-    sub.add_argument("--clip", type=positive, help="the gradient's norm, at most (none)")
-    sub.add_argument(
-        "--accumulate", type=whole(1), default=1, help="parts that a batch is computed in (1)"
-    )
-    sub.add_argument(
-        "--average", type=fraction, metavar="DECAY", help="of a moving average of the parameters"
-    )
-    sub.add_argument(
-        "--compute-dtype", choices=("bfloat16", "float16", "float32"), help="(float32)"
-    )
-    sub.add_argument(
-        "--patience", type=whole(1), metavar="N", help="end at the best of the checkpoints once N "
-        "in a row are no better on the validation set",
-    )  # fmt: skip
-    sub.add_argument(
-        "--checkpoint-every", type=int, metavar="STEPS", help="(a twentieth of the run)"
-    )
-    sub.add_argument("--keep", type=int, default=3, help="checkpoints that stay (3)")
-    sub.add_argument(
-        "--find-rate", metavar="PAGE.html", help="look for a learning rate, write what is seen, end"
-    )
-    add_mesh(sub)
-    sub.add_argument("--out", help="a new folder for the run (runs/train-N)")
-    runs.add_resume(sub, "step")
-    add_distributed(sub)
+Model = Annotated[str | None, Parameter(choices=networks.MODELS)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(Data, Layers):
+    """What a run is asked for."""
+
+    model: Annotated[Model, Parameter(show=False)] = None
+    """The network."""
+    steps: Annotated[int | None, COUNT] = None
+    """Updates (2000); with --resume: where to end."""
+    epochs: Annotated[int | None, COUNT] = None
+    """Passes over the training set in place of --steps; with --resume: where to end."""
+    seed: int = 0
+    """Of initialisation and batches."""
+    augment: Annotated[str | None, Parameter(metavar="NAME:VALUE,…")] = None
+    """Of images: shift:PIXELS, flip, rotation:DEGREES, cutout:PIXELS, mixup:ALPHA."""
+    batch_size: Annotated[int, COUNT] = 64
+    """Examples in a batch."""
+    optimizer: Annotated[str, Parameter(choices=optimizers.__all__)] = "adam"
+    """How the gradient is used."""
+    learning_rate: Annotated[float, POSITIVE] = 1e-3
+    """Its peak."""
+    schedule: Annotated[str, Parameter(choices=schedules.__all__)] = "constant"
+    """Of the learning rate."""
+    l2: Annotated[float, NONNEGATIVE] = 0.0
+    """λ in (λ/2)‖θ‖²."""
+    clip: Annotated[float | None, POSITIVE] = None
+    """The gradient's norm, at most (none)."""
+    accumulate: Annotated[int, COUNT] = 1
+    """Parts that a batch is computed in."""
+    average: Annotated[float | None, FRACTION, Parameter(metavar="DECAY")] = None
+    """Of a moving average of the parameters (none)."""
+    compute_dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    """That layers compute in (float32)."""
+    patience: Annotated[int | None, COUNT] = None
+    """End at the best of the checkpoints once so many in a row are no better on the validation
+    set."""
+    checkpoint_every: Annotated[int | None, COUNT, Parameter(metavar="STEPS")] = None
+    """Steps between checkpoints (a twentieth of the run)."""
+    keep: Annotated[int, COUNT] = 3
+    """Checkpoints that stay."""
+    mesh: Mesh = None
+    """Devices to share the rows (one device)."""
+    out: str | None = None
+    """A new folder for the run (runs/train-N)."""
 
 
 class Problem(NamedTuple):
@@ -88,35 +99,59 @@ class Problem(NamedTuple):
     """
 
     splits: dict[str, dict[str, np.ndarray]]
-    model: Model
-    make: Callable[[Any], Algorithm]
-    algorithm: Algorithm
+    model: types.Model
+    make: Callable[[Any], types.Algorithm]
+    algorithm: types.Algorithm
     sample: Sample
     steps: int
-    measures: dict[str, DataLoss]
+    measures: dict[str, types.DataLoss]
     expects: dict[str, Any]
 
 
-def _train(given: argparse.Namespace) -> int:
-    asked = runs.asked(given, "train", either=("steps", "epochs"))
-    options = asked.settings
+def command(
+    model: Model = None,
+    /,
+    *,
+    settings: Annotated[Train, FLAT] = Train(),
+    resume: Resume = None,
+    start: Start = None,
+    config: Config = None,
+    distributed: Distributed = None,
+    find_rate: Annotated[str | None, Parameter(metavar="PAGE.html")] = None,
+) -> int:
+    """Train a network on a data set.
+
+    Args:
+        model: the network.
+        settings: of the run.
+        resume: go on with the run in this folder.
+        start: with --resume: from the checkpoint of this step (the latest); later ones go.
+        config: a .toml file with some of these options, or the config.json of a run.
+        distributed: run as one of several processes; auto where the cluster tells; all their
+            devices.
+        find_rate: look for a learning rate, write what is seen to this page, and end.
+    """
+    asked = runs.asked("train", positional(settings, model=model), resume, start)
+    if resume is not None and (settings.steps or settings.epochs):
+        length = {"steps": settings.steps, "epochs": settings.epochs}
+        asked = asked.change(**length)
+    options: Train = asked.settings
+    both = options.steps is not None and options.epochs is not None
+    require(not both, "--steps or --epochs", "both")
     needed = {"MODEL": options.model, "--data": options.data}
     if missing := [name for name, value in needed.items() if value is None]:
         raise ValueError(f"required: {', '.join(missing)}, or --resume DIR alone")
-    mesh = make_mesh(options.mesh, given.distributed)
-    _check(options)
+    mesh = make_mesh(options.mesh, distributed)
     dataset = load_dataset(options)
-    options.data = data_argument(options.data)
-    asked_for = problem(options, dataset)
+    asked_for = build(options, dataset)
     steps = asked_for.steps
-    if options.find_rate is not None:
-        return _find_rate(options, asked_for)
+    if find_rate is not None:
+        return _find_rate(options, asked_for, find_rate)
     if asked.folder is not None:
         _check_steps(asked, len(dataset.train["y"]), steps)
-    if options.checkpoint_every is None:
-        options.checkpoint_every = -(-steps // 20)
-    every = options.checkpoint_every
-    require(every >= 1, "steps between checkpoints of at least 1", every)
+    every = options.checkpoint_every or -(-steps // 20)
+    asked = asked.change(steps=steps if options.epochs is None else None, checkpoint_every=every)
+    options = asked.settings
     require_sound_backend()
     key = key_of(options.seed)
     with (
@@ -177,7 +212,7 @@ def _train(given: argparse.Namespace) -> int:
         digest = runs.arrays_sha256(state.params)
         body = {
             **report.provenance(),
-            "arguments": vars(options),
+            "arguments": recorded(options),
             "steps": done,
             "metrics": results,
             "params_sha256": digest,
@@ -195,13 +230,13 @@ def _train(given: argparse.Namespace) -> int:
     return 0
 
 
-def _find_rate(options: argparse.Namespace, problem: Problem) -> int:
+def _find_rate(options: Train, problem: Problem, page: str) -> int:
     require_sound_backend()
     data, key = problem.splits["train"], key_of(options.seed)
     found = training.find_learning_rate(problem.make, data, problem.sample, key=key)
     out.print(finding(found).verdict)
     if jax.process_index() == 0:
-        out.print(str(report.write(found, options.find_rate)))
+        out.print(str(report.write(found, page)))
     return 0
 
 
@@ -215,28 +250,10 @@ def _require_finite(results: dict[str, dict[str, float]], step: int) -> None:
                 )
 
 
-def _check(options: argparse.Namespace) -> None:
-    """What can be said without the data."""
-    models = networks.MODELS
-    got = f"{options.model!r}{near(options.model, models)}"
-    require(options.model in models, f"a model among {', '.join(models)}", got)
-    for name, module in (("optimizer", optimizers), ("schedule", schedules)):
-        value = getattr(options, name)
-        got = f"{value!r}{near(value, module.__all__)}"
-        require(value in module.__all__, f"{name} among {', '.join(module.__all__)}", got)
-    rate = options.learning_rate
-    require(0 < rate < float("inf"), "a learning rate above 0", rate)
-    require(options.keep >= 1, "checkpoints to keep, at least 1", options.keep)
-    for name in ("steps", "epochs"):
-        count = getattr(options, name)
-        require(count is None or count >= 1, f"{name} of at least 1", count)
-
-
 def _check_steps(asked: runs.Asked, examples: int, steps: int) -> None:
     """Whether a run may end after so many steps, as if that had been asked for at first."""
     options = asked.settings
-    then = argparse.Namespace(**vars(options) | asked.config["arguments"])
-    before = _steps(then, examples)
+    before = _steps(parsed(Train, asked.config["arguments"]), examples)
     require(
         steps == before or options.schedule == "constant",
         f"a run with --schedule constant, to end after {steps} steps in place of {before}",
@@ -245,14 +262,14 @@ def _check_steps(asked: runs.Asked, examples: int, steps: int) -> None:
     )
 
 
-def _steps(options: argparse.Namespace, examples: int) -> int:
+def _steps(options: Train, examples: int) -> int:
     """How many updates are asked for."""
     if options.epochs is not None:
         return options.epochs * (examples // min(options.batch_size, examples))
     return 2000 if options.steps is None else options.steps
 
 
-def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
+def build(options: Train, dataset: data.Dataset) -> Problem:
     """The network, its training and its data.
 
     Args:
@@ -265,31 +282,27 @@ def problem(options: argparse.Namespace, dataset: data.Dataset) -> Problem:
     require("y" in dataset.train, "a data set with targets", f"{options.data} without")
     task = dataset.meta["task"]
     require(task in ("classification", "regression"), "classification or regression data", task)
-    for name, value in _TRAINER.items():  # of a run of an earlier version
-        if not hasattr(options, name):
-            setattr(options, name, value)
+    assert options.model is not None
     splits = networks.split_arrays(options.model, dataset)
     held_out = options.patience is None or "validation" in splits
     require(
         held_out, "a data set with a validation split for --patience", f"{options.data} without"
     )
     shape, y = splits["train"]["x"].shape[1:], splits["train"]["y"]
-    measures: dict[str, DataLoss]
+    measures: dict[str, types.DataLoss]
     if task == "classification":
         classes = outputs = dataset.meta["classes"]
         measures = {"loss": losses.softmax_cross_entropy, "accuracy": metrics.accuracy}
     else:
         classes, outputs = None, int(np.prod(y.shape[1:]))
         measures = {"loss": losses.mse, "mae": losses.mae}
-    network = networks.description(options, shape, outputs)
+    network = networks.description(options.model, options, shape, outputs)
     model = nn.from_description(network)
     batch_size = min(options.batch_size, len(y))
     whole_parts = batch_size % options.accumulate == 0
     require(whole_parts, f"batches of a multiple of --accumulate {options.accumulate}", batch_size)
     sample = networks.sampler(options.augment, batch_size, len(shape) == 3, classes)
     steps = _steps(options, len(y))
-    if options.epochs is None:
-        options.steps = steps
     schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
 
     def make(rate):

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
+import dataclasses
 import io
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
+from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import data
-from jaxml.cli import runs
-from jaxml.cli.console import TABLES, AddCommand, load_dataset, out, visible
-from jaxml.cli.numbers import whole
+from jaxml.cli import console, runs
+from jaxml.cli.console import visible
+from jaxml.cli.datasets import TABLES, load_dataset
+from jaxml.cli.options import Data, parsed
 from jaxml.core.checks import require
 from jaxml.core.files import write_atomically
 from jaxml.core.selfcheck import require_sound_backend
@@ -29,35 +31,39 @@ from jaxml.trained import Trained, load
 _PARTS = ("train", "validation", "test")
 
 
-def add(command: AddCommand) -> None:
-    """The command and its arguments."""
-    sub = command("predict", _predict, "Predict with a network that `jaxml train` trained.")
-    sub.add_argument("run", metavar="RUN", help="the run's folder")
-    sub.add_argument(
-        "file",
-        metavar="FILE",
-        help="a .csv file with the columns that the network was trained on; an .npz or .npy file "
-        "with x; or train, validation or test, a split of the run's own data",
-    )
-    sub.add_argument(
-        "--step", type=_step, help="of the checkpoint, or best: least validation loss (the latest)"
-    )
-    sub.add_argument("--out", metavar="CSV", help="a new file for the predictions (printed)")
+def _step_or_best(_: Any, tokens: Sequence[Token]) -> int | Literal["best"]:
+    text = tokens[-1].value
+    if text != "best" and not text.isdecimal():
+        raise ValueError(f"expected the number of a step, or best, got {text!r}")
+    return "best" if text == "best" else int(text)
 
 
-def _step(text: str) -> int | Literal["best"]:
-    return "best" if text == "best" else whole(0)(text)
+def command(
+    run: str,
+    file: str,
+    *,
+    step: Annotated[
+        int | Literal["best"] | None, Parameter(converter=_step_or_best, n_tokens=1)
+    ] = None,
+    out: Annotated[str | None, Parameter(metavar="CSV")] = None,
+) -> None:
+    """Predict with a network that `jaxml train` trained.
 
-
-def _predict(options: argparse.Namespace) -> int:
-    if options.out is not None:
-        new = not Path(options.out).exists() and Path(options.out).parent.is_dir()
-        require(new, "a new file in a folder that is there, as --out", options.out)
-    trained = load(options.run, step=options.step)
-    step, steps = trained.meta["step"], trained.meta["steps"]
-    if options.step is None and step < steps:
-        warnings.warn(f"the run is at step {step:,} of {steps:,}", stacklevel=2)
-    rows = _rows(Path(options.run), trained, options.file)
+    Args:
+        run: the run's folder.
+        file: a .csv file with the columns that the network was trained on; an .npz or .npy file
+            with x; or train, validation or test, a split of the run's own data.
+        step: of the checkpoint, or best: least validation loss (the latest).
+        out: a new file for the predictions (printed).
+    """
+    if out is not None:
+        new = not Path(out).exists() and Path(out).parent.is_dir()
+        require(new, "a new file in a folder that is there, as --out", out)
+    trained = load(run, step=step)
+    done, steps = trained.meta["step"], trained.meta["steps"]
+    if step is None and done < steps:
+        warnings.warn(f"the run is at step {done:,} of {steps:,}", stacklevel=2)
+    rows = _rows(Path(run), trained, file)
     require_sound_backend()
     outputs = _outputs(trained, rows["x"])
     if trained.meta["task"] == "classification":
@@ -71,14 +77,13 @@ def _predict(options: argparse.Namespace) -> int:
         header = ["prediction"] if count == 1 else [f"prediction_{i}" for i in range(count)]
         cells = outputs.astype(str)
     table = _csv(header, cells)
-    if options.out is None:
+    if out is None:
         _print(table)
     else:
-        write_atomically(options.out, table)
-        out.print(options.out)
+        write_atomically(out, table)
+        console.out.print(out)
     for line in _judged(trained, predicted, rows):
-        print(line, file=sys.stderr if options.out is None else sys.stdout)
-    return 0
+        print(line, file=sys.stderr if out is None else sys.stdout)
 
 
 def _print(table: str) -> None:
@@ -109,7 +114,9 @@ def _rows(folder: Path, trained: Trained, name: str) -> dict[str, np.ndarray]:
 
 
 def _split(folder: Path, trained: Trained, part: str) -> dict[str, np.ndarray]:
-    dataset = load_dataset(argparse.Namespace(**runs.config_of(folder, "train")["arguments"]))
+    arguments = runs.config_of(folder, "train")["arguments"]
+    names = {field.name for field in dataclasses.fields(Data)}
+    dataset = load_dataset(parsed(Data, {k: v for k, v in arguments.items() if k in names}))
     same = runs.dataset_sha256(dataset) == trained.meta["sha256"]
     require(same, f"the data that {folder} was trained on", "other data of that name")
     rows = getattr(dataset, part)

@@ -1,24 +1,24 @@
 """`jaxml landscape` of one point of any size: a training run's, or a user's own."""
 
-from __future__ import annotations
-
-import argparse
 import contextlib
 import dataclasses
 import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import landscape, training
-from jaxml.cli import runs, train
-from jaxml.cli.console import load_dataset, out
-from jaxml.cli.numbers import positive, whole
+from jaxml.cli import runs
+from jaxml.cli.commands import train
+from jaxml.cli.console import out
+from jaxml.cli.datasets import load_dataset
+from jaxml.cli.options import COUNT, NATURAL, POSITIVE, number, parsed
 from jaxml.core import checksummed_dirs
 from jaxml.core.checks import require
 from jaxml.core.seeds import key as key_of
@@ -29,33 +29,36 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 ASKING = ("top", "lowest", "index", "sharpness", "density", "layers", "surface", "checkpoints")
 
 
-def add_arguments(sub: argparse.ArgumentParser) -> None:
-    """The options of one point."""
-    sub.add_argument(
-        "--top", type=whole(0), help="of one point: so many of the largest eigenvalues (5)"
-    )
-    sub.add_argument("--lowest", type=whole(0), help="so many of the lowest (1)")
-    sub.add_argument("--index", action="store_true", help="count negative, zero, positive ones")
-    sub.add_argument("--sharpness", action="store_true", help="λ_max, trace, φ, SAM")
-    sub.add_argument("--density", action="store_true", help="the distribution of all eigenvalues")
-    sub.add_argument("--layers", action="store_true", help="both ends of each layer's spectrum")
-    sub.add_argument(
-        "--surface", metavar="KIND", help="the loss on a plane: random, eigenvectors or trajectory"
-    )
-    sub.add_argument("--points", type=whole(2), default=25, help="of the plane along a side (25)")
-    sub.add_argument(
-        "--tolerance", type=positive, default=1e-5, help="of residuals, relative to ‖H‖ (1e-5)"
-    )
-    sub.add_argument("--probes", type=whole(1), default=3, help="of the density (3)")
-    sub.add_argument(
-        "--checkpoints",
-        metavar="WHICH",
-        help="of a run: latest, best, all (a series), or steps as 100,200 (latest)",
-    )
-    sub.add_argument(
-        "--batch-size", type=whole(1), help="rows of a run's data taken at a time (all)"
-    )
-    sub.add_argument("--memory", help="that each part may take, as 2GiB (half of what is free)")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnePoint:
+    """The options of one point, of any size."""
+
+    top: Annotated[int | None, NATURAL] = None
+    """Of one point: so many of the largest eigenvalues (5)."""
+    lowest: Annotated[int | None, NATURAL] = None
+    """So many of the lowest (1)."""
+    index: bool = False
+    """Count negative, zero, positive ones."""
+    sharpness: bool = False
+    """λ_max, trace, φ, SAM."""
+    density: bool = False
+    """The distribution of all eigenvalues."""
+    layers: bool = False
+    """Both ends of each layer's spectrum."""
+    surface: Annotated[str | None, Parameter(metavar="KIND")] = None
+    """The loss on a plane: random, eigenvectors or trajectory."""
+    points: Annotated[int, number("a whole number of at least 2", lambda n: n >= 2)] = 25
+    """Of the plane along a side."""
+    tolerance: Annotated[float, POSITIVE] = 1e-5
+    """Of residuals, relative to ‖H‖."""
+    probes: Annotated[int, COUNT] = 3
+    """Of the density."""
+    checkpoints: Annotated[str | None, Parameter(metavar="WHICH")] = None
+    """Of a run: latest, best, all (a series), or steps as 100,200 (latest)."""
+    batch_size: Annotated[int | None, COUNT] = None
+    """Rows of a run's data taken at a time (all)."""
+    memory: str | None = None
+    """That each part may take, as 2GiB (half of what is free)."""
 
 
 def is_run(target: str | None) -> bool:
@@ -96,12 +99,11 @@ class Point(NamedTuple):
     about: dict[str, Any]
 
 
-def of_run(settings: argparse.Namespace) -> Point:
+def of_run(settings: OnePoint, folder: Path) -> Point:
     """The point, or the series, that a training run's checkpoints hold."""
-    folder = Path(settings.target)
-    options = argparse.Namespace(**runs.config_of(folder, "train")["arguments"])
+    options = parsed(train.Train, runs.config_of(folder, "train")["arguments"])
     dataset = load_dataset(options)
-    problem = train.problem(options, dataset)
+    problem = train.build(options, dataset)
     like = problem.algorithm.init(key_of(options.seed))
     where = runs.checkpoints(folder)
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-
 from jaxml import data, landscape, nn
-from jaxml.cli.console import AddCommand, counts, first_line, out
+from jaxml.cli.console import first_line, out
+from jaxml.cli.datasets import counts
 from jaxml.cli.networks import MODELS
 from jaxml.training import optimizers, schedules
 
 
-def add(command: AddCommand) -> None:
-    """The command."""
-    command("list", _list, "List the data sets, models, optimisers, schedules and methods.")
-
-
-def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
+def command() -> None:
+    """List the data sets, models, optimisers, schedules and methods."""
     out.print("data sets", style="bold")
     for name in data.names():
         about = data.info(name)
@@ -34,4 +29,3 @@ def _list(options: argparse.Namespace) -> int:  # noqa: ARG001
     out.print("searches for critical points", style="bold")
     for name in landscape.METHODS:
         out.print(f"  {name}")
-    return 0

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from jaxml import course, report
-from jaxml.cli.console import AddCommand, out
+from jaxml.cli import console
 from jaxml.core.checks import require
 from jaxml.core.finding import Finding
 from jaxml.course import pages, records
 
 
-def add(command: AddCommand) -> None:
-    """The command."""
-    sub = command(
-        "course",
-        lambda options: run(
-            options.what, everything=options.all, full=options.full,
-            out_folder=options.out, record=options.record,
-        ),
-        "List the course's experiments, or run a chapter or one of them.",
-    )  # fmt: skip
-    sub.add_argument("what", nargs="?", metavar="CHAPTER|EXPERIMENT", help="a number or a name")
-    sub.add_argument("--all", action="store_true", help="every chapter, and the index over them")
-    sub.add_argument("--full", action="store_true", help="minutes rather than seconds")
-    sub.add_argument("--out", default="runs/course", help="folder of the pages (runs/course)")
-    sub.add_argument("--record", action="store_true", help="keep what is found in docs/course")
-
-
-def run(
-    what: str | None,
+def command(
+    what: str | None = None,
+    /,
     *,
-    everything: bool = False,
+    everything: Annotated[bool, Parameter(name="--all")] = False,
     full: bool = False,
-    out_folder: str = "runs/course",
+    out: str = "runs/course",
     record: bool = False,
 ) -> int:
-    """The course's list, or the pages of what is asked for."""
+    """List the course's experiments, or run a chapter or one of them.
+
+    Args:
+        what: the number of a chapter, or the name of an experiment.
+        everything: every chapter, and the index over them.
+        full: minutes rather than seconds.
+        out: folder of the pages.
+        record: keep what is found in docs/course.
+    """
     if what is None and not everything:
         return _list()
     require(what is None or not everything, "a chapter, an experiment or --all", f"{what} --all")
@@ -51,10 +45,10 @@ def run(
     found = _perform(experiments, full, record)
     if record:
         records.update_pages(records.read_records())
-    folder = Path(out_folder)
+    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     for path in write(found, folder):
-        out.print(str(path))
+        console.out.print(str(path))
     return 0 if all(one.holds for one in found.values()) else 1
 
 
@@ -93,8 +87,8 @@ def _perform(
     """Each is shown, and kept, as it ends."""
     found: dict[str, Finding] = {}
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=out,
-        transient=True, disable=not out.is_terminal,
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console.out,
+        transient=True, disable=not console.out.is_terminal,
     )  # fmt: skip
     with bar:
         task = bar.add_task("course", total=len(experiments))
@@ -102,7 +96,7 @@ def _perform(
             bar.update(task, description=experiment.name)
             one = course.perform(experiment, "full" if full else "quick")
             mark = "holds" if one.holds else "DOES NOT HOLD"
-            out.print(Text.assemble((experiment.name, "bold"), f" {mark}: {one.verdict}"))
+            console.out.print(Text.assemble((experiment.name, "bold"), f" {mark}: {one.verdict}"))
             if record:
                 records.write_record(experiment, one)
             found[experiment.name] = one
@@ -113,10 +107,10 @@ def _perform(
 def _list() -> int:
     known = records.read_records()
     for chapter in course.CHAPTERS:
-        out.print(f"{chapter.number:2} {chapter.title}", style="bold")
+        console.out.print(f"{chapter.number:2} {chapter.title}", style="bold")
         for experiment in chapter.experiments:
             kept = records.last_recorded(known.get(experiment.name))
-            out.print(f"   {experiment.name:29} {kept:22} {experiment.claim}")
+            console.out.print(f"   {experiment.name:29} {kept:22} {experiment.claim}")
         if chapter.missing:
-            out.print(f"   not yet: {chapter.missing}")
+            console.out.print(f"   not yet: {chapter.missing}")
     return 0

@@ -1,4 +1,4 @@
-"""A loss and parameters from a Python file of the user's."""
+"""A loss and parameters, or a network, from a Python file of the user's."""
 
 from __future__ import annotations
 
@@ -16,20 +16,46 @@ import jax.numpy as jnp
 
 import jaxml
 from jaxml.core.checks import near, require
+from jaxml.core.types import Model
 
 _JAXML = str(Path(jaxml.__file__).parent)
 _PYTHON = str(Path(contextlib.__file__).parent)
 
 
 def own_problem(target: str) -> tuple[Any, Any]:
-    """What the function that `FILE.py:FUNCTION` names returns: a loss and parameters.
+    """The loss and parameters that the function named `FILE.py:FUNCTION` returns.
+
+    Raises:
+        ValueError: if there is no such function, if it fails, or returns anything but a pair.
+    """
+    problem = _called(target)
+    pair = isinstance(problem, tuple) and len(problem) == 2
+    require(pair, f"(loss, params) from {target}", type(problem).__name__)
+    loss, params = problem
+    return loss, jax.tree.map(_array, params)
+
+
+def own_model(target: str, shape: tuple[int, ...], outputs: int) -> Model:
+    """The network that the function named `FILE.py:FUNCTION` makes.
+
+    Args:
+        target: it is called with the two that follow.
+        shape: of one input.
+        outputs: of the network.
+
+    Raises:
+        ValueError: if there is no such function, if it fails, or returns no `Model`.
+    """
+    model = _called(target, shape, outputs)
+    require(isinstance(model, Model), f"a jaxml.Model from {target}", type(model).__name__)
+    return model
+
+
+def _called(target: str, *arguments: Any) -> Any:
+    """What the function returns.
 
     The file is run as Python would import it: its folder is on the path, and its module is known
     by its name while dataclasses and Linen modules look up their annotations.
-
-    Raises:
-        ValueError: if there is no such file or function, if either fails (the message has the
-            line), or if anything but a pair is returned.
     """
     file, _, name = target.rpartition(":")
     require(file.endswith(".py") and name.isidentifier(), "FILE.py:FUNCTION", repr(target))
@@ -43,11 +69,7 @@ def own_problem(target: str) -> tuple[Any, Any]:
     require(callable(function), expected, f"{name!r}{near(name, names)}")
     assert function is not None
     with _failures_of(target):
-        problem = function()
-    pair = isinstance(problem, tuple) and len(problem) == 2
-    require(pair, f"(loss, params) from {target}", type(problem).__name__)
-    loss, params = problem
-    return loss, jax.tree.map(_array, params)
+        return function(*arguments)
 
 
 def place_of(error: BaseException) -> str | None:

@@ -1,0 +1,73 @@
+"""`jaxml study depth`."""
+
+import dataclasses
+from typing import Annotated
+
+from jaxml import nn, studies
+from jaxml.cli.commands.study.common import BATCH, Advance, Splits, Study, ends, study, task_of
+from jaxml.cli.options import COUNT, COUNTS, FLAT, NUMBERS, POSITIVE, Config, spread
+from jaxml.report.tables import depth_error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Depth(Study):
+    """The options."""
+
+    activation: str | None = None
+    """Of the hidden layers (relu)."""
+    rates: Annotated[tuple[float, ...], NUMBERS] = spread(0.01, 1, 5)
+    """η: LOW:HIGH:COUNT, or a list."""
+    seeds: Annotated[int, COUNT] = 3
+    """How many."""
+    epochs: Annotated[float, POSITIVE] = 40.0
+    """Budget of a network."""
+    parameters: Annotated[int, COUNT] = 5000
+    """Of a network."""
+    depths: Annotated[tuple[int, ...], COUNTS] = (1, 2, 4, 8)
+    """Hidden layers, as 1,2,4."""
+
+
+def depth(*, settings: Annotated[Depth, FLAT] = Depth(), config: Config = None) -> None:
+    """Deep or wide, at one number of parameters?
+
+    Args:
+        settings: of the study.
+        config: a .toml file with some of these options, or the config.json of a study.
+    """
+    study("depth", settings, build, said)
+
+
+def build(settings: Depth, splits: Splits, advance: Advance) -> studies.DepthStudy:
+    """Networks of several depths and `--parameters`."""
+    shape, outputs = ends(splits["train"])
+    activation = settings.activation or "relu"
+    lanes = studies.grid([BATCH], list(settings.rates), seeds=settings.seeds)
+    found = []
+    for i, count in enumerate(settings.depths):
+        found += studies.depths(
+            lambda widths: task_of(nn.mlp(widths, activation=activation), settings.l2),
+            splits["train"],
+            splits["validation"],
+            lanes,
+            inputs=shape[0],
+            outputs=outputs,
+            size=settings.parameters,
+            depth=[count],
+            epochs=settings.epochs,
+        )
+        advance((i + 1) / len(settings.depths), f"{count} layers")
+    return studies.DepthStudy(found, {k: _pieces(k) for k in range(1, 11)})
+
+
+def _pieces(layers: int) -> int:
+    model, params = nn.mlp([1, *[2] * layers, 1]), studies.tents(layers)
+    return studies.linear_pieces(lambda x: model.apply(params, {}, x[None, None])[0][0, 0])
+
+
+def said(found: studies.DepthStudy) -> list[str]:
+    """What it comes to, in a few lines."""
+    return [
+        f"{len(d.widths) - 2} layers of {d.widths[1]}: loss in training {d.train_loss:.4g}, "
+        f"validation error {depth_error(d)}"
+        for d in found.depths
+    ] + [f"pieces of K = 1 to 10 layers of two: {', '.join(map(str, found.pieces.values()))}"]

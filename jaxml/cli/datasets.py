@@ -1,0 +1,74 @@
+"""The data set that a command's options name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxml import data
+from jaxml.cli.options import Data
+from jaxml.core.checks import require
+
+TABLES = (".csv", ".tsv", ".txt", ".data", ".dat")
+"""How the names of text files end."""
+
+
+def load_dataset(options: Data) -> data.Dataset:
+    """The data set that the options name.
+
+    Raises:
+        ValueError: for options that it does not take, or if it cannot be read.
+    """
+    name = options.data
+    require(name is not None, "--data", "none")
+    assert name is not None
+    suffix = Path(name).suffix.lower()
+    takes = {".npz": ("task",)} | dict.fromkeys(TABLES, ("task", "target_column", "missing"))
+    given = {key: getattr(options, key) for key in takes[".csv"]}
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in given:
+        kind = "a .npz or .csv file" if key == "task" else "a .csv file"
+        known = key in takes.get(suffix, ())
+        require(known, f"--{key.replace('_', '-')} for {kind} as --data", repr(name))
+    if suffix == ".npz":
+        return data.from_npz(name, **given)
+    if suffix in TABLES:
+        return data.from_csv(name, target=given.pop("target_column", None), **given)
+    return data.load(name)
+
+
+def told(dataset: data.Dataset) -> Iterator[str]:
+    """What is said of the data before the work: the task, the classes, the scale of the numbers."""
+    meta, train = dataset.meta, dataset.train
+    scale = f"inputs of shape {meta['input_shape']} from {_range(train['x'], '.4g')}, not scaled"
+    if meta["task"] == "classification":
+        sizes = np.bincount(train["y"], minlength=meta["classes"])
+        task = f"classification, {meta['classes']:,} classes of {_range(sizes, ',')} training rows"
+    elif meta["task"] == "regression":
+        task = f"regression on targets from {_range(train['y'], '.4g')}, not scaled"
+    else:
+        task = meta["task"]
+    yield f"{meta['name']}: {task}; {scale}"
+    if "target_name" in meta:
+        yield f"  {meta['target_name']} from {', '.join(meta['feature_names'])}"
+    if "class_names" in meta:
+        yield f"  classes {', '.join(meta['class_names'])}"
+    for column, why in meta.get("left_out", {}).items():
+        yield f"  left out: {column}, {why}"
+    if meta.get("rows_dropped"):
+        yield f"  left out: {meta['rows_dropped']:,} rows with missing values"
+    if meta.get("imputed"):
+        filled = (f"{name} {value:.4g}" for name, value in meta["imputed"].items())
+        yield f"  for missing values: {', '.join(filled)}"
+
+
+def _range(values: np.ndarray, form: str) -> str:
+    least, most = f"{values.min():{form}}", f"{values.max():{form}}"
+    return least if least == most else f"{least} to {most}"
+
+
+def counts(about: data.Info) -> str:
+    """Rows to train on, for validation and for the test."""
+    return " / ".join(f"{count:,}" for count in about.counts.values())
