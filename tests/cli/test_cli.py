@@ -176,7 +176,7 @@ def test_landscape_of_a_file(tmp_path, monkeypatch, capsys):
         "def f(): return lambda p: (1 - p['a'] * p['b']) ** 2, {'a': np.float32(0), 'b': 0.0}\n"
     )
     out = run(["landscape", "own.py:f", "--searches", "3", "--radius", "0.1", "--out", "x"], capsys)
-    assert out.startswith("saddle (certified): loss 1, gradient norm 0.0e+00")
+    assert out.startswith("not a minimum but a saddle (certified): λ_min = -2 ± ")
     assert re.search(r"degenerate, loss \S+e-\d\d", out)
     points = json.loads((tmp_path / "x/critical_points.json").read_text())["points"]
     assert points[0]["kind"] == "saddle"
