@@ -465,7 +465,7 @@ def test_what_a_trainer_is_expected_to_do(tmp_path, monkeypatch, capsys):
         ("--accumulate 3", "a multiple of --accumulate 3, got 64"),
         ("--average 1", "a number of at least 0 and below 1, got 1"),
         ("--clip 0", "a finite number above 0, got 0"),
-        ("--compute-dtype int8", "invalid choice: 'int8'"),
+        ("--compute-dtype int8", 'Invalid value "int8" for --compute-dtype'),
     ],
 )
 def test_what_a_trainer_refuses(options, message, tmp_path, monkeypatch, capsys):
