@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -242,7 +241,7 @@ def _opened(data, step, key, mesh):
         first = next(source, None)
         require(first is not None, "a stream of batches", "none")
         check_data(first)
-        yield first, first, itertools.chain([first], source)
+        yield first, None, source
 
 
 def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:

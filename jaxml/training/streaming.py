@@ -167,7 +167,9 @@ def _taker(array: Any, files: contextlib.ExitStack) -> Callable[[np.ndarray], np
 def prefetched(
     stream: Stream, step: int, key: jax.Array, mesh: Any = None
 ) -> Generator[Any, None, None]:
-    """The stream's batches from a step on, on the device, prepared ahead by a thread.
+    """The stream's batches from a step on, prepared ahead by a thread and on the device.
+
+    Before them stands the first as the host has it, to be looked at.
 
     Args:
         stream: of them.
@@ -191,7 +193,8 @@ def prefetched(
         with jax.enable_x64(wide):  # which a thread does not inherit
             batch = jax.tree.map(np.asarray, as_tree(batch))
             kinds = {name: (leaf.shape, leaf.dtype) for name, leaf in labelled(batch).items()}
-            first.setdefault("kinds", kinds)
+            if not first:
+                first.update(batch=batch, kinds=kinds)
             for name in first["kinds"] | kinds:
                 expected, got = (of.get(name, "nothing") for of in (first["kinds"], kinds))
                 what = f"batches that are alike, {name or 'each'} of {expected} as at step {step}"
@@ -203,6 +206,8 @@ def prefetched(
         ahead = deque(pool.submit(take) for _ in range(stream.prefetch))
         while (batch := ahead.popleft().result()) is not end:
             ahead.append(pool.submit(take))
+            if "batch" in first:
+                yield first.pop("batch")
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)

@@ -101,7 +101,8 @@ def supervised(
     def differentiate_parts(params, model_state, batch, key):
         count = examples(batch)
         require(count % accumulate == 0, f"batches of a multiple of {accumulate} examples", count)
-        divisor = objective.divisor(batch, jnp.float32)
+        number = jnp.result_type(float)
+        divisor = objective.divisor(batch, number)
 
         def total(params, model_state, rows, key):
             outputs, model_state = model.apply(
@@ -121,7 +122,8 @@ def supervised(
         parts = jax.tree.map(
             lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
         )
-        penalty = jax.value_and_grad(functools.partial(objective.penalized, jnp.float32(0)))(params)
+        penalized = functools.partial(objective.penalized, jnp.zeros((), number))
+        penalty = jax.value_and_grad(penalized)(params)
         keys = jax.random.split(key, accumulate)
         (*sums, model_state), outputs = jax.lax.scan(add, (*penalty, model_state), (parts, keys))
         outputs = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(count, *x.shape[2:]), outputs)

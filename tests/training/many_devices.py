@@ -67,6 +67,17 @@ def compute(devices, directory):
         out[f"fit {name}: gradient norm"] = run.history["gradient_norm"]
         out[f"fit {name}: params"] = flat(run.state.params)
 
+    stream = training.streaming.rows({"of": digits}, sampling.epochs(64))
+    inner = training.supervised(
+        nn.mlp([64, 10]),
+        lambda outputs, batch: losses.softmax_cross_entropy(outputs, batch["of"]),
+        optimizers.adam(1e-2),
+        inputs=lambda batch: batch["of"]["x"],
+        accumulate=2,
+    )
+    run = training.fit(inner, stream, key=KEY(0), steps=5, mesh=rows)
+    out["fit from the host, in parts: params"] = flat(run.state.params)
+
     for name, mesh in (("lanes", lanes), ("lanes and data", both)):
         kept, where = training.snapshots(), os.path.join(directory, name)
         many = training.fit_many(

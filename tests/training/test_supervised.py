@@ -234,7 +234,7 @@ def test_inputs_are_what_the_network_is_given():
     )
 
 
-def _parts(accumulate, optimizer, batch=None, model=None, **options):
+def _parts(accumulate, optimizer, model=None, **options):
     loss = losses.softmax_cross_entropy
     return supervised(
         model or nn.mlp([3, 4, 2], activation="tanh"),
@@ -246,21 +246,41 @@ def _parts(accumulate, optimizer, batch=None, model=None, **options):
     )
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_a_gradient_in_parts_is_that_of_the_whole_batch(weighted):
+@pytest.mark.parametrize(
+    ("optimizer", "weighted"),
+    [
+        (optimizers.adam(0.1), False),
+        (optimizers.adam(0.1), True),
+        pytest.param(optax.lbfgs(), True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_gradient_in_parts_is_that_of_the_whole_batch(optimizer, weighted):
     """Also where the parts weigh differently, with a penalty, and for a line search."""
     batch = {"x": np.float32(RNG.normal(size=(12, 3))), "y": RNG.integers(0, 2, 12)}
     if weighted:
         batch["weights"] = np.float32(RNG.uniform(0, 2, 12))
-    for optimizer in (optimizers.adam(0.1), optax.lbfgs())[: 1 + weighted]:
-        ends = []
-        for accumulate in (1, 4):
-            algorithm = _parts(accumulate, optimizer, l2=0.1)
-            state = algorithm.init(KEY)
-            ends.append(jax.jit(algorithm.step)(state, batch, KEY))
-        compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-        jax.tree.map(compare, ends[1][0].params, ends[0][0].params)
-        jax.tree.map(compare, ends[1][1], ends[0][1])
+    ends = []
+    for accumulate in (1, 4):
+        algorithm = _parts(accumulate, optimizer, l2=0.1)
+        state = algorithm.init(KEY)
+        ends.append(jax.jit(algorithm.step)(state, batch, KEY))
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(compare, ends[1][0].params, ends[0][0].params)
+    jax.tree.map(compare, ends[1][1], ends[0][1])
+
+
+def test_a_gradient_in_parts_in_float64(x64):
+    """To its digits, with a mask that leaves the parts unequal and one of them nothing."""
+    batch = {"x": RNG.normal(size=(4, 3)), "y": RNG.integers(0, 2, 4), "mask": np.arange(4) < 3}
+    found = []
+    for accumulate in (1, 4):
+        algorithm = _parts(accumulate, optimizers.sgd(0.1), model=nn.mlp([3, 2]))
+        wide = lambda tree: jax.tree.map(lambda x: x.astype(float), tree)  # noqa: E731
+        state = algorithm.init(KEY)
+        state = state.replace(params=wide(state.params))
+        after, record = algorithm.step(state, jax.tree.map(jnp.asarray, batch), KEY)
+        found.append((after.params, record["loss"]))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), *found)
 
 
 def test_a_gradient_in_parts_is_optaxs():
