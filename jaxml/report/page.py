@@ -9,8 +9,6 @@ from jaxml.core import provenance
 from jaxml.core.files import plain, write_atomically
 from jaxml.core.finding import finding
 from jaxml.core.markup import environment
-from jaxml.report import old_page
-from jaxml.report.records import record as old_record
 
 
 def write(result: Any, path: str | Path, *, title: str | None = None) -> Path:
@@ -27,8 +25,6 @@ def write(result: Any, path: str | Path, *, title: str | None = None) -> Path:
     Raises:
         ValueError: if the result is of another type, or the folder cannot be written to.
     """
-    if isinstance(result, old_page.KINDS):
-        return old_page.write(result, path)
     several = isinstance(result, list | tuple) and not hasattr(result, "_fields")
     findings = [finding(one) for one in (result if several else [result])]
     title = title or (findings[0].name if findings else "Nothing found")
@@ -49,7 +45,5 @@ def record(result: Any) -> dict[str, Any]:
     Returns:
         `Finding.to_dict`, and the versions and the device.
     """
-    if isinstance(result, old_page.KINDS):
-        return old_record(result)
     shown = finding(result)
     return {**plain({**provenance.provenance(), **shown.provenance}), **shown.to_dict()}

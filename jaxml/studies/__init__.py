@@ -1,5 +1,7 @@
 """Studies: batch size, optimiser, rate and seed side by side in one compiled program."""
 
+import jaxml.studies.batch_scaling.views
+import jaxml.studies.topics.views  # noqa: F401 - what results show
 from jaxml.studies.batch_scaling.critical_batch_size import (
     Branch,
     CriticalBatchSize,

@@ -6,11 +6,14 @@ import math
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 from jaxml import landscape, studies
-from jaxml.cli.commands.study.depth import said as said_of_depths
+from jaxml.core.drawing import styles
 from jaxml.core.finding import finding
-from jaxml.report import figures, study_figures, study_page, tables
+from jaxml.studies.batch_scaling import views
+from jaxml.studies.sweep import views as sweep_views
+from jaxml.studies.topics import views as topic_views
 
 SIZES = (8, 64, 512)
 
@@ -61,6 +64,23 @@ def many():
     return findings_of(a_study(**MANY), throughput=speed)
 
 
+def drawn(figure):
+    """The axes of a picture, after it was rendered."""
+    canvas = Figure(layout="constrained")
+    ax = canvas.add_subplot()
+    figure.draw(ax)
+    canvas.canvas.draw()
+    return ax
+
+
+def words_of(found):
+    """All that a page says."""
+    shown = finding(found)
+    cells = [str(section.table) for section in shown.sections]
+    return " ".join([shown.verdict, *shown.text, *(s.text for s in shown.sections), *cells,
+                     *shown.tiles.values()])  # fmt: skip
+
+
 def looks(lines):
     return {
         (to_rgba(line.get_color()), str(line.get_linestyle()), str(line.get_marker()))
@@ -82,36 +102,33 @@ def of_groups(ax, names):
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("count", [0, 1, 8, 14, 40, 280])
 def test_styles_are_all_different(count, ordered):
-    found = figures.styles(count, ordered=ordered)
+    found = styles(count, ordered=ordered)
     assert len({tuple(style.values()) for style in found}) == len(found) == count
     alone = {(style["color"], style["linestyle"]) for style in found}
     assert ordered or len(alone) == min(count, 32)
 
 
-@pytest.mark.parametrize(
-    ("name", "at"), [("steps", 0), ("steps", 1), ("rates", 0), ("budgets", 2), ("throughput", 2)]
-)
-def test_no_group_is_missing_or_like_another(many, name, at):
-    names = [group for _, group in study_figures._groups(many)]
+@pytest.mark.parametrize("name", ["updates", "examples", "rates", "budgets", "throughput"])
+def test_no_group_is_missing_or_like_another(many, name):
+    names = [sweep_views.named(*group) for group in views.groups_of(many)]
     assert len(names) == 13
-    figure = getattr(study_figures, name)(many)
-    drawn = of_groups(figure.axes[at], names)
-    assert sorted(drawn) == sorted(names)
-    assert len(looks(drawn.values())) == len(names)
-    if at != 1:  # where groups agree, they stand side by side
-        places = {line.get_xdata()[0] for line in drawn.values() if len(line.get_xdata())}
+    figures = getattr(views, name)(many)
+    ax = drawn(figures[2] if isinstance(figures, list) else figures)
+    found = of_groups(ax, names)
+    assert sorted(found) == sorted(names)
+    assert len(looks(found.values())) == len(names)
+    if name != "examples":  # where groups agree, they stand side by side
+        places = {line.get_xdata()[0] for line in found.values() if len(line.get_xdata())}
         assert len(places) == len(names)
-    (legend,) = figure.legends
-    assert set(names) <= {text.get_text() for text in legend.get_texts()}
-    figure.canvas.draw()
+    assert set(names) <= {text.get_text() for text in ax.get_legend().get_texts()}
 
 
 def test_a_group_that_misses_is_named():
     study = a_study(optimizers=("sgd", "adam"), rates={"sgd": [0.1, 0.2], "adam": [0.1, 0.2]})
     exits = np.where(study.lanes.optimizer == "adam", "budget", "target").astype("U10")
     found = findings_of(dataclasses.replace(study, exits=exits))
-    for name in ("steps", "rates"):
-        labels = study_figures.__dict__[name](found).axes[0].get_legend_handles_labels()[1]
+    for name in ("updates", "examples", "rates"):
+        labels = drawn(getattr(views, name)(found)).get_legend_handles_labels()[1]
         assert "adam: missed" in labels
         assert "sgd" in labels
 
@@ -119,32 +136,80 @@ def test_a_group_that_misses_is_named():
 @pytest.mark.parametrize("sizes", [SIZES, (64,)])
 def test_a_page_of_misses(sizes):
     found = findings_of(a_study(seeds=3, hit=False, sizes=sizes))
-    page = "".join(study_page.study_parts(found)[1])
+    assert finding(found).verdict.startswith("no configuration hits the target; next: ")
+    page = words_of(found)
     assert "none hit" in page
     assert "where some miss, it is from the least to the largest" in page
+    for figure in finding(found).figures:
+        drawn(figure)
 
 
-def test_outcomes_in_rows_and_blank_where_no_lane_was(many):
-    figure = study_figures.outcomes(many)
-    assert len(figure.axes) == 13
-    assert len({round(ax.get_position().y0, 2) for ax in figure.axes}) == 4
+@pytest.mark.parametrize(
+    ("steps", "verdict"),
+    [
+        # B = 8, 64, 512
+        ((1000, 300, 290), "use sgd, B = 64, η = 0.2: 300 updates; larger batches save under 20%"),
+        ((1000, 300, 200), "use sgd, B = 512, η = 0.2: 200 updates; it is the largest batch tried"),
+        ((100, 99, 98), "use sgd, B = 8, η = 0.2: 100 updates; larger batches save under 20%"),
+        ((1000, 300, np.inf), "use sgd, B = 64, η = 0.2: 300 updates; larger batches miss the"),
+    ],
+)
+@pytest.mark.parametrize("rates", [(0.1, 0.2, 0.4), (0.1, 0.2)])
+def test_the_advice_is_what_the_steps_say(steps, verdict, rates):
+    """The batch that no larger one beats by a fifth; and whether its rate is at the grid's edge."""
+    study = a_study(rates=rates)
+    at = dict(zip(SIZES, steps, strict=True))
+    own = np.array([at[size] for size in study.lanes.batch_size])
+    own = np.where(study.lanes.learning_rate == 0.2, own, 3 * own)
+    exits = np.where(np.isfinite(own), "target", "budget").astype("U10")
+    updates = np.where(np.isfinite(own), own, 5000).astype(int)
+    found = findings_of(dataclasses.replace(study, exits=exits, updates=updates))
+    text = finding(found).verdict
+    assert text.startswith(verdict)
+    assert text.endswith("widen the grid") == (len(rates) == 2)
+    assert finding(found.table).verdict == text
+
+
+def test_one_batch_size_compares_optimizers():
+    rates = {key: [0.1, 0.2, 0.4] for key in ("sgd", "adam")}
+    found = findings_of(a_study(optimizers=("sgd", "adam"), sizes=(64,), rates=rates))
+    first, second = sorted(found.table.rows, key=lambda row: row.steps)
+    text = finding(found).verdict
+    assert text.startswith(f"use {first.optimizer}, B = 64, η = 0.2")
+    assert text.endswith(f"the next best takes {second.steps / first.steps:.3g} times as many")
+
+
+def test_outcomes_are_blank_where_no_lane_was(many):
+    assert len(views.outcomes(many)) == 13
     lanes = many.study.lanes
     some = np.flatnonzero(~((lanes.batch_size == 8) & (lanes.learning_rate == 0.1)))
     study = many.study
     part = dataclasses.replace(
         study, lanes=lanes.take(some), exits=study.exits[some], updates=study.updates[some]
     )
-    image = study_figures.outcomes(dataclasses.replace(many, study=part)).axes[0].images[0]
+    image = drawn(views.outcomes(dataclasses.replace(many, study=part))[0]).images[0]
     assert np.ma.getmaskarray(image.get_array())[0, 0]  # the lowest rate at the smallest batch
     assert not np.ma.getmaskarray(image.get_array())[0, 1]
+
+
+def test_one_lane_of_each_batch_size_is_drawn_the_best():
+    study = a_study()
+    ax = drawn(sweep_views.curves(study))
+    lines = [line for line in ax.lines if str(line.get_label()).startswith("B = ")]
+    assert [line.get_label() for line in lines] == [f"B = {size:,}" for size in SIZES]
+    for line, size in zip(lines, SIZES, strict=True):
+        own = study.lanes.batch_size == size
+        best = study.updates[own].min()  # all hit the target: the first to
+        assert line.get_xdata()[-1] == best * size
+    assert finding(study).verdict.startswith("best: sgd, B = 512, η = 0.2, validation error 0.1")
 
 
 def test_descents_and_edges_draw_all():
     found = studies.descents(
         *studies.SURFACES["saddle"], optimizers=tuple(studies.OPTIMIZERS), steps=20
     )
-    left, right = study_figures.descents("saddle", found).axes
-    for ax in (left, right):
+    for figure in (sweep_views.paths("saddle", found), sweep_views.falls(found)):
+        ax = drawn(figure)
         lines = [line for line in ax.lines if "η" in str(line.get_label())]
         assert len(looks(lines)) == len(found.names) == len(studies.OPTIMIZERS)
     runs = [
@@ -154,7 +219,7 @@ def test_descents_and_edges_draw_all():
         )
         for rate, top in zip(range(1, 11), np.linspace(0, 4, 10), strict=True)
     ]  # fmt: skip
-    left = study_figures.edges(runs).axes[0]
+    left = drawn(topic_views.edges(runs)[0])
     lines = [line for line in left.lines if "η" in str(line.get_label())]
     assert len(looks(lines)) == 10
     arrows = [line for line in left.lines if "uparrow" in str(line.get_marker())]
@@ -162,16 +227,16 @@ def test_descents_and_edges_draw_all():
 
 
 def test_budgets_compare_equal_examples():
-    assert study_figures.common_budget({8: np.arange(8, 1001, 8), 512: np.array([512, 1024])}) == (
+    assert views.common_budget({8: np.arange(8, 1001, 8), 512: np.array([512, 1024])}) == (
         512,
         512,
     )
     # nothing is equal: the title says from what to what
-    assert study_figures.common_budget({8: np.array([1000]), 512: np.array([512, 1024])}) == (
+    assert views.common_budget({8: np.array([1000]), 512: np.array([512, 1024])}) == (
         512,
         1000,
     )
-    assert study_figures.common_budget({8: np.array([0, 1]), 512: np.array([0])}) == (1, 1)
+    assert views.common_budget({8: np.array([0, 1]), 512: np.array([0])}) == (1, 1)
     study = a_study(seeds=1, rates=(0.2,))
     lanes = study.lanes
     # B = 8 is measured after 504 and 1,000 examples, B = 512 after 512 and 1,024
@@ -183,11 +248,11 @@ def test_budgets_compare_equal_examples():
         "validation loss": np.array([0.5, 0.1] * 3),
     }
     found = findings_of(dataclasses.replace(study, records=records))
-    first, second, third = study_figures.budgets(found).axes
-    assert second.get_title() == "504 to 512 examples"
+    first, second, third = map(drawn, views.budgets(found))
+    assert second.get_xlabel() == "batch size B, at 504 to 512 examples"
     np.testing.assert_array_equal(second.lines[0].get_ydata(), [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(third.lines[0].get_ydata(), [0.1, 0.1, 0.1])
-    assert "updates" in first.get_title()
+    assert "updates" in first.get_xlabel()
 
 
 @pytest.mark.parametrize(
@@ -200,8 +265,8 @@ def test_budgets_compare_equal_examples():
 )
 def test_a_page_says_what_its_intervals_are(seeds, said):
     found = findings_of(a_study(seeds=seeds))
-    text = "".join(study_page.study_parts(found)[1])
-    assert said.replace("'", "&#x27;") in text or said in text
+    text = words_of(found)
+    assert said in text
     assert "bootstrap" not in text
 
 
@@ -248,11 +313,10 @@ def test_equal_loss_says_what_it_has(values, sizes, said, recwarn):
     assert "nan" not in str(found)
     assert math.isnan(found.rank) == math.isnan(found.p_value)
     findings = dataclasses.replace(findings_of(a_study()), equal_loss=found)
-    text = "".join(study_page._beside(findings))
-    assert said[3:] in text
-    assert ("<img" in text) == bool(values)
-    if values:
-        study_figures.sharpness(found).canvas.draw()
+    assert said[3:] in words_of(findings)
+    assert len(finding(found).figures) == (3 if values else 0)
+    for figure in finding(found).figures:
+        drawn(figure)
     assert not [w for w in recwarn if "Constant" in str(w.message)]
 
 
@@ -260,7 +324,7 @@ def test_a_trace_below_zero_is_shown():
     found = equal([1.0, 2.0, 3.0], [8, 64, 512])
     minima = [m._replace(sharpness=sharp(1.0, trace)) for m, trace in
               zip(found.minima, [-5.0, 2.0, 4.0], strict=True)]  # fmt: skip
-    ax = study_figures.sharpness(dataclasses.replace(found, minima=minima)).axes[1]
+    ax = drawn(views.sharpness(dataclasses.replace(found, minima=minima))[1])
     assert ax.get_yscale() == "linear"
     assert ax.get_ylim()[0] < -5
 
@@ -279,19 +343,40 @@ def depth(seeds, rate=0.1, error=0.01):
 )
 def test_depth_tells_a_spread_where_there_is_one(found, said, bars):
     study = studies.DepthStudy([found], {1: 2})
-    assert said in said_of_depths(study)[0]
-    _, parts = study_page.chapter_parts(study)
-    page = "".join(parts)
-    assert said in page
-    assert "nan" not in page.split("<table>")[1]
-    ax = study_figures.depths(study).axes[1]
-    assert bars in ax.get_title()
+    table = finding(study).sections[0].table
+    assert table.rows[0][-1] == said
+    assert "nan" not in str(table)
+    verdict = finding(study).verdict
+    assert verdict == (
+        "no depth ended finite at all seeds; next: smaller rates"
+        if math.isnan(found.learning_rate)
+        else f"1 hidden layer of 9: {said}"
+    )
+    assert bars in drawn(finding(study).figures[1]).get_ylabel()
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ((0.10, 0.12), "the difference is no more than two standard errors"),  # 2·√2 % is more
+        ((0.10, 0.14), "the difference is more than two standard errors"),
+        ((0.14, 0.10), "the difference is more than two standard errors"),
+    ],
+)
+def test_a_depth_leads_where_it_does(errors, said):
+    found = [
+        depth(3)._replace(validation_error=error, widths=(64, *[9] * (k + 1), 10))
+        for k, error in enumerate(errors)
+    ]
+    verdict = finding(studies.DepthStudy(found, {1: 2})).verdict
+    assert verdict.endswith(said)
+    assert verdict.startswith(f"{1 + int(np.argmin(errors))} hidden layer")
 
 
 def test_folds_say_what_the_error_is_of():
     lanes = studies.grid([8], [0.1, 0.2], seeds=1)
     folds = studies.Folds(lanes, np.ones((2, 5)), 0, 0.25, 0.02)
-    assert tables.folds_error(folds) == "25.00% ± 2.00% (standard error over 5 folds)"
+    assert topic_views.folds_error(folds) == "25.00% ± 2.00% (standard error over 5 folds)"
 
 
 def test_a_headline_says_what_has_not_converged():

@@ -9,7 +9,7 @@ from scipy import stats
 
 from benchmarks.coverage_studies import LOGARITHMS, RATES, coverage, planted
 from jaxml import studies
-from jaxml.report.tables import steps_row
+from jaxml.studies.batch_scaling.views import steps_row
 
 
 @pytest.mark.parametrize("count", [3, 5, 6, 9, 15])

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.core.types import Batch, Params
 from jaxml.studies.batch_scaling.median_interval import median_interval
 from jaxml.studies.batch_scaling.steps_to_target import StepsTable
@@ -29,7 +30,7 @@ _RULES = {"sqrt": 0.5, "linear": 1.0, "none": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
-class CriticalBatchSize:
+class CriticalBatchSize(Result):
     """A critical batch size; numbers are NaN where it is not identified.
 
     Attributes:
@@ -54,21 +55,6 @@ class CriticalBatchSize:
     def identified(self) -> bool:
         """Whether the data tell it."""
         return not self.flags
-
-    def __str__(self) -> str:
-        """For people."""
-        if not self.identified:
-            return f"not identified: {'; '.join(self.flags)}"
-        text = f"{self.value:.4g} {self._stated(self.interval)}"
-        if math.isnan(self.least_steps):
-            return text
-        return f"{text}, S_min {self.least_steps:.4g} {self._stated(self.least_steps_interval)}"
-
-    def _stated(self, interval: tuple[float, float]) -> str:
-        if math.isnan(interval[0]):
-            return "(too few seeds for an interval)"
-        level = "" if math.isnan(self.level) else f" ({self.level:.0%})"
-        return f"[{interval[0]:.4g}, {interval[1]:.4g}]{level}"
 
     def steps(self, batch_sizes: Any) -> np.ndarray:
         """S_min(1 + B_crit/B)."""

@@ -23,6 +23,7 @@ from scipy import stats
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.empirical_risk import examples, over_batches, per_example
 from jaxml.core.programs import as_read
+from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.core.types import Batch, Params
@@ -34,7 +35,7 @@ Of = Literal["dataset", "population"]
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseScale:
+class NoiseScale(Result):
     """A noise scale, in examples.
 
     Attributes:
@@ -60,16 +61,6 @@ class NoiseScale:
     def resolved(self) -> bool:
         """Whether |G|² was told from 0."""
         return math.isfinite(self.simple) and math.isfinite(self.interval[1])
-
-    def __str__(self) -> str:
-        """For people."""
-        low, high = self.interval
-        text = f"B_simple {self.simple:.4g} [{low:.4g}, {high:.4g}]"
-        if not self.resolved:
-            text = f"B_simple unresolved (at least {low:.4g})"
-        if self.noise is not None:
-            text += f", B_noise {self.noise:.4g} ± {self.noise_error:.2g}"
-        return f"{text} of the {self.of}: tr Σ {self.trace:.4g}, |G|² {self.gradient:.4g}"
 
 
 def noise_scale(

@@ -15,6 +15,7 @@ from scipy import stats
 from jaxml import landscape
 from jaxml.core.checks import require
 from jaxml.core.empirical_risk import Objective
+from jaxml.core.result import Result
 from jaxml.core.types import Batch
 from jaxml.landscape.callbacks.edge_of_stability import most_stable
 from jaxml.landscape.operators.validation import unravel_host
@@ -47,7 +48,7 @@ class Minimum(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class EqualLoss:
+class EqualLoss(Result):
     """Sharpness by batch size at one training loss.
 
     Attributes:
@@ -70,19 +71,8 @@ class EqualLoss:
     line: tuple[np.ndarray, np.ndarray, np.ndarray] | None
     study: Study
 
-    def __str__(self) -> str:
-        """For people."""
-        if not self.minima:
-            return f"no lane met a training loss of {self.loss:g}: {self.missed:,} missed it"
-        sharp = [m.sharpness for m in self.minima]
-        left = sum(not s.converged for s in sharp)
-        unsure = f", in {left} λ_max did not converge" if left else ""
-        return (
-            f"at a training loss of {self.loss:g}: {self._ranked()}; {len(sharp)} lanes{unsure}, "
-            f"{self.missed} missed the loss"
-        )
-
-    def _ranked(self) -> str:
+    @property
+    def ranked(self) -> str:
         """How λ_max goes with the batch size, as far as there is a rank correlation."""
         known = _known(self.minima)
         if not math.isnan(self.rank):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.result import Result
 from jaxml.studies.batch_scaling.median_interval import median_interval
 from jaxml.studies.sweep.result import Study
 
@@ -61,7 +62,7 @@ class Steps(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class StepsTable:
+class StepsTable(Result):
     """Steps to target by batch size and optimiser.
 
     Attributes:

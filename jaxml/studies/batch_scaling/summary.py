@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxml.core.result import Result
 from jaxml.studies.batch_scaling.critical_batch_size import (
     CriticalBatchSize,
     by_hyperbola,
@@ -24,7 +25,7 @@ from jaxml.studies.sweep.result import Study
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class Findings(Result):
     """A batch-size study and what follows from it.
 
     Attributes:

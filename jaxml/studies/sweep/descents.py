@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.programs import as_read
+from jaxml.core.result import Result
 from jaxml.studies.sweep.lane_optimizer import two_slots, update
 
 
@@ -41,7 +42,7 @@ SURFACES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Descents:
+class Descents(Result):
     """Optimisers from one start.
 
     Attributes:

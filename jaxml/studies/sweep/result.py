@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.studies.sweep.configs import Lanes
 
 
@@ -36,7 +37,7 @@ class Target(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Study(Result):
     """What became of every lane.
 
     Attributes:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxml import landscape
+from jaxml.core.result import Result
 from jaxml.core.types import Batch
 from jaxml.studies.batch_scaling.sharpness_at_equal_loss import loss_over
 from jaxml.studies.sweep.batch_size import batch_size
@@ -24,7 +25,7 @@ from jaxml.studies.topics.sharpening import Sharpening
 
 
 @dataclasses.dataclass(frozen=True)
-class DepthStudy:
+class DepthStudy(Result):
     """Networks of several depths at equal parameters.
 
     Attributes:
@@ -37,7 +38,7 @@ class DepthStudy:
 
 
 @dataclasses.dataclass(frozen=True)
-class EdgeStudy:
+class EdgeStudy(Result):
     """Full-batch training against what its optimisers can bear.
 
     Attributes:
@@ -48,7 +49,7 @@ class EdgeStudy:
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneralizationStudy:
+class GeneralizationStudy(Result):
     """How far a score on few examples can be trusted.
 
     Attributes:
@@ -73,7 +74,7 @@ class GeneralizationStudy:
 
 
 @dataclasses.dataclass(frozen=True)
-class NormalizationStudy:
+class NormalizationStudy(Result):
     """The same network with and without a normalisation.
 
     Attributes:
@@ -85,7 +86,7 @@ class NormalizationStudy:
 
 
 @dataclasses.dataclass(frozen=True)
-class DiagnosisStudy:
+class DiagnosisStudy(Result):
     """A network, smaller ones, and what is wrong with it.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -9,6 +10,7 @@ from typing import Literal, NamedTuple
 from scipy import stats
 
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 
 Fault = Literal["nothing wrong", "model bias", "optimisation", "overfitting", "mismatch"]
 
@@ -41,7 +43,8 @@ class Score(NamedTuple):
     examples: int
 
 
-class Diagnosis(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Diagnosis(Result):
     """What is wrong, if anything.
 
     Attributes:
@@ -53,11 +56,6 @@ class Diagnosis(NamedTuple):
     fault: Fault
     because: tuple[str, ...]
     remedies: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """For people."""
-        first = f"{self.fault}: {'; '.join(self.because)}"
-        return "\n".join([first, *(f"  try {remedy}" for remedy in self.remedies)])
 
 
 def diagnose(

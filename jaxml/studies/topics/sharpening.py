@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxml import landscape, training
 from jaxml.core.checks import require
+from jaxml.core.result import Result
 from jaxml.core.seeds import key as key_of
 from jaxml.core.types import Batch, DataLoss, Model
 from jaxml.training import optimizers, sampling
@@ -24,7 +25,7 @@ EDGES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Sharpening:
+class Sharpening(Result):
     """The largest curvature along a training over the full batch.
 
     Attributes:

@@ -97,7 +97,6 @@ def study(
     kind: str,
     settings: Any,
     build: Callable[[Any, Splits, Advance], Any],
-    said: Callable[[Any], list[str]],
 ) -> None:
     """Run a study of one question: it is short, and does not go on where it was stopped.
 
@@ -105,7 +104,6 @@ def study(
         kind: its name.
         settings: its options.
         build: makes the result.
-        said: of the result, in a few lines.
     """
     dataset, splits = load(settings, getattr(settings, "model", "mlp"))
     asked = runs.Asked("study", settings, kind=kind)
@@ -117,8 +115,7 @@ def study(
         report.write(found, folder / "report.html")
         body = {**report.record(found), "arguments": asked.recorded()}
         write_atomically(folder / "study.json", to_json(body, 1))
-    for line in said(found):
-        out.print(line)
+    out.print(str(found))
     out.print(str(folder / "report.html"))
 
 

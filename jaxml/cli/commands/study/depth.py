@@ -6,7 +6,6 @@ from typing import Annotated
 from jaxml import nn, studies
 from jaxml.cli.commands.study.common import BATCH, Advance, Splits, Study, ends, study, task_of
 from jaxml.cli.options import COUNT, COUNTS, FLAT, NUMBERS, POSITIVE, Config, spread
-from jaxml.report.tables import depth_error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ def depth(*, settings: Annotated[Depth, FLAT] = Depth(), config: Config = None) 
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("depth", settings, build, said)
+    study("depth", settings, build)
 
 
 def build(settings: Depth, splits: Splits, advance: Advance) -> studies.DepthStudy:
@@ -62,12 +61,3 @@ def build(settings: Depth, splits: Splits, advance: Advance) -> studies.DepthStu
 def _pieces(layers: int) -> int:
     model, params = nn.mlp([1, *[2] * layers, 1]), studies.tents(layers)
     return studies.linear_pieces(lambda x: model.apply(params, {}, x[None, None])[0][0, 0])
-
-
-def said(found: studies.DepthStudy) -> list[str]:
-    """What it comes to, in a few lines."""
-    return [
-        f"{len(d.widths) - 2} layers of {d.widths[1]}: loss in training {d.train_loss:.4g}, "
-        f"validation error {depth_error(d)}"
-        for d in found.depths
-    ] + [f"pieces of K = 1 to 10 layers of two: {', '.join(map(str, found.pieces.values()))}"]

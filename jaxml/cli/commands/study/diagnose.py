@@ -35,7 +35,7 @@ def diagnose(*, settings: Annotated[Diagnose, FLAT] = Diagnose(), config: Config
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("diagnose", settings, build, said)
+    study("diagnose", settings, build)
 
 
 def build(settings: Diagnose, splits: Splits, advance: Advance) -> studies.DiagnosisStudy:
@@ -62,8 +62,3 @@ def build(settings: Diagnose, splits: Splits, advance: Advance) -> studies.Diagn
         acceptable=settings.acceptable,
         epochs=settings.epochs,
     )
-
-
-def said(found: studies.DiagnosisStudy) -> list[str]:
-    """What it comes to, in a few lines."""
-    return str(found.diagnosis).splitlines()

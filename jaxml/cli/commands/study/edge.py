@@ -46,7 +46,7 @@ def edge(*, settings: Annotated[Edge, FLAT] = Edge(), config: Config = None) -> 
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("edge", settings, build, said)
+    study("edge", settings, build)
 
 
 def build(settings: Edge, splits: Splits, advance: Advance) -> studies.EdgeStudy:
@@ -91,13 +91,3 @@ _LOSSES = {
     "squared error": _half_squared_error,
     "cross-entropy": losses.softmax_cross_entropy,
 }
-
-
-def said(found: studies.EdgeStudy) -> list[str]:
-    """What it comes to, in a few lines."""
-    return [
-        f"{loss}, {run.optimizer}, η = {run.learning_rate:g}: "
-        + ("diverged" if run.diverged else f"λ_max {run.ratio:.3f} of the edge {run.edge:.4g}")
-        for loss, runs in found.ways.items()
-        for run in runs
-    ]

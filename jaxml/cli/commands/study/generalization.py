@@ -18,7 +18,6 @@ from jaxml.cli.commands.study.common import (
 )
 from jaxml.cli.options import FLAT, NUMBERS, POSITIVE, Config, spread
 from jaxml.core.types import Model
-from jaxml.report.tables import folds_error
 from jaxml.training import metrics
 
 
@@ -41,7 +40,7 @@ def generalization(
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("generalization", settings, build, said)
+    study("generalization", settings, build)
 
 
 def build(
@@ -96,17 +95,3 @@ def _untrained(model: Model, rows: dict[str, np.ndarray], count: int) -> np.ndar
         return jax.lax.map(one, keys)
 
     return np.asarray(wrong(jax.random.split(jax.random.key(0), count)))
-
-
-def said(found: studies.GeneralizationStudy) -> list[str]:
-    """What it comes to, in a few lines."""
-    bad = [
-        f"N = {n}: {f.value:.2%} of the samples bad, Hoeffding {f.bound:.2%}"
-        for n, f in found.bad.items()
-    ]
-    best = [
-        f"best of {b.models:,}: {b.public:.1%} where chosen, {b.private:.1%} elsewhere"
-        for b in found.best
-    ]
-    test = f"{found.test[found.folds.best]:.2%}"
-    return [*bad, *best, f"folds {folds_error(found.folds)}, test {test}"]

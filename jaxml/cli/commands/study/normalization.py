@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Annotated
 
-import numpy as np
 from cyclopts import Parameter
 
 from jaxml import studies
@@ -42,7 +41,7 @@ def normalization(
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("normalization", settings, build, said)
+    study("normalization", settings, build)
 
 
 def build(settings: Normalization, splits: Splits, advance: Advance) -> studies.NormalizationStudy:
@@ -64,14 +63,3 @@ def build(settings: Normalization, splits: Splits, advance: Advance) -> studies.
         every=max(1, steps // 50),
         on_progress=lambda done, of: advance(done / of, f"training {done} of {of}"),
     )
-
-
-def said(found: studies.NormalizationStudy) -> list[str]:
-    """What it comes to, in a few lines."""
-    return [
-        f"{name}, η = {rate:.3g}: loss {np.mean(seen.loss[-3:]):.4g}, median β "
-        f"{np.median(seen.lipschitz):.4g}, λ_max "
-        + ("not known" if np.isnan(top) else f"{top:.3g}")
-        for name, ways in found.ways.items()
-        for rate, seen, top in ways
-    ]

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from jaxml.cli.options import (
 )
 from jaxml.core.checks import require
 from jaxml.core.files import to_json, write_atomically
-from jaxml.report.tables import STEPS_COLUMNS, critical_rows, steps_row
+from jaxml.core.finding import finding
 
 _SAVED = "study.npz"
 # those that divide by the gradient's size want smaller rates
@@ -178,7 +178,7 @@ def run(asked: runs.Asked) -> int:
         if settings.train_loss is not None:
             found = _with_sharpness(found, task, splits["train"], held_out, settings)
         _write(folder, found, asked.recorded(), str(planned))
-    _say(found)
+    out.print(str(found))
     out.print(str(folder / "report.html"))
     return 0
 
@@ -211,7 +211,7 @@ def _with_sharpness(found, task, train, held_out, settings) -> studies.Findings:
             on_loss=lambda done, of: advance(done / of, "noise scale"),
             **budget,
         )
-    out.print(str(equal))
+    out.print(finding(equal).verdict)
     scales = ", ".join(
         f"{'unresolved' if np.isnan(b) else f'{b:.3g}'} at {loss:.2g}"
         for loss, b in studies.mean_scales(along)
@@ -242,22 +242,3 @@ def _csv(columns: Mapping[str, np.ndarray]) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*(np.asarray(c).tolist() for c in columns.values()), strict=True))
     return text.getvalue()
-
-
-def _say(found: studies.Findings) -> None:
-    _print_table(STEPS_COLUMNS, [steps_row(row) for row in found.table.rows])
-    if len(set(found.study.lanes.batch_size.tolist())) > 1:
-        for row in critical_rows(found):
-            out.print("  ".join(cell for cell in row if cell))
-    for surface, ways in found.descents.items():
-        for name, why in zip(ways.names, ways.why, strict=True):
-            out.print(f"{surface}: {name}: {why}")
-    seconds = found.study.seconds
-    out.print(f"{seconds['compile']:.1f} s compiling, {seconds['run']:.1f} s running")
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        out.print("  ".join(cells).rstrip())
