@@ -10,6 +10,8 @@ import flax.struct
 import jax
 import numpy as np
 
+from jaxml.core.result import Result
+
 Params = Any
 """A pytree of floating-point arrays."""
 
@@ -73,7 +75,7 @@ class TrainState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Result):
     """What a training returns.
 
     Attributes:

@@ -1,5 +1,6 @@
 """Training: pure steps, one loop, hooks on the host."""
 
+import jaxml.training.views  # noqa: F401 - what results show
 from jaxml.core.checksummed_dirs import DamagedError
 from jaxml.training import (
     augmentation,

@@ -155,7 +155,7 @@ def _why(losses, slopes, lowest, reached) -> str:
         if at_saddle > 0.2 * until:
             return f"{at_saddle} steps at small slopes under negative curvature, out at {until}"
         if bounces > 0.2 * until:
-            return f"there at {until}, swinging: the loss rises in {bounces} steps"
+            return f"there at {until}, oscillating: the loss rises in {bounces} steps"
         return f"there at {until}"
     if lowest[-1] < 0 and slopes[-1] < 0.1 * slopes.max():
         return f"stays where the slope is {slopes[-1]:.1e} and the curvature negative"
