@@ -23,8 +23,10 @@ from jaxml.landscape.critical.certificate import (
     newton_step,
 )
 from jaxml.landscape.critical.null_space import find_descent
+from jaxml.landscape.critical.orbits import Orbit, orbit_at
 from jaxml.landscape.critical.scale import length_scale
-from jaxml.landscape.critical.symmetries import Declared, Orbit, check_symmetries, orbit_at
+from jaxml.landscape.critical.symmetry_checks import check_symmetries
+from jaxml.landscape.critical.symmetry_group import Declared
 from jaxml.landscape.operators.dense_hessian import checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten
 from jaxml.landscape.operators.modules import takes_modules

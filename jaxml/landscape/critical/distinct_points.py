@@ -13,13 +13,8 @@ from scipy.optimize import linear_sum_assignment
 
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import Analysis
-from jaxml.landscape.critical.symmetries import (
-    Declared,
-    Symmetries,
-    generators_at,
-    permuted,
-    read_symmetries,
-)
+from jaxml.landscape.critical.orbits import generators_at
+from jaxml.landscape.critical.symmetry_group import Declared, Symmetries, permuted, read_symmetries
 from jaxml.landscape.operators.validation import precision, ravel_host, unravel_host
 
 # transformations at random from which an alignment starts, of which about one in 40 leads to a

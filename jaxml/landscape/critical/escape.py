@@ -16,7 +16,8 @@ from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import analyze
 from jaxml.landscape.critical.descent import descend_checked
 from jaxml.landscape.critical.scale import first_power_of_two, length_scale, loss_rounding
-from jaxml.landscape.critical.symmetries import Declared, Symmetries, check_symmetries
+from jaxml.landscape.critical.symmetry_checks import check_symmetries
+from jaxml.landscape.critical.symmetry_group import Declared, Symmetries
 from jaxml.landscape.operators.hessian import flatten, hessian
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import checked_problem, ravel_host, unravel_host

@@ -18,7 +18,8 @@ from jaxml.landscape.critical.distinct_points import distinct_points
 from jaxml.landscape.critical.escape import Escape, escape
 from jaxml.landscape.critical.minimum import find_minimum
 from jaxml.landscape.critical.search import Search, find_critical_point
-from jaxml.landscape.critical.symmetries import Declared, check_symmetries
+from jaxml.landscape.critical.symmetry_checks import check_symmetries
+from jaxml.landscape.critical.symmetry_group import Declared
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import (
     check_problem,

@@ -11,7 +11,7 @@ from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import Analysis, analyze
 from jaxml.landscape.critical.descent import descend
 from jaxml.landscape.critical.escape import escape
-from jaxml.landscape.critical.symmetries import Declared
+from jaxml.landscape.critical.symmetry_group import Declared
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import read_problem
 

@@ -23,14 +23,11 @@ from jaxml.landscape.critical.eigenvector_following import (
     product_method,
 )
 from jaxml.landscape.critical.escape import DENSE_SIZE, Escape, escape
+from jaxml.landscape.critical.orbits import generator_scales, tangent_basis
 from jaxml.landscape.critical.scale import length_scale
 from jaxml.landscape.critical.string_method import lower_string
-from jaxml.landscape.critical.symmetries import (
-    Declared,
-    check_symmetries,
-    generator_scales,
-    tangent_basis,
-)
+from jaxml.landscape.critical.symmetry_checks import check_symmetries
+from jaxml.landscape.critical.symmetry_group import Declared
 from jaxml.landscape.operators.dense_hessian import Dense, checked, dense_hessian, plan_dense
 from jaxml.landscape.operators.hessian import flatten, hessian_vector_product
 from jaxml.landscape.operators.modules import takes_modules

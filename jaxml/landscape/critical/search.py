@@ -16,12 +16,9 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.descent import default_gradient_tolerance, lbfgs
-from jaxml.landscape.critical.symmetries import (
-    Declared,
-    check_symmetries,
-    tangent_basis,
-    tangent_scales,
-)
+from jaxml.landscape.critical.orbits import tangent_basis, tangent_scales
+from jaxml.landscape.critical.symmetry_checks import check_symmetries
+from jaxml.landscape.critical.symmetry_group import Declared
 from jaxml.landscape.critical.trust_region import damping_of_length
 from jaxml.landscape.critical.units import natural_units
 from jaxml.landscape.operators.dense_hessian import Dense, checked, dense_hessian, plan_dense
