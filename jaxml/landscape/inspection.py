@@ -35,7 +35,7 @@ SURFACES = ("random", "eigenvectors", "trajectory")
 
 @dataclasses.dataclass(frozen=True)
 class LayerEnds:
-    """The ends of the spectrum of one layer's diagonal block.
+    """The extreme eigenvalues of one layer's diagonal block.
 
     Attributes:
         name: of the layer.
@@ -76,17 +76,17 @@ class Inspection(Result):
         gradient_norm: the gradient's 2-norm there.
         product_seconds: what one Hessian-vector product takes.
         product_bytes: what the linearised gradient keeps.
-        ends: eigenpairs at both ends.
+        ends: the extreme eigenpairs.
         top: how many of those are the largest.
         lowest: how many of those are the lowest.
         index: how many eigenvalues are negative, zero and positive.
         sharpness: measures of sharpness.
         density: the distribution of all eigenvalues.
-        layers: the ends of each layer's own spectrum.
+        layers: the extreme eigenvalues of each layer's own block.
         surface: the loss on a plane.
         surface_kind: `random`, `eigenvectors` or `trajectory`, see `inspect`.
         trajectory: how well the plane shows the path, where it is the path's.
-        series: the ends of the spectrum along a training, from `inspect_series`.
+        series: the extreme eigenvalues along a training, from `inspect_series`.
         products: part -> Hessian-vector products.
         seconds: part -> time, compilation included.
     """
@@ -336,7 +336,7 @@ def inspect_series(
     done: Sequence[Step] = (),
     on_step: Callable[[list[Step]], bool | None] = lambda so_far: None,  # noqa: ARG005
 ) -> list[Step]:
-    """The ends of the spectrum along a training, each search begun from the one before.
+    """The extreme eigenvalues along a training, each search begun from the one before.
 
     Args:
         points: (step, a function that returns the loss and the parameters there), in order.

@@ -85,7 +85,7 @@ def _two_stages(driver: Callable, array: np.ndarray) -> np.ndarray:
 
     work, more = np.empty(1, dtype), np.empty(1, np.int64)
     call(work, more, (-1, -1))
-    # the length is told as a float, which rounds it
+    # the length is given as a float, which rounds it
     length = int(work[0] * (1 + 2 * float(np.finfo(dtype).eps))) + 1
     call(np.empty(length, dtype), np.empty(int(more[0]), np.int64), (length, int(more[0])))
     return values

@@ -74,7 +74,7 @@ def count_bounds(low: np.ndarray, high: np.ndarray, size: int) -> Bounds:
     The mass of k of `size` eigenvalues in the spectral measure of a vector that is evenly
     distributed on the sphere has the distribution Beta(k/2, (size − k)/2). The bounds are the
     least and the largest k that the mean of the masses does not contradict, and no further
-    assumption is made. Where the set is empty no mass is: so small a count is told exactly.
+    assumption is made. Where the set is empty no mass is: so small a count is exact.
 
     Args:
         low: the least mass of each vector in the set, shape `(vectors, ...)`.

@@ -1,4 +1,4 @@
-"""The largest Hessian eigenvalue along a training run, against what the optimiser can bear."""
+"""The largest Hessian eigenvalue along a training run, against its stability threshold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from jaxml.linalg.davidson import largest
 from jaxml.training.loop import Chunk
 from jaxml.training.supervised_learning import full_loss
 
-_ROOM = 24  # products at most for one value
+_MAX_BASIS = 24  # products at most for one value
 _FIRST = 12  # what the first value takes, from a random start
 _KEPT = 3  # vectors from one value to the next: the second best may become the best
 # In gradients of the same rows: a product of matrices in a network is three in its gradient, and
@@ -158,9 +158,9 @@ class edge_of_stability:  # noqa: N801 - used as a function
         steps = max((np.shape(values)[-1] for values in chunk.metrics.values()), default=1)
         self._trained += steps * self._step_work
         left = self._cost * self._trained - self._spent - _BESIDE
-        most = int(min(left / _PRODUCT, _ROOM))
+        max_matvecs = int(min(left / _PRODUCT, _MAX_BASIS))
         expected = self.history["products"][-1] + 1 if self.seconds else _FIRST
-        if most < min(expected, _ROOM):
+        if max_matvecs < min(expected, _MAX_BASIS):
             return
         began = time.perf_counter()
         second, threshold = self._read(state.opt_state, chunk.step)
@@ -172,7 +172,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
             dtype = jax.tree.leaves(state.params)[0].dtype
             self._starts = jax.random.normal(key, (_KEPT, size), dtype)
         loss = dataclasses.replace(self._loss, state=state)
-        found = _measure(loss, state.params, second, self._starts, self._tolerance, most)
+        found = _measure(loss, state.params, second, self._starts, self._tolerance, max_matvecs)
         self._starts = found.vectors
         record = {
             "step": chunk.step,
@@ -199,8 +199,8 @@ class edge_of_stability:  # noqa: N801 - used as a function
         adam = [state for state in states if isinstance(state, optax.ScaleByAdamState)]
         kept = [state for state in states if isinstance(state, optax.TraceState)]
         require(len(adam + kept) <= 1, "one momentum", f"{len(adam + kept)} in the optimiser")
-        told = self._rate is not None or "learning_rate" in given
-        require(told, "learning_rate=", "an optimiser that does not tell")
+        known = self._rate is not None or "learning_rate" in given
+        require(known, "learning_rate=", "one whose rate is not in its state")
         rate = float(given["learning_rate"] if self._rate is None else self._rate(step))
         beta = self._momentum
         if beta is None:
@@ -217,7 +217,7 @@ class edge_of_stability:  # noqa: N801 - used as a function
 
 
 def most_stable(momentum: float = 0.0, *, nesterov: bool = False) -> float:
-    """The largest η·λ that an optimiser can bear along an eigenvector.
+    """The stability threshold of an optimiser: the largest η·λ along an eigenvector.
 
     Args:
         momentum: β; 0 for plain gradient descent.
@@ -242,7 +242,7 @@ def _states(opt_state: Any) -> Iterator[Any]:
 
 
 @jax.jit
-def _measure(loss: Callable, params, second, kept, tolerance, most):
+def _measure(loss: Callable, params, second, kept, tolerance, max_matvecs):
     f, x = flatten(loss, params)
     gradient, product = jax.linearize(jax.grad(f), x)
     root = jnp.ones_like(x)
@@ -253,5 +253,7 @@ def _measure(loss: Callable, params, second, kept, tolerance, most):
     # above the edge the gradient comes to lie along what is unstable
     starts = jnp.concatenate([kept, (gradient / root)[None]])
     symmetric = lambda v: product(v / root) / root  # noqa: E731 - similar to P⁻¹H
-    found = largest(symmetric, starts, tolerance=tolerance, max_matvecs=most, max_basis=_ROOM)
+    found = largest(
+        symmetric, starts, tolerance=tolerance, max_matvecs=max_matvecs, max_basis=_MAX_BASIS
+    )
     return found._replace(vectors=found.vectors[:_KEPT])

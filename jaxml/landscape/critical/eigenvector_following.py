@@ -126,8 +126,8 @@ def dense_method(hessian: Callable, index: int) -> Method:
         return seen._replace(followed=jnp.zeros(x.size, bool).at[chosen].set(True))
 
     def step(x, seen, gradient, radius):
-        senses = jnp.where(seen.followed, 1, -1) * ~seen.null
-        slopes = senses * (seen.vectors @ gradient)
+        signs = jnp.where(seen.followed, 1, -1) * ~seen.null
+        slopes = signs * (seen.vectors @ gradient)
         components, damping = _limited(seen.values, slopes, radius)
         image = (seen.values * components) @ seen.vectors
         # the metric of the step itself
@@ -239,7 +239,7 @@ def follow_eigenvectors(
     limited to a region in which the gradient is linear, to a part of its change that the step
     itself measures: no function falls on the way to a saddle. Where the gradient vanishes and an
     eigenvalue has not the sign that it should, it leaves along the eigenvectors of those, in the
-    sense in which the loss is lower.
+    sign for which the loss is lower.
 
     Args:
         f: vector -> scalar.

@@ -70,7 +70,7 @@ def escape(
 ) -> Escape:
     """Leave a critical point that is no minimum, or a plateau, and descend.
 
-    A line search from the point along the direction, in both senses, as far as the loss falls;
+    A line search from the point along the direction, with both signs, as far as the loss falls;
     then L-BFGS from the lower of the two ends.
 
     Args:
@@ -115,9 +115,9 @@ def escape(
         length = float(np.linalg.norm(v))
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
-        senses = np.array([1.0] if one_sided else [1.0, -1.0], x.dtype)
+        signs = np.array([1.0] if one_sided else [1.0, -1.0], x.dtype)
         distance, before, after = jax.device_get(
-            _line_search(loss, params, unit, senses, length_scale(loss, params)[0])
+            _line_search(loss, params, unit, signs, length_scale(loss, params)[0])
         )
         if distance == 0:
             raise NoDescentError(
@@ -163,10 +163,10 @@ def _direction(loss, params, memory, symmetries: Symmetries) -> Params:
 
 
 @jax.jit
-def _line_search(loss, params, unit, senses, length):
+def _line_search(loss, params, unit, signs, length):
     """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
 
-    Only in the senses given, 1 and −1 or one of them.
+    Only with the signs given, 1 and −1 or one of them.
 
     The grid goes by factors of √2 from the power of two at which the loss first departs from its
     value by more than rounding, whatever the units, to eight times the length over which the
@@ -211,7 +211,7 @@ def _line_search(loss, params, unit, senses, length):
         # the start itself where none falls
         return jnp.where(falls, end["loss"], value), jnp.where(falls, sense * end["distance"], 0)
 
-    losses, ends = jax.lax.map(first_minimum, senses)
+    losses, ends = jax.lax.map(first_minimum, signs)
     distance = ends[jnp.argmin(losses)]
 
     def measure(t):

@@ -98,8 +98,8 @@ def find_saddle(
     """Search for a saddle of a given index from a point, such as a minimum, or between two.
 
     Uphill along `index` eigenvectors of the Hessian, downhill along all others, by steps that are
-    Newton's near the saddle. From a minimum it leaves along the lowest eigenvectors, or where it
-    is told to. Between two minima a string of points is lowered first, and the search begins at
+    Newton's near the saddle. From a minimum it leaves along the lowest eigenvectors, or along
+    `direction`. Between two minima a string of points is lowered first, and the search begins at
     its highest point, along the string: where there are several saddles on the way, at the
     highest.
 

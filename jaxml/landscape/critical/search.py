@@ -267,7 +267,7 @@ def _newton(f, x, units, tolerance, max_steps, dense):
             (trial, value, gradient),
             (c["x"], c["value"], c["gradient"]),
         )
-        # a step that an old Hessian proposed in vain says nothing of the region
+        # a step of an old Hessian that was rejected says nothing of the region
         current = c["refresh"] | c["current"]
         length = norm(step)
         larger = jnp.where(inside, jnp.maximum(c["radius"], length), 2 * c["radius"])
@@ -321,7 +321,7 @@ def _least_squares_step(eigenvalues, gradient, radius):
 
     tiny = jnp.finfo(gradient.dtype).tiny
     inside = norm(step(0.0)) <= radius
-    # |λ|/(λ² + μ²) ≤ |λ|/μ², so that at the upper end the step is short enough
+    # |λ|/(λ² + μ²) ≤ |λ|/μ², so that at the upper bound the step is short enough
     high = jnp.log(jnp.maximum(jnp.sqrt(largest * norm(gradient) / radius), tiny)) + 1
     low = jnp.log(jnp.maximum(zero, tiny)) - 5
     damping = damping_of_length(step, radius, jnp.minimum(low, high), high)

@@ -100,7 +100,7 @@ def sharpness(
 
     The maxima are sought by conditional gradients: to the point of the neighbourhood that the
     gradient prefers, again and again, which never falls where the loss is convex (elsewhere a
-    share of the way is taken). Starts are the gradient's choice, both senses of the top
+    share of the way is taken). Starts are the gradient's choice, both signs of the top
     eigenvector and random directions. At a minimum, where the gradient says nothing, SAM is
     ½ρ²λ_max to second order.
 

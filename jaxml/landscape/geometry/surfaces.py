@@ -129,7 +129,7 @@ def _check_done(done: Surface, axes, loss, params, rows, grid, chunk) -> None:
     same = len(done.coordinates) == len(axes) and all(map(np.array_equal, done.coordinates, axes))
     require(same, "a surface of the same coordinates as `done`", "another grid")
     require(done.losses.dtype == grid.dtype, f"a surface in {grid.dtype}", done.losses.dtype)
-    # the loss, the point and the directions are not kept: they are told by what they give
+    # the loss, the point and the directions are not kept: they are compared by the losses they give
     known = np.flatnonzero(done.done & np.isfinite(done.losses))
     some = known[:: max(1, -(-known.size // chunk))]
     kept, again = done.losses.flat[some], evaluate(loss, params, rows, grid[some], chunk)

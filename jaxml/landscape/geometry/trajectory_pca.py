@@ -64,7 +64,7 @@ def trajectory(
 
     A high share of explained variance says little: a random walk in many dimensions has 61 % of
     its variance along its first component and 15 % along the second. Whether a picture of the
-    plane shows what the path saw is told by `losses` beside `projected_losses`.
+    plane shows what the path saw is seen by `losses` beside `projected_losses`.
 
     Args:
         loss: `params -> scalar`.

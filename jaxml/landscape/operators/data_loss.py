@@ -1,4 +1,4 @@
-"""A user's own loss over data, in a form that can be taken apart."""
+"""A user's own loss over data, as a sum over examples."""
 
 from __future__ import annotations
 

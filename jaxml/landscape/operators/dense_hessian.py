@@ -127,7 +127,7 @@ def checked(form: Callable[[Dense], tuple[Result, Any]], plan: Dense) -> Result:
 
     Returns:
         The result; where an error is more than 1 that of the plan without layers, with a warning.
-        Where the errors are traced it cannot be told: then these Hessians are NaN.
+        Where the errors are traced that is not known: then these Hessians are NaN.
     """
     result, errors = form(plan)
     if not plan.layers or isinstance(errors, Tracer):

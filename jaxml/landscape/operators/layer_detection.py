@@ -84,7 +84,7 @@ def find_layers(parts: EmpiricalRisk, params: Params) -> tuple[Layer, ...]:
         if not shared:
             break
         unused |= shared
-    alone = examples(parts.batch) < 2  # axes cannot be told from others then
+    alone = examples(parts.batch) < 2  # its axis cannot be distinguished then
     return () if tap.mixed or alone else tuple(tap.layers)
 
 
@@ -157,7 +157,7 @@ class _Tap:
         def read(v):
             if isinstance(v, core.Literal):
                 return _Value(v.val, rows=constant(v.val))
-            if times[v] > 1:  # no bias can be told of what goes several ways
+            if times[v] > 1:  # the bias of what is used several times is not known
                 return dataclasses.replace(known[v], vector=None, layer=None)
             return known[v]
 

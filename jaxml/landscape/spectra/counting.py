@@ -65,9 +65,9 @@ class Evidence:
         squares = self.residuals**2
         beside = float((squares / np.maximum(abs(self.values - x), np.finfo(float).tiny)).sum())
         own, rest = (0.0, beside) if beside < self.coupling else (self.coupling, self.coupling)
-        room = self._gap - abs(x)
-        if room > rest:
-            own = min(own, float(squares.sum()) / room)
+        margin = self._gap - abs(x)
+        if margin > rest:
+            own = min(own, float(squares.sum()) / margin)
         return own + self.rounding, rest + self.rounding
 
     @functools.cached_property

@@ -285,7 +285,7 @@ def spectral_density(
     Args:
         operator: such as `hessian(loss, params)`.
         steps: how many products a probe takes: of the resolution, see `Density.resolution`, and
-            of the ends of the spectrum. A probe keeps `steps + 1` vectors.
+            of the extreme eigenvalues. A probe keeps `steps + 1` vectors.
         probes: at most how many random vectors: the standard errors fall as their root.
         accuracy: end once no standard error of the cumulative distribution, smoothed as by
             `Density.linear`, is above it; not before the fifth probe.

@@ -74,7 +74,7 @@ def count_eigenvalues(
     """Count the negative, zero and positive eigenvalues of a symmetric operator.
 
     Exactly from the dense matrix where that fits into memory. Otherwise the negative ones are
-    looked for one by one from the lowest end, up to 32 of them. The pairs found count for
+    looked for one by one from the lowest, up to 32 of them. The pairs found count for
     themselves, and random vectors orthogonal to them count the rest: the spectral measure of each
     has bounds that no quadrature error can break (Radau rules with a node at ±tolerance), and the
     mass of k eigenvalues has a known distribution, which gives the interval.
@@ -129,8 +129,7 @@ def count_eigenvalues(
     bound = available_memory() // 2 if memory is None else memory
     if 6 * operator.size**2 * operator.dtype.itemsize <= bound:
         return _dense(operator, tolerance)
-    room = memory or None
-    return _by_products(operator, tolerance, room, max_products, seed, on_progress)
+    return _by_products(operator, tolerance, memory or None, max_products, seed, on_progress)
 
 
 def _dense(operator: SymmetricOperator, tolerance: float | None) -> SpectrumCounts:
@@ -231,7 +230,7 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
     else:
         method, high = "stochastic", negative.high
         if left := int((~found.converged).sum()):
-            words += f"; {left} of {len(found.values)} at the ends did not converge"
+            words += f"; {left} of {len(found.values)} extreme ones did not converge"
     negative = Interval(max(below, negative.low), max(below, negative.low, high))
     negative, within, positive = _consistent(size, negative, within, positive)
     if any(count.low < count.high for count in (negative, within, positive)):
@@ -255,7 +254,7 @@ def _by_products(operator, tolerance, memory, max_products, seed, on_progress) -
 
 
 def _consistent(size: int, *counts: Interval) -> list[Interval]:
-    """The intervals as far as the others leave room for them; they add up to the size."""
+    """The intervals as far as the others allow; they add up to the size."""
     low, high = sum(c.low for c in counts), sum(c.high for c in counts)
     narrowed = []
     for count in counts:

@@ -206,7 +206,7 @@ def test_the_rate_of_a_schedule_and_injected_hyperparameters(optimizer, rate, th
     [
         (optimizers.momentum(0.1), {"learning_rate": 0.1}, "momentum=, as the optimiser has"),
         (optimizers.sgd(0.1), {"learning_rate": 0.1, "momentum": 0.9}, "no momentum"),
-        (optimizers.sgd(0.1), {}, "learning_rate=, got an optimiser that does not tell"),
+        (optimizers.sgd(0.1), {}, "learning_rate=, got one whose rate is not in its state"),
         (optimizers.sgd(0.1), {"learning_rate": 0.1, "nesterov": True}, "nesterov with a momentum"),
         (optimizers.adam(0.1), {"learning_rate": 0.1, "nesterov": True}, "nesterov"),
         (optimizers.adagrad(0.1), {"learning_rate": 0.1}, "Adam, got a ScaleByRss"),
