@@ -1,16 +1,14 @@
 """Every result of landscape: its verdict is what its numbers say, and it can be shown and kept."""
 
 import dataclasses
-import json
 
 import jax
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from results import check_shown_and_kept
 
 from jaxml import landscape
 from jaxml.core.finding import finding
-from jaxml.core.serialization import to_npz
 from jaxml.landscape.spectra.density import Density
 
 PATH = {"loss": np.array([3.0, 1.0, 0.5]), "gradient_norm": np.array([2.0, 1.0, 1e-9])}
@@ -179,23 +177,7 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_result_is_shown_and_kept(name, tmp_path):
-    result, verdict = RESULTS[name]
-    shown = finding(result)
-    assert shown.verdict.startswith(verdict)
-    assert str(result).splitlines()[0] == shown.verdict
-    assert shown.question.endswith("?")
-    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["verdict"] == shown.verdict
-    text = result._repr_html_()
-    assert text.count("<svg ") == len(shown.figures)
-    result.save(tmp_path / "result.npz")
-    assert to_npz(type(result).load(tmp_path / "result.npz")) == to_npz(result)
-    for i in range(len(shown.figures)):
-        ax = Figure().add_subplot()
-        assert result.plot(ax, figure=i) is ax
-        assert ax.get_xlabel()
-        assert ax.get_ylabel()
-    if shown.records:
-        assert len(result.to_dataframe()) > 0
+    check_shown_and_kept(*RESULTS[name], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
 """Results of studies: their verdicts are what their numbers say, and they can be kept."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from results import check_shown_and_kept
 
 from jaxml import studies
 from jaxml.core.finding import finding
-from jaxml.core.serialization import to_npz
 
 NAN = math.nan
 
@@ -98,22 +97,7 @@ RESULTS = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_result_is_shown_and_kept(name, tmp_path):
-    result, verdict = RESULTS[name]
-    shown = finding(result)
-    assert shown.verdict.startswith(verdict)
-    assert str(result).splitlines()[0] == shown.verdict
-    assert shown.question.endswith("?")
-    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["verdict"] == shown.verdict
-    assert result._repr_html_().count("<svg ") == len(shown.figures)
-    result.save(tmp_path / "result.npz")
-    assert to_npz(type(result).load(tmp_path / "result.npz")) == to_npz(result)
-    for i in range(len(shown.figures)):
-        ax = Figure().add_subplot()
-        assert result.plot(ax, figure=i) is ax
-        assert ax.get_xlabel()
-        assert ax.get_ylabel()
-    if shown.records:
-        assert len(result.to_dataframe()) > 0
+    check_shown_and_kept(*RESULTS[name], tmp_path)
 
 
 def test_two_networks_are_compared_at_a_rate_that_both_tolerate():

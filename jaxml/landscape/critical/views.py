@@ -220,6 +220,7 @@ def _(result: Exploration) -> Finding:
             "searches": [search_record(f) for f in result.found],
         },
         records=_records(result),
+        provenance={"seed": result.config.get("seed")},
     )
 
 

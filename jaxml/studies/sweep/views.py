@@ -169,6 +169,7 @@ def paths(name: str, found: Descents) -> Figure:
         ax.plot(*found.path[0, 0], "*", ms=10, color=ink())
         ax.set(xlabel="w₀", ylabel="w₁")
         ax.set(xlim=sides[0][[0, -1]], ylim=sides[1][[0, -1]])
+        legend(ax)
 
     return Figure(
         draw, f"The paths of {len(found.names)} optimisers over the {name}, from the star."

@@ -104,6 +104,7 @@ def _(result: Staircase) -> Finding:
         sections=list(_sections(result, saddles, flat)),
         numbers=_numbers(result),
         records=_points(result),
+        provenance={"seed": config["seed"]},
     )
 
 
