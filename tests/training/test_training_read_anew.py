@@ -10,7 +10,7 @@ import pytest
 from jaxml import nn
 from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import evaluate, fit, fit_many, loop, losses, optimizers, sampling, supervised
-from jaxml.training.supervised_learning import _evaluate
+from jaxml.training.supervised_learning import _values
 
 KEY = jax.random.key(0)
 DATA = {"x": np.eye(3, dtype=np.float32), "y": np.ones((3, 1), np.float32)}
@@ -113,7 +113,7 @@ def test_equal_programs_are_compiled_once():
         )  # fmt: skip
         evaluate(nn.mlp([3, 2, 1]), run.state, DATA, {"error": metric()}, batch_size=2)
 
-    compiled = [loop._advance, loop._advance_lanes, loop._call, loop._call_lanes, _evaluate]
+    compiled = [loop._advance, loop._advance_lanes, loop._call, loop._call_lanes, _values]
     train(0.1)
     before = [function._cache_size() for function in compiled]
     for _ in range(3):
