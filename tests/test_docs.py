@@ -42,7 +42,8 @@ def test_python_blocks(page, tmp_path, monkeypatch):
         try:
             exec(compile(block, page.name, "exec"), namespace)
         except ModuleNotFoundError as error:
-            assert error.name in ("haiku", "torch")
+            if error.name not in ("haiku", "torch"):
+                raise
         else:
             ran += 1
     assert ran
