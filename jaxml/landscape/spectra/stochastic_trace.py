@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.result import Result
-from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
 from jaxml.landscape.operators.base import SymmetricOperator
 from jaxml.landscape.operators.validation import precision
 from jaxml.landscape.spectra.density import FEWEST, OnProgress, check_accuracy, check_operator
+from jaxml.landscape.spectra.trace_estimators import Found, around, hutchinson, hutchpp, xtrace
+from jaxml.landscape.spectra.trace_samples import (
+    BLOCK,
+    add_diagonals,
+    columns_of,
+    on_host,
+    quadratic_forms,
+    shape_of,
+    sketches,
+)
 from jaxml.linalg.probe_intervals import Bounds, mean_bounds, standard_error, student
-from jaxml.linalg.reductions import inner, no_scaling, norm, project, scaled_product, to_blocks
 from jaxml.linalg.rounding import zero_tolerance
 
 Method = Literal["hutch++", "xtrace", "hutchinson"]
 METHODS: tuple[Method, ...] = ("hutch++", "xtrace", "hutchinson")
-
-_BLOCK = 10
-# of the jackknife: as many estimates are computed once more
-_GROUPS = 20
 
 
 @flax.struct.dataclass
@@ -101,10 +104,10 @@ def trace(
     if operator.size <= max_products:
         return _exact(operator, lambda diagonal, _: diagonal.sum())
     if method == "hutchinson":
-        samples, estimate = _samples(operator, max_products, seed), _hutchinson
+        samples, estimate = quadratic_forms(operator, max_products, seed), hutchinson
     else:
-        samples = _rounds(operator, method, max_products, seed)
-        estimate = _xtrace(operator.size) if method == "xtrace" else _hutchpp
+        samples = sketches(operator, method, max_products, seed)
+        estimate = xtrace(operator.size) if method == "xtrace" else hutchpp
     return _until(operator, samples, estimate, accuracy, max_products, on_progress)
 
 
@@ -138,9 +141,9 @@ def frobenius_norm(
         value = np.sqrt(squares.mean())
         error = standard_error(squares) / (2 * value) if value else np.float64(0)
         low, high = mean_bounds(squares, squares)
-        return _Found(value, error, Bounds(np.sqrt(max(low, 0)), np.sqrt(high)), value)
+        return Found(value, error, Bounds(np.sqrt(max(low, 0)), np.sqrt(high)), value)
 
-    samples = _samples(operator, max_products, seed)
+    samples = quadratic_forms(operator, max_products, seed)
     return _until(operator, samples, estimate, accuracy, max_products, on_progress)
 
 
@@ -173,10 +176,10 @@ def diagonal(
     def samples():
         zeros = np.zeros(operator.size, operator.dtype)
         state = zeros, zeros
-        for first in range(0, max_products, _BLOCK):
-            count = min(_BLOCK, max_products - first)
+        for first in range(0, max_products, BLOCK):
+            count = min(BLOCK, max_products - first)
             with precision(operator.dtype == np.float64):
-                state = _add_diagonals(operator.product, *state, words(seed), first, count)
+                state = add_diagonals(operator.product, *state, words(seed), first, count)
             yield first + count, (first + count, *jax.device_get(state))
 
     def estimate(count, mean, squares):
@@ -185,7 +188,7 @@ def diagonal(
             error = np.sqrt(squares / (count * (count - 1)))
         # the sum of random signs is symmetric about the mean
         scale = np.abs(mean).max() / operator.size**0.5
-        return _Found(mean, error, _around(mean, student(count), error), scale)
+        return Found(mean, error, around(mean, student(count), error), scale)
 
     return _until(operator, samples(), estimate, accuracy, max_products, on_progress)
 
@@ -196,32 +199,10 @@ def _check(operator: SymmetricOperator, accuracy: float | None, max_products: in
     return require_positive_int("max_products", max_products)
 
 
-class _Found(NamedTuple):
-    """What a sample tells.
-
-    Attributes:
-        value: the estimate.
-        error: its standard error.
-        bounds: without rounding.
-        scale: what rounding is relative to: ‖A‖, or less where less is rounded.
-    """
-
-    value: Any
-    error: Any
-    bounds: Bounds
-    scale: float
-
-
-def _around(value: Any, factor: float, error: Any) -> Bounds:
-    if factor == np.inf:
-        return Bounds(np.full_like(value, -np.inf), np.full_like(value, np.inf))
-    return Bounds(value - factor * error, value + factor * error)
-
-
 def _until(
     operator: SymmetricOperator,
     samples: Iterator[tuple[int, tuple]],
-    estimate: Callable[..., _Found],
+    estimate: Callable[..., Found],
     accuracy: float | None,
     max_products: int,
     on_progress: OnProgress,
@@ -241,7 +222,7 @@ def _until(
     return _estimated(operator, found or estimate(*sample), products)
 
 
-def _estimated(operator: SymmetricOperator, found: _Found, products: int) -> Estimate:
+def _estimated(operator: SymmetricOperator, found: Found, products: int) -> Estimate:
     rounding = zero_tolerance(operator.size, operator.dtype, float(found.scale))
     low, high = found.bounds
     value, error, low, high = (
@@ -254,211 +235,13 @@ def _estimated(operator: SymmetricOperator, found: _Found, products: int) -> Est
 def _exact(operator: SymmetricOperator, value: Callable) -> Estimate:
     """From the diagonal and the squared norms of the columns, which the unit vectors give."""
     parts = []
-    for first in range(0, operator.size, _BLOCK):
-        count = min(_BLOCK, operator.size - first)
+    for first in range(0, operator.size, BLOCK):
+        count = min(BLOCK, operator.size - first)
         with precision(operator.dtype == np.float64):
-            new = _columns(operator.product, first, count, _like(operator))
-        parts.append(_on_host(*jax.device_get(new)))
+            new = columns_of(operator.product, first, count, shape_of(operator))
+        parts.append(on_host(*jax.device_get(new)))
     diagonals, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
     whole = value(diagonals, squares)
     require(np.isfinite(whole).all(), "finite products", "some that are not")
-    found = _Found(whole, np.zeros_like(whole), Bounds(whole, whole), np.sqrt(squares.sum()))
+    found = Found(whole, np.zeros_like(whole), Bounds(whole, whole), np.sqrt(squares.sum()))
     return _estimated(operator, found, operator.size)
-
-
-def _like(operator: SymmetricOperator) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((operator.size,), operator.dtype)
-
-
-def _samples(operator: SymmetricOperator, max_products: int, seed: int) -> Iterator:
-    """zᵀAz and ‖Az‖² of ever more vectors of random signs."""
-    forms, squares = np.zeros(0), np.zeros(0)
-    for first in range(0, max_products, _BLOCK):
-        count = min(_BLOCK, max_products - first)
-        with precision(operator.dtype == np.float64):
-            new = _forms(operator.product, words(seed), first, count, _like(operator))
-        forms, squares = (
-            np.concatenate(pair)
-            for pair in zip((forms, squares), _on_host(*jax.device_get(new)), strict=True)
-        )
-        yield forms.size, (forms, squares)
-
-
-def _rounds(operator: SymmetricOperator, method: Method, max_products: int, seed: int) -> Iterator:
-    """What the estimates with a sketch need of A, in rounds that widen sketch and sample alike.
-
-    Yields:
-        The products taken and, with Q the orthonormal basis of A·(sketch) and Z the sample, QᵀAQ,
-        QᵀZ, QᵀAZ and the diagonal of ZᵀAZ. The sample is the sketch for `xtrace`, apart from it
-        for `hutch++`.
-    """
-    share = 2 if method == "xtrace" else 3
-    require(max_products >= share, f"max_products of at least {share} for {method}", max_products)
-    block = min(_BLOCK, max_products // share)
-    rounds = max_products // (share * block)
-    product, like, sphere = operator.product, _like(operator), method == "xtrace"
-    qaq, qz, qaz = np.zeros((3, rounds * block, rounds * block))
-    forms, basis = np.zeros(rounds * block), []
-    scaling = None
-    for r in range(rounds):
-        new, end = slice(r * block, (r + 1) * block), (r + 1) * block
-        with precision(operator.dtype == np.float64):
-            z = _vectors(words(seed), 2 * r, block, like, sphere)
-            az, scaling = _apply(product, z, scaling or no_scaling(operator.dtype))
-            q = az
-            if not sphere:
-                sketch = _vectors(words(seed), 2 * r + 1, block, like, sphere)
-                q, scaling = _apply(product, sketch, scaling)
-            for _ in range(2):  # what is noise after the first time is orthogonal after the second
-                for rows in basis:
-                    q = _remove(rows, q)
-                q = _orthonormal(q)
-            aq, scaling = _apply(product, q, scaling)
-            basis.append(q)
-            forms[new] = np.diagonal(_inner(z, az))
-            for i, rows in enumerate(basis):
-                old = slice(i * block, (i + 1) * block)
-                qaq[old, new] = _inner(rows, aq)
-                qz[old, new], qaz[old, new] = _inner(rows, z), _inner(rows, az)
-                if i < r:
-                    qaq[new, old] = qaq[old, new].T
-                    before = _vectors(words(seed), 2 * i, block, like, sphere)  # rather than kept
-                    qz[new, old], qaz[new, old] = _inner(q, before), _inner(aq, before)
-            unit = float(scaling.unit)
-        found = unit * qaq[:end, :end], qz[:end, :end], unit * qaz[:end, :end], unit * forms[:end]
-        yield share * end, found
-
-
-def _hutchinson(forms, squares):
-    scale = np.sqrt(squares.mean())
-    return _Found(forms.mean(), standard_error(forms), mean_bounds(forms, forms), scale)
-
-
-def _hutchpp(qaq, qz, qaz, forms):
-    """The trace of QᵀAQ, and Hutchinson's estimate of what Q leaves: zᵀ(I−QQᵀ)A(I−QQᵀ)z."""
-    rest = forms - 2 * (qz * qaz).sum(axis=0) + (qz * (qaq @ qz)).sum(axis=0)
-    kept = np.trace(qaq)
-    low, high = mean_bounds(rest, rest)
-    scale = np.linalg.norm(qaz) / len(forms) ** 0.5
-    return _Found(kept + rest.mean(), standard_error(rest), Bounds(kept + low, kept + high), scale)
-
-
-def _xtrace(size: int) -> Callable[..., _Found]:
-    def estimate(qaq, qz, qaz, forms):
-        value = _leave_one_out(size, qaq, qz, qaz, forms).mean()
-        groups = np.array_split(np.arange(len(forms)), min(len(forms), _GROUPS))
-        without = []
-        for group in groups if len(groups) > 1 else []:
-            kept = np.delete(np.arange(len(forms)), group)
-            q = np.linalg.qr(qaz[:, kept])[0]
-            part = q.T @ qaq @ q, q.T @ qz[:, kept], q.T @ qaz[:, kept], forms[kept]
-            without.append(_leave_one_out(size, *part).mean())
-        # Efron and Stein: at least the variance of an estimate from one group less
-        error = (
-            np.linalg.norm(np.subtract(without, np.mean(without)))
-            if without
-            else np.float64(np.nan)
-        )
-        bounds = _around(value, student(len(without)), error)
-        return _Found(value, error, bounds, np.linalg.norm(qaz) / len(forms) ** 0.5)
-
-    return estimate
-
-
-def _leave_one_out(size, qaq, qz, qaz, forms):
-    """The estimates of the trace that take one vector for the sample, the rest for the sketch.
-
-    Column i of `left` is orthogonal to QᵀA times every vector but the i-th: without that
-    direction Q is the basis of the rest.
-    """
-    u, sigma, vt = np.linalg.svd(qaz)
-    floor = np.finfo(float).eps * sigma[0] or 1.0
-    left = (u / np.maximum(sigma, floor)) @ vt
-    left /= np.linalg.norm(left, axis=0)
-    inner = qz - left * (left * qz).sum(axis=0)
-    rest = forms - 2 * (inner * qaz).sum(axis=0) + (inner * (qaq @ inner)).sum(axis=0)
-    scale = (size - len(qaq) + 1) / (size - (inner**2).sum(axis=0))
-    return np.trace(qaq) - (left * (qaq @ left)).sum(axis=0) + scale * rest
-
-
-def _on_host(forms, norms, units):
-    """vᵀAv and ‖Av‖² in float64, whatever the scale of A."""
-    units = np.float64(units)
-    return forms * units, (norms * units) ** 2
-
-
-@jax.jit(static_argnames=("count", "like"))
-def _columns(product, first, count, like):
-    def column(i):
-        unit = jnp.zeros(like.shape, like.dtype).at[i].set(1)
-        image, scaling = scaled_product(product, unit, no_scaling(like.dtype))
-        return image[i], norm(image), scaling.unit
-
-    return jax.lax.map(column, first + jnp.arange(count))
-
-
-@jax.jit(static_argnames=("count", "like"))
-def _forms(product, seed, first, count, like):
-    def form(i):
-        z = _signs(seed, i, like)
-        image, scaling = scaled_product(product, z, no_scaling(like.dtype))
-        return inner(z, image), norm(image), scaling.unit
-
-    return jax.lax.map(form, first + jnp.arange(count))
-
-
-@jax.jit(static_argnames="count")
-def _add_diagonals(product, mean, squares, seed, first, count):
-    """Welford's mean, and sum of squared deviations, of z⊙Az with `count` vectors more."""
-
-    def add(i, state):
-        mean, squares = state
-        z = _signs(seed, first + i, mean)
-        sample = z * product(z)
-        new = mean + (sample - mean) / (first + i + 1)
-        return new, squares + (sample - mean) * (sample - new)
-
-    return jax.lax.fori_loop(0, count, add, (mean, squares))
-
-
-def _signs(seed, i, like):
-    key = jax.random.fold_in(key_of(seed), i)
-    return jax.random.rademacher(key, like.shape, like.dtype)
-
-
-@jax.jit(static_argnames=("count", "like", "sphere"))
-def _vectors(seed, i, count, like, sphere):
-    """Rows of E[zᵀz] = I: random signs, or evenly from the sphere of radius √size."""
-    key = jax.random.fold_in(key_of(seed), i)
-    shape = (count, *like.shape)
-    if not sphere:
-        return jax.random.rademacher(key, shape, like.dtype)
-    rows = jax.random.normal(key, shape, like.dtype)
-    return rows * (like.size**0.5 / jnp.linalg.norm(rows, axis=1, keepdims=True))
-
-
-@jax.jit
-def _apply(product, rows, scaling):
-    """The scaled images of the rows, and the scaling, found at the first that is not 0."""
-
-    def apply(scaling, row):
-        image, scaling = scaled_product(product, row, scaling)
-        return scaling, image
-
-    scaling, images = jax.lax.scan(apply, scaling, rows)
-    return images, scaling
-
-
-@jax.jit
-def _remove(basis, rows):
-    return rows - _inner(rows, basis) @ basis
-
-
-@jax.jit
-def _orthonormal(rows):
-    return jnp.linalg.qr(rows.T)[0].T
-
-
-@jax.jit
-def _inner(left, right):
-    return project(to_blocks(left), to_blocks(right))

@@ -7,7 +7,7 @@ from jax.tree_util import Partial
 from problems import quadratic
 
 from jaxml import landscape
-from jaxml.landscape.spectra import density, stochastic_trace
+from jaxml.landscape.spectra import density, trace_estimators, trace_samples
 
 N = 120
 
@@ -182,8 +182,8 @@ def test_xtrace_against_matfree(x64):
     az = INDEFINITE @ z
     q = np.linalg.qr(az)[0]
     parts = q.T @ INDEFINITE @ q, q.T @ z, q.T @ az, (z * az).sum(axis=0)
-    np.testing.assert_allclose(stochastic_trace._leave_one_out(N, *parts), theirs, rtol=1e-8)
-    assert stochastic_trace._xtrace(N)(*parts).value == pytest.approx(theirs.mean(), rel=1e-10)
+    np.testing.assert_allclose(trace_estimators._leave_one_out(N, *parts), theirs, rtol=1e-8)
+    assert trace_estimators.xtrace(N)(*parts).value == pytest.approx(theirs.mean(), rel=1e-10)
 
 
 def test_truncation_tells_of_too_few_steps():
@@ -253,9 +253,9 @@ def test_products_that_are_not_finite():
 
 def test_one_compiled_program_serves_all_data():
     compiled = [
-        stochastic_trace._apply,
-        stochastic_trace._forms,
-        stochastic_trace._add_diagonals,
+        trace_samples._apply,
+        trace_samples._forms,
+        trace_samples.add_diagonals,
         density._probe,
     ]
 
