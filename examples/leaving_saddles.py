@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from matplotlib.figure import Figure
 
 from jaxml import data, landscape, nn, training
+from jaxml.course.chapter_02.critical_points import saddle_free_newton
 from jaxml.studies.topics.staircase import add_dead_unit
 from jaxml.training import losses, optimizers, saddles, sampling
 
@@ -61,40 +62,20 @@ for name, optimizer, sample, hooked in (
     print(f", escapes at steps {[*leaving.escapes]}" if hooked else "")
 
 # 2. A plateau: an autoencoder with four layers, begun near zero.
-pixels = digits["x"].reshape(len(digits["x"]), -1)
-rows = {"x": pixels, "y": pixels}
-autoencoder = nn.mlp([64, 32, 8, 32, 64], activation="tanh")
-DIMENSION, TARGET = 32, 0.0125
-races = {}
-for name, optimizer, steps, cost in (
-    # a product costs 1.3 gradients, a loss a third; benchmarks/curvature.py measures the first
-    ("saddle-free Newton", saddles.saddle_free_newton(DIMENSION), 120, 2 + 1.3 * DIMENSION + 9 / 3),
-    *((f"Adam, η = {rate:g}", optimizers.adam(rate), 6000, 1.0) for rate in (1e-3, 3e-3, 1e-2)),
-):
-    algorithm = training.supervised(autoencoder, losses.mse, optimizer)
-    state = algorithm.init(KEY)
-    params = jax.tree.map(lambda leaf: 0.03 * leaf, state.params)
-    params["dense_3"]["bias"] = jnp.asarray(pixels.mean(axis=0))
-    state = state.replace(params=params)
-    run = training.fit(algorithm, rows, sampling.full(), key=KEY, steps=steps, state=state)
-    values = run.history["loss"]
-    races[name] = (values, cost)
-    reached = int((values <= TARGET).argmax())  # the loss is that before the step
-    print(f"{name}: loss {TARGET} after {reached:,} steps, {reached * cost:,.0f} gradients' work")
-    print(f"    {values[-1]:.5f} after {steps:,} steps, {steps * cost:,.0f} gradients' work")
+race = saddle_free_newton("full")
+target = race.numbers["target"]
+for name, reached in race.numbers["steps"].items():
+    work, end = race.numbers["work"][name], race.numbers["ends"][name]
+    print(f"{name}: loss {target} after {reached:,} steps, {work:,.0f} gradients' work")
+    print(f"    {end:.5f} after all")
 
 if len(sys.argv) > 1:
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     saddle, by_step, by_work = figure.subplots(1, 3)
     for name, (at, values) in curves.items():
         saddle.plot(at, values, ".-", label=name)
-    saddle.set(xlabel="step", ylabel="objective (loss + L2)", title="from a saddle", ylim=(0, None))
-    for name, (values, cost) in races.items():
-        done = range(len(values))
-        by_step.plot([step + 1 for step in done], values, label=name)
-        by_work.plot([step * cost + 1 for step in done], values, label=name)
-    for ax, label in ((by_step, "step"), (by_work, "work, in gradients")):
-        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="loss", title="on a plateau")
-    for ax in (saddle, by_step, by_work):
-        ax.legend(frameon=False, fontsize=9)
+    saddle.set(xlabel="step", ylabel="objective (loss + L2)", ylim=(0, None))
+    saddle.legend(frameon=False, fontsize=9)
+    race.plot(by_step)
+    race.plot(by_work, figure=1)
     figure.savefig(sys.argv[1], dpi=110)
