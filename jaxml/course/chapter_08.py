@@ -185,7 +185,7 @@ def deep_against_pca(effort: Effort = "quick") -> Finding:
 
     digits = data.load("digits").splits
     train, test = _pixels(digits["train"]), _pixels(digits["test"])
-    steps = 3000 if effort == "quick" else 20_000
+    steps = 1500 if effort == "quick" else 20_000
     model = nn.mlp([64, 64, 32, 2, 32, 64, 64], activation="tanh")
     algorithm = training.supervised(
         model, losses.mse, optimizers.adam(schedules.warmup_cosine(5e-3, steps))

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 from jaxml import course
 from jaxml.cli.main import main
@@ -39,6 +40,7 @@ def test_it_holds_quickly(experiment):
     assert "nan" not in found.verdict
     for i in range(len(found.figures)):
         found.plot(figure=i)
+        pyplot.close()
 
 
 def test_names_are_unique_and_chapters_in_order():
