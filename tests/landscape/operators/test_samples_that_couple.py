@@ -65,10 +65,10 @@ APART = {
     "swish": lambda h, b: jax.nn.swish(h),
     "layer norm": lambda h, b: normalized(h),
     "gated": lambda h, b: h * jax.nn.sigmoid(h[:, ::-1]),
-    "mask": lambda h, b: h * b["mask"],
-    "dropout": lambda h, b: jnp.where(b["mask"] > 0, jnp.tanh(h) / 0.8, 0),
+    "mask": lambda h, b: h * b["gate"],
+    "dropout": lambda h, b: jnp.where(b["gate"] > 0, jnp.tanh(h) / 0.8, 0),
     "offset": lambda h, b: jnp.tanh(h) + CONSTANT,
-    "masked mean of data": lambda h, b: jnp.sin(h) * b["mask"] / b["mask"].sum(),
+    "masked mean of data": lambda h, b: jnp.sin(h) * b["gate"] / b["gate"].sum(),
     "attention in a row": lambda h, b: heads(h),
     "recurrent": lambda h, b: recurrent(h),
     "kernel": lambda h, b: kernel(h),
@@ -95,7 +95,7 @@ TOGETHER = {
     "attention": lambda h, b: h + jax.nn.softmax(h @ h.T) @ jnp.tanh(h),
     "contrastive": lambda h, b: jnp.tanh(h) - jax.nn.logsumexp(h @ h.T, axis=1)[:, None],
     "largest": lambda h, b: jnp.tanh(h) / (1 + h.max() ** 2),
-    "masked sum": lambda h, b: jnp.tanh(h) + (h * b["mask"]).sum(axis=0) / b["mask"].sum(),
+    "masked sum": lambda h, b: jnp.tanh(h) + (h * b["gate"]).sum(axis=0) / b["gate"].sum(),
     "sorted": lambda h, b: jnp.tanh(h) * jnp.sort(h, axis=0),
     "groups": lambda h, b: h + jax.ops.segment_sum(jnp.sin(h), b["group"], 3)[b["group"]],
     "permuted": lambda h, b: jnp.tanh(h) * h[ORDER],
@@ -125,8 +125,8 @@ VALUES = {
     "softmax": losses.softmax_cross_entropy,
     "softmax by hand": by_hand,
     "mse": lambda z, b: losses.mse(z, {"y": b["target"]}),
-    "sigmoid": lambda z, b: losses.sigmoid_cross_entropy(z, {"y": b["mask"]}),
-    "masked": lambda z, b: ((z - b["target"]) ** 2 * b["mask"]).sum(axis=1) / b["mask"].sum(),
+    "sigmoid": lambda z, b: losses.sigmoid_cross_entropy(z, {"y": b["gate"]}),
+    "masked": lambda z, b: ((z - b["target"]) ** 2 * b["gate"]).sum(axis=1) / b["gate"].sum(),
 }
 
 
@@ -152,7 +152,7 @@ def program(seed):
         "x": random.normal(size=(N, WIDTH)),
         "y": random.integers(WIDTH, size=N),
         "target": random.normal(size=(N, WIDTH)),
-        "mask": random.integers(2, size=(N, WIDTH)).astype(float),
+        "gate": random.integers(2, size=(N, WIDTH)).astype(float),
         "group": GROUPS,
     }
     if random.integers(2):
