@@ -284,7 +284,7 @@ def _stairs(result: Staircase) -> Figure:
         ax.set(yscale="log", xlabel="step", ylabel="objective (loss + L2)")
         ax.set_xlim(0, (len(levels) + 0.03 * (seeds + 1) / 2) * steps)
         top = np.nanmax(levels[0].losses)
-        ax.set_ylim(0.9 * min(p.loss for p in levels[-1].minima), 1.6 * top)
+        ax.set_ylim(0.9 * min(p.loss for p in levels[-1].minima), 4 * top)
         ax.legend(loc="upper right", frameon=False, ncols=2)
 
     losses = ", ".join(f"{np.median([m.loss for m in level.minima]):.3g}" for level in levels)
