@@ -106,7 +106,8 @@ def escape(
     with checked_problem(loss, params, float64) as problem:
         loss, params = problem
         held = check_symmetries(symmetries, loss, params)
-        if direction is None:
+        own = direction is None
+        if own:
             direction = _direction(loss, params, memory, held)
         shapes = jax.tree.map(np.shape, (direction, params))
         alike = jax.tree.structure(direction) == jax.tree.structure(params)
@@ -115,6 +116,8 @@ def escape(
         length = float(np.linalg.norm(v))
         require(0 < length < np.inf, "a direction of finite length above 0", length)
         unit = (v / length).astype(x.dtype)
+        if own and not one_sided:  # an eigenvector's sign is rounding's
+            unit *= np.sign(unit[np.argmax(np.abs(unit))])
         signs = np.array([1.0] if one_sided else [1.0, -1.0], x.dtype)
         distance, before, after = jax.device_get(
             _line_search(loss, params, unit, signs, length_scale(loss, params)[0])
@@ -166,6 +169,8 @@ def _direction(loss, params, memory, symmetries: Symmetries) -> Params:
 def _line_search(loss, params, unit, signs, length):
     """The first local minimum along ±unit on a grid of distances, the lower of the two; 0 if none.
 
+    Of two that are equal up to rounding, that of the first sign.
+
     Only with the signs given, 1 and −1 or one of them.
 
     The grid goes by factors of √2 from the power of two at which the loss first departs from its
@@ -212,7 +217,8 @@ def _line_search(loss, params, unit, signs, length):
         return jnp.where(falls, end["loss"], value), jnp.where(falls, sense * end["distance"], 0)
 
     losses, ends = jax.lax.map(first_minimum, signs)
-    distance = ends[jnp.argmin(losses)]
+    # where both are equal but for rounding, as along a symmetry of the loss, the first
+    distance = jnp.where(losses[-1] < losses[0] - rounding, ends[-1], ends[0])
 
     def measure(t):
         value, gradient = jax.value_and_grad(f)(x + t * unit)

@@ -23,8 +23,10 @@ from jaxml.core.empirical_risk import EmpiricalRisk, examples, per_example, weig
 from jaxml.core.types import Params
 from jaxml.landscape.operators.layer_detection import Layer, tapped
 
-# a block on the diagonal skips, in so many steps, what lies left of it
+# a block on the diagonal skips, in so many steps, what lies left of it; of up to so many rows it is
+# formed whole, which takes less to compile than it saves
 _STEPS = 8
+_SMALL = 1024
 # columns of the products that second terms are formed by
 _WIDE = 256
 
@@ -191,7 +193,7 @@ def _add_pair(matrix: jax.Array, pair: _Pair, offsets: Sequence[int], fresh: boo
         return put(put(matrix, piece, row, column), piece.T, column, row) if piece.size else matrix
 
     # of a layer with itself, what lies left of the diagonal is skipped in so many steps
-    step = -(-inputs // _STEPS) if diagonal else inputs
+    step = -(-inputs // _STEPS) if diagonal and inputs * inner > _SMALL else inputs
     for begin in range(0, inputs, step):
         end = min(begin + step, inputs)
         start = begin if diagonal else 0

@@ -267,3 +267,14 @@ def test_find_minimum_of_himmelblau():
         point = landscape.find_minimum(himmelblau, np.array(start))
         assert point.certified
         assert point.kind == "minimum"
+
+
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_where_both_ways_are_alike_the_first_is_taken(turn):
+    """cos has a maximum at 0, and the loss is even: rounding must not choose the way."""
+    direction = np.array([turn * 0.6, turn * 0.8])
+    loss = lambda w: jnp.cos(w[0]) + jnp.cos(w[1])  # noqa: E731
+    given = landscape.escape(loss, np.zeros(2), direction=direction, max_steps=0)
+    assert np.dot(given.params, direction) > 0
+    own = landscape.escape(lambda w: jnp.cos(w[0]) + 0.5 * w[1] ** 2, np.zeros(2), max_steps=0)
+    assert own.params[0] > 0
