@@ -16,8 +16,8 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml import data, landscape, nn, training
 from jaxml.core.sharding import check_mesh, gather
+from jaxml.landscape.operators import hessian as operators
 from jaxml.landscape.operators.dense_hessian import Dense
-from jaxml.landscape.operators.hessian import hessian
 from jaxml.training import loop, losses, metrics, optimizers, sampling
 
 KEY = jax.random.key
@@ -174,7 +174,7 @@ def flops(devices):
     narrow = training.supervised(nn.linear(8, 10), losses.softmax_cross_entropy, optimizers.sgd(1))
     state = narrow.init(KEY(0))
     loss = training.full_loss(narrow, state, few, mesh=both)
-    dense = hessian._dense.lower(loss, state.params, Dense((), 999), both)
+    dense = operators._dense.lower(loss, state.params, Dense((), 999), both)
     programs = {"step": step, "gradient": gradient, "Hessian": dense}
     return {
         f"flops: {name}": program.compile().cost_analysis()["flops"]
