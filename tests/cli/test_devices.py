@@ -122,6 +122,6 @@ def test_two_processes_stopped_by_a_signal_to_one_go_on(tmp_path):
         ).read_bytes()
     files = [sorted(os.listdir(tmp_path / run)) for run in ("stopped", "whole")]
     assert files[0] == files[1] == [
-        "checkpoints", "config.json", "metrics.json", "metrics.jsonl", "params.npz"
+        "checkpoints", "config.json", "metrics.json", "metrics.jsonl", "params.npz", "report.html"
     ]  # fmt: skip
     assert sorted(os.listdir(tmp_path)) == ["stopped", "whole"]

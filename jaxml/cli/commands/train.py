@@ -32,6 +32,7 @@ from jaxml.cli.options import (
     positional,
     recorded,
 )
+from jaxml.cli.training_page import training_finding
 from jaxml.core import checksummed_dirs, types
 from jaxml.core.checks import require
 from jaxml.core.files import to_json, write_atomically
@@ -223,6 +224,9 @@ def command(
                 body["model_state_sha256"] = runs.arrays_sha256(state.model_state)
                 write_atomically(folder / "model_state.npz", _npz(state.model_state))
             write_atomically(folder / "metrics.json", to_json(body, 1))
+            text = (folder / _LOG).read_text("utf-8") if (folder / _LOG).exists() else ""
+            lines = [line for line in map(json.loads, text.splitlines()) if line["step"] <= done]
+            report.write(training_finding(lines, results), folder / "report.html")
         out.print(str(folder))
     for name, values in results.items():
         out.print(f"{name} " + " ".join(f"{key} {value:.4f}" for key, value in values.items()))

@@ -10,7 +10,7 @@ from jaxml.core.checks import require_positive_int
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import Analysis, analyze
 from jaxml.landscape.critical.descent import descend
-from jaxml.landscape.critical.escape import escape
+from jaxml.landscape.critical.escape import NoDescentError, escape
 from jaxml.landscape.critical.symmetry_group import Declared
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import read_problem
@@ -70,7 +70,10 @@ def find_minimum(
     for _ in range(require_positive_int("rounds", rounds) - 1):
         if point.descent is None:
             break
-        way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=float64)
+        try:
+            way = escape(loss, point.params, direction=point.descent, max_steps=0, float64=float64)
+        except NoDescentError:  # it falls along a curve alone, which no straight line shows
+            break
         point = _bottom(loss, way.params, max_steps, float64, symmetries)
     return point
 

@@ -11,6 +11,7 @@ from problems import classifier_data, tanh_classifier, tanh_classifier_params
 from jaxml import landscape
 from jaxml.data.surfaces import course_saddle, himmelblau, rosenbrock
 from jaxml.landscape.critical import escape as escape_module
+from jaxml.landscape.critical import minimum as minimum_module
 
 
 @pytest.mark.parametrize("start", [(-1.2, 1.0), (0.0, 0.0), (1.5, -0.5)])
@@ -278,3 +279,12 @@ def test_where_both_ways_are_alike_the_first_is_taken(turn):
     assert np.dot(given.params, direction) > 0
     own = landscape.escape(lambda w: jnp.cos(w[0]) + 0.5 * w[1] ** 2, np.zeros(2), max_steps=0)
     assert own.params[0] > 0
+
+
+def test_find_minimum_ends_where_no_straight_line_falls(monkeypatch):
+    def stuck(*_, **__):
+        raise landscape.NoDescentError("expected a loss that falls along the direction")
+
+    monkeypatch.setattr(minimum_module, "escape", stuck)
+    point = landscape.find_minimum(lambda w: (w[0] * w[1] - 1) ** 2, np.zeros(2))
+    assert point.kind == "saddle"
