@@ -150,7 +150,9 @@ def test_five_ways_one_hessian(truth, make):
     assert jax.tree.structure(point.refined) == jax.tree.structure(params)
 
 
-def test_a_module_with_its_functions_is_told_to_leave_them_out():
+def test_a_module_may_hold_functions_and_a_plain_pytree_is_told_to_leave_them_out():
     net = eqx.nn.MLP(2, 1, 2, depth=1, activation=jnp.tanh, key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"params\.activation, got .*leave it out of params"):
-        landscape.hessian(lambda n: jax.vmap(n)(jnp.ones((1, 2))).sum(), net)
+    assert landscape.hessian(lambda n: jax.vmap(n)(jnp.ones((1, 2))).sum(), net).size == 9
+    params = {"w": jnp.ones(2), "activation": jnp.tanh}
+    with pytest.raises(ValueError, match=r"params\['activation'\], got .*leave it out of params"):
+        landscape.hessian(lambda p: p["activation"](p["w"]).sum(), params)
