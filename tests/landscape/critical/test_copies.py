@@ -108,6 +108,7 @@ def flipped(params):
     }
 
 
+@pytest.mark.slow
 def test_the_units_of_a_tanh_net():
     """Three units are permuted in 6 ways, and of each the sign is free."""
     rng = np.random.default_rng(1)
@@ -192,6 +193,7 @@ def test_a_search_steps_off_the_orbit(method):
         landscape.find_critical_point(product, start, method, symmetries=[rotations(2)])
 
 
+@pytest.mark.slow
 def test_out_of_the_linear_trimer():
     """By bending, to the triangle; not by what only turns it."""
     out = landscape.escape(lennard_jones, trimer(), symmetries=CLUSTER)

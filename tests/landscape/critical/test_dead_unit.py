@@ -68,6 +68,7 @@ def test_the_spectrum_of_a_dead_unit(x64, minimum):
     assert end.kind == "minimum"
 
 
+@pytest.mark.slow
 def test_the_same_spectrum_by_way_of_nn_and_training(minimum):
     _, params, x, y = minimum
     model = nn.mlp([INPUTS, 2, CLASSES], activation="tanh")

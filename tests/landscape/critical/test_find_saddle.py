@@ -116,6 +116,7 @@ def test_a_start_of_another_index_is_left(start):
     assert (again.steps, again.hessians, again.converged) == (0, 1, True)
 
 
+@pytest.mark.slow
 def test_a_minimum_is_left_where_it_is_told():
     for sense in (1.0, -1.0):
         start = np.array([sense, 0.0])
@@ -220,6 +221,7 @@ def check_clusters(atoms, starts, least):
     return found
 
 
+@pytest.mark.slow
 def test_three_transition_states_of_six_atoms():
     starts = OCTAHEDRON + np.random.default_rng(0).normal(scale=0.3, size=(60, 6, 3))
     found = check_clusters(6, starts, 0.8)

@@ -82,6 +82,7 @@ def test_random_starts_find_all_eleven_losses_and_no_other(x64, small, method, c
         assert point.kind == ("saddle" if truth.index else "degenerate")
 
 
+@pytest.mark.slow
 def test_a_looser_end_claims_less_and_nothing_wrong(x64, small):
     """At 1e-10 a zero eigenvalue can lie above the rounding, and the tolerance then grows."""
     for point, truth in zip(*search(small, "newton", 1e-10, 300), strict=True):
