@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxml.core.checks import require
 from jaxml.core.files import write_atomically
@@ -14,6 +15,8 @@ from jaxml.core.serialization import from_npz, to_npz
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_Result = TypeVar("_Result", bound="Result")
 
 
 class Result:
@@ -43,7 +46,7 @@ class Result:
         return write_atomically(path, to_npz(self))
 
     @classmethod
-    def load(cls, path: str | Path, *, types: typing.Sequence[type] = ()) -> Self:
+    def load(cls: type[_Result], path: str | Path, *, types: Sequence[type] = ()) -> _Result:
         """What `save` wrote, to the bit; arrays come back as numpy's.
 
         Args:
