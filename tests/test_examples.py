@@ -27,17 +27,17 @@ def run(arguments, folder):
 
 def test_quickstart(tmp_path):
     out = run([EXAMPLES / "quickstart.py", "out.html"], tmp_path)
-    assert "after Adam: not critical" in out
-    assert "polished: minimum (certified)" in out
+    assert "after Adam: not a critical point" in out
+    assert "polished: a minimum (certified)" in out
     assert (tmp_path / "out.html").stat().st_size > 10_000
 
 
 def test_own_network(tmp_path):
     target = f"{EXAMPLES / 'own_network.py'}:problem"
     out = run(["-m", "jaxml.cli", "landscape", target, "--out", "here"], tmp_path)
-    assert out.startswith("not critical: ")
-    assert "searches from it and around it" in out
-    saddles = [line for line in out.splitlines() if line.startswith("saddle ")]
+    assert out.startswith("not a critical point: ")
+    assert "Searches from it and around it" in out
+    saddles = [line for line in out.splitlines() if re.match(r"saddle .* of 51 ", line)]
     assert len(saddles) >= 3
     assert all("minimum, loss 0.20" in line for line in saddles)
     assert (tmp_path / "here/report.html").is_file()
@@ -150,7 +150,8 @@ def test_find_saddles(tmp_path):
     assert {name: found[name] for name in counts} == counts
     assert found["linear autoencoder"] == 1
     assert "   2.00000  index 1, certified" in out
-    assert "between them: saddle (certified): loss 0.6265" in out
+    assert "between them: not a minimum but a saddle (certified)" in out
+    assert "saddle (certified): loss 0.6265" in out
     line, curve = map(float, re.findall(r"line (\S+), on the fitted curve (\S+)", out)[0])
     assert 0.6266 < curve < line
 
@@ -158,11 +159,12 @@ def test_find_saddles(tmp_path):
 def test_lennard_jones(tmp_path):
     out = run([EXAMPLES / "lennard_jones.py"], tmp_path)
     assert out.count("degenerate, 6 eigenvalues within") == 2
-    assert out.count("on the quotient minimum (certified): loss") == 2
+    assert out.count("on the quotient a minimum (certified): λ_min") == 2
     assert out.count("6 modes of symmetries") == 2
     for loss in ("loss -6,", "loss -12.7121,"):
         assert loss in out
-    assert "linear trimer: saddle (certified): loss -2.03112" in out
+    assert "linear trimer: not a minimum but a saddle (certified)" in out
+    assert "saddle (certified): loss -2.03112" in out
     assert "index 2 of 9, 5 modes of symmetries" in out
     assert "saddle of index 1 at -12.0790" in out
     assert out.endswith("different minima: -12.712062, -12.302928\n")

@@ -85,7 +85,8 @@ RESULTS = {
     ),
     "degenerate": (
         analysis([0.0, 2.0], "degenerate", within=1e-8),
-        "a degenerate critical point, no descent found: 1 of 2 eigenvalues cannot be told from 0",
+        "a degenerate critical point, no descent found: 1 of 2 eigenvalues cannot be "
+        "distinguished from zero",
     ),
     "monkey saddle": (
         analysis([0.0, 2.0], "degenerate", within=1e-8, descent=PARAMS),

@@ -98,7 +98,8 @@ def _verdict(point: Analysis) -> str:
             "next: escape"
         )
     within = (
-        f"{point.counts.within:,} of {point.eigenvalues.size:,} eigenvalues cannot be told from 0"
+        f"{point.counts.within:,} of {point.eigenvalues.size:,} eigenvalues cannot be "
+        "distinguished from zero"
     )
     if point.descent is not None:
         return (

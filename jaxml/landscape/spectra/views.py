@@ -100,7 +100,7 @@ def _(counts: SpectrumCounts) -> Finding:
     elif counts.negative.high:
         verdict = f"undecided: {counts.negative} negative eigenvalues"
     elif counts.within.high:
-        verdict = f"no negative eigenvalue; {counts.within} cannot be told from 0"
+        verdict = f"no negative eigenvalue; {counts.within} cannot be distinguished from zero"
     else:
         verdict = "a minimum if critical: all eigenvalues are positive"
     left = f", {counts.undecided:,} undecided" if counts.undecided else ""

@@ -59,7 +59,7 @@ class NoiseScale(Result):
 
     @property
     def resolved(self) -> bool:
-        """Whether |G|² was told from 0."""
+        """Whether |G|² is distinguishable from zero."""
         return math.isfinite(self.simple) and math.isfinite(self.interval[1])
 
 

@@ -1,7 +1,7 @@
 """Every batch size in one compiled program: a clock that ticks once a microbatch.
 
 Lanes of a bucket see the same microbatches of m examples. A lane of batch size B = k·m adds up
-their gradients and updates at every k-th tick, so that no gradient is computed in vain, whatever
+their gradients and updates at every k-th tick, so that no gradient evaluation is wasted, whatever
 sizes stand side by side. The examples come in one stream, a random order of all N, then another,
 and so on; a batch may reach from one order into the next, so none is left out and the stream
 does not depend on m.
