@@ -33,10 +33,6 @@ class _Literal(Console):
 out = _Literal(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-command_line: list[str] = []
-"""What was asked for, as it was typed."""
-
-
 def first_line(documented: Any) -> str:
     """Of a docstring."""
     return (documented.__doc__ or "").partition("\n")[0]

@@ -11,10 +11,10 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import jaxml
-from jaxml.cli import console
 from jaxml.cli.config import from_file, resumed_alone
 from jaxml.cli.console import first_line, visible
 from jaxml.cli.options import listed
+from jaxml.core import provenance
 
 _COMMANDS = {
     "landscape": "Walk the staircase of critical points, or analyse a point of your own.",
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # λ in a terminal of Latin-1, names of any bytes
             stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    console.command_line[:] = ["jaxml", *given]
+    asked = provenance.COMMAND.set(["jaxml", *given])
     tokens = [token for token in given if token != "--debug"]
     try:
         with warnings.catch_warnings():
@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"jaxml: error: {_told(error)}", file=sys.stderr)
         return 2
+    finally:
+        provenance.COMMAND.reset(asked)
 
 
 def _told(error: Exception) -> str:
@@ -85,10 +87,12 @@ def _told(error: Exception) -> str:
     What jaxml refuses explains itself; anything else, such as a user's own loss that fails, is
     named by its type.
     """
+    if isinstance(error, CycloptsError):
+        return _line(str(error))
     from jaxml.cli.own_file import place_of  # noqa: PLC0415 - needs JAX
     from jaxml.core.selfcheck import BackendError  # noqa: PLC0415
 
-    known = isinstance(error, ValueError | FloatingPointError | BackendError | CycloptsError)
+    known = isinstance(error, ValueError | FloatingPointError | BackendError)
     place = place_of(error)
     if known and not place:
         return _line(str(error))

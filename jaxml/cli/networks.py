@@ -57,7 +57,9 @@ def split_arrays(name: str | None, dataset: Dataset) -> dict[str, dict[str, np.n
     }
 
 
-def description(name: str, layers: Layers, shape: tuple[int, ...], outputs: int) -> dict[str, Any]:
+def description(
+    name: str, layers: Layers, shape: tuple[int, ...], outputs: int, *, dtype: str | None = None
+) -> dict[str, Any]:
     """The network as `nn.from_description` takes it.
 
     Args:
@@ -65,6 +67,7 @@ def description(name: str, layers: Layers, shape: tuple[int, ...], outputs: int)
         layers: its options.
         shape: of one input.
         outputs: of the network.
+        dtype: that its layers compute in; float32 by default.
 
     Raises:
         ValueError: for options that the network does not take, or out of range.
@@ -77,7 +80,7 @@ def description(name: str, layers: Layers, shape: tuple[int, ...], outputs: int)
         require(option in known, f"{takes} with {name}", f"--{option}")
     for option in {"hidden", "channels"} & given.keys():
         given[option] = list(given[option])
-    given["dtype"] = getattr(layers, "compute_dtype", None)
+    given["dtype"] = dtype
     if name == "linear":
         return nn.description(name, shape[0], outputs, **given)
     if "channels" in known:

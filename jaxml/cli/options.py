@@ -40,15 +40,21 @@ NATURAL = number("a whole number of at least 0", lambda value: value >= 0)
 _MOST = 10_000
 
 
-def _listed(expected: str, parse: Callable[[str], Sequence[Any]]) -> Parameter:
+def _list(parse: Callable[[str], Sequence[Any]]) -> Parameter:
     def convert(_: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-        text = tokens[-1].value
+        return tuple(parse(tokens[-1].value))
+
+    return Parameter(converter=convert, n_tokens=1, accepts_keys=False, metavar="LIST")
+
+
+def _list_of(expected: str, parse: Callable[[str], Sequence[Any]]) -> Parameter:
+    def explained(text: str) -> Sequence[Any]:
         try:
-            return tuple(parse(text))
+            return parse(text)
         except ValueError as error:
             raise ValueError(f"expected {expected}, got {text!r}") from error
 
-    return Parameter(converter=convert, n_tokens=1, accepts_keys=False, metavar="LIST")
+    return _list(explained)
 
 
 def _counts(text: str) -> list[int]:
@@ -82,18 +88,18 @@ def names(known: Iterable[str]) -> Parameter:
     """An option whose value is a list of some of these names."""
     known = tuple(known)
 
-    def convert(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
-        given = tuple(tokens[-1].value.split(","))
+    def parse(text: str) -> list[str]:
+        given = text.split(",")
         for name in given:
             got = f"{name!r}{near(name, known)}"
             require(name in known, f"some of {', '.join(known)}", got)
         return given
 
-    return Parameter(converter=convert, n_tokens=1, accepts_keys=False, metavar="LIST")
+    return _list(parse)
 
 
-COUNTS = _listed("whole numbers as 64,32", _counts)
-NUMBERS = _listed("numbers as 8,16 or LOW:HIGH:COUNT", _numbers)
+COUNTS = _list_of("whole numbers as 64,32", _counts)
+NUMBERS = _list_of("numbers as 8,16 or LOW:HIGH:COUNT", _numbers)
 
 
 def _from_anywhere(_: Any, tokens: Sequence[Token]) -> str:

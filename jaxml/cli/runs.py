@@ -21,10 +21,9 @@ import numpy as np
 from cyclopts import CycloptsError
 
 from jaxml import data, report
-from jaxml.cli import console
 from jaxml.cli.console import out
 from jaxml.cli.options import parsed, recorded
-from jaxml.core import checksummed_dirs
+from jaxml.core import checksummed_dirs, provenance
 from jaxml.core.checks import require
 from jaxml.core.files import new_folder, numbered_folder, to_json, write_atomically
 from jaxml.core.result import types_in
@@ -139,7 +138,7 @@ def opened(asked: Asked, dataset: data.Dataset | None = None, **about: Any) -> I
             if new:
                 config = {
                     "command": asked.command,
-                    "command_line": shlex.join(console.command_line),
+                    "command_line": provenance.command(),
                     "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
                     "arguments": settings,
                     **report.provenance(),

@@ -92,7 +92,13 @@ def draw_on(ax: Axes, figure: Any) -> Axes:
 
 def _few_ticks(axis: Any) -> None:
     """Ticks of a logarithmic axis that do not overlap, unless they were set one by one."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import (
+        FixedLocator,
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullLocator,
+    )
 
     if axis.get_scale() != "log" or isinstance(axis.get_major_locator(), FixedLocator):
         return
@@ -107,8 +113,6 @@ def _few_ticks(axis: Any) -> None:
         subs = (1.0, 2.0, 5.0) if decades < 1.5 else (1.0, 3.0)
         axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     else:
-        from matplotlib.ticker import MaxNLocator
-
         axis.set_major_locator(MaxNLocator(4))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 

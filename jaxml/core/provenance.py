@@ -7,15 +7,16 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
-
 
 def provenance() -> dict[str, Any]:
     """What numbers were computed with: versions and device."""
+    import jax  # noqa: PLC0415 - slow, and a command's help needs none of this
+
     device = jax.devices()[0]
     names = ("jaxml", "jax", "jaxlib", "flax", "optax")
     return {
@@ -32,8 +33,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
+COMMAND: ContextVar[list[str] | None] = ContextVar("command", default=None)
+"""The words of the command that runs, where they are not those of the process."""
+
+
 def command() -> str:
     """The command line of this process, without the folders of its program."""
+    if (words := COMMAND.get()) is not None:
+        return shlex.join(words)
     program, *arguments = sys.argv
     name = Path(program).name
     return shlex.join(["jaxml" if name == "__main__.py" else name, *arguments])

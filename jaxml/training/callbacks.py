@@ -339,6 +339,11 @@ def _row(values: Sequence[Any]) -> str:
     return text.getvalue()
 
 
+def logged(path: Path, step: int) -> list[dict[str, Any]]:
+    """The whole lines of a log of JSON lines, up to a step."""
+    return [json.loads(line) for line in _lines_until(path, step).splitlines()]
+
+
 def _lines_until(path: Path, step: int, header: str = "") -> str:
     """The whole lines of a log up to a step, of a table with its header."""
     # what follows the last whole line may be of any bytes

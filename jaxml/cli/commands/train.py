@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -40,6 +39,7 @@ from jaxml.core.finding import finding
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
 from jaxml.training import averaging, losses, metrics, optimizers, schedules
+from jaxml.training.callbacks import logged
 from jaxml.training.loop import Sample
 
 _LOG = "metrics.jsonl"
@@ -224,8 +224,7 @@ def command(
                 body["model_state_sha256"] = runs.arrays_sha256(state.model_state)
                 write_atomically(folder / "model_state.npz", _npz(state.model_state))
             write_atomically(folder / "metrics.json", to_json(body, 1))
-            text = (folder / _LOG).read_text("utf-8") if (folder / _LOG).exists() else ""
-            lines = [line for line in map(json.loads, text.splitlines()) if line["step"] <= done]
+            lines = logged(folder / _LOG, done)
             report.write(training_finding(lines, results), folder / "report.html")
         out.print(str(folder))
     for name, values in results.items():
@@ -300,7 +299,9 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
     else:
         classes, outputs = None, int(np.prod(y.shape[1:]))
         measures = {"loss": losses.mse, "mae": losses.mae}
-    network = networks.description(options.model, options, shape, outputs)
+    network = networks.description(
+        options.model, options, shape, outputs, dtype=options.compute_dtype
+    )
     model = nn.from_description(network)
     batch_size = min(options.batch_size, len(y))
     whole_parts = batch_size % options.accumulate == 0
@@ -350,10 +351,8 @@ def _records(
     if patience is None:
         return None, [validation, log, saved]
     stopping = training.early_stopping(validation, patience=patience)
-    text = path.read_text(encoding="utf-8") if done and path.exists() else ""
-    for line in map(json.loads, text.splitlines()):
-        if line["step"] <= done:
-            stopping.see(line["step"], line["validation"]["loss"])
+    for line in logged(path, done):
+        stopping.see(line["step"], line["validation"]["loss"])
     return stopping, [validation, log, saved, stopping]
 
 

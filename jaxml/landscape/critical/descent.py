@@ -224,11 +224,7 @@ def lbfgs(
         idle = c["k"] - c["best"]["k"] >= _IDLE
         return (c["k"] < max_steps) & (c["best"]["size"] > tolerance) & ~idle & ~c["ended"]
 
-    y, value, gradient = (
-        x / units.length,
-        units.value / units.height,
-        units.gradient / units.slope,
-    )
+    y, value, gradient = units.start(x)
     size, numbers = measured(y, value, gradient)
     empty = jnp.full(max_steps + 1, jnp.nan, x.dtype)
     end = jax.lax.while_loop(

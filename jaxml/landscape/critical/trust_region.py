@@ -94,11 +94,7 @@ def trust_region_newton(
         stalled = ~c["moved"] | (c["idle"] >= _IDLE)
         return (c["k"] < max_steps) & (c["size"] > tolerance) & ~stalled
 
-    y, value, gradient = (
-        x / units.length,
-        units.value / units.height,
-        units.gradient / units.slope,
-    )
+    y, value, gradient = units.start(x)
     size, numbers = measured(y, value, gradient)
     empty = jnp.full(max_steps + 1, jnp.nan, x.dtype)
     end = jax.lax.while_loop(

@@ -41,6 +41,10 @@ class Units(NamedTuple):
         """f(length·y)/height, whose gradient at the point is of norm 1, nearly."""
         return lambda y: f(self.length * y) / self.height
 
+    def start(self, x: Array) -> tuple[Array, Array, Array]:
+        """The point x and its value and gradient, of the scaled function."""
+        return x / self.length, self.value / self.height, self.gradient / self.slope
+
 
 def natural_units(f: Callable, x: Float[Array, " size"]) -> Units:
     """The units of a function at a point, from gradients alone; traceable.
