@@ -1,7 +1,11 @@
 """Studies: batch size, optimiser, rate and seed side by side in one compiled program."""
 
 import jaxml.studies.batch_scaling.views
-import jaxml.studies.topics.views  # noqa: F401 - what results show
+import jaxml.studies.topics.depth_view
+import jaxml.studies.topics.diagnosis_view
+import jaxml.studies.topics.generalization_view
+import jaxml.studies.topics.normalization_view
+import jaxml.studies.topics.sharpening_view  # noqa: F401 - what results show
 from jaxml.studies.batch_scaling.critical_batch_size import (
     Branch,
     CriticalBatchSize,

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from jaxml import landscape, studies
 from jaxml.core.drawing import styles
 from jaxml.core.finding import finding
-from jaxml.studies.batch_scaling import views
+from jaxml.studies.batch_scaling import pictures
 from jaxml.studies.sweep import views as sweep_views
-from jaxml.studies.topics import views as topic_views
+from jaxml.studies.topics import generalization_view, sharpening_view
 
 SIZES = (8, 64, 512)
 
@@ -110,9 +110,9 @@ def test_styles_are_all_different(count, ordered):
 
 @pytest.mark.parametrize("name", ["updates", "examples", "rates", "budgets", "throughput"])
 def test_no_group_is_missing_or_like_another(many, name):
-    names = [sweep_views.named(*group) for group in views.groups_of(many)]
+    names = [sweep_views.named(*group) for group in pictures.groups_of(many)]
     assert len(names) == 13
-    figures = getattr(views, name)(many)
+    figures = getattr(pictures, name)(many)
     ax = drawn(figures[2] if isinstance(figures, list) else figures)
     found = of_groups(ax, names)
     assert sorted(found) == sorted(names)
@@ -128,7 +128,7 @@ def test_a_group_that_misses_is_named():
     exits = np.where(study.lanes.optimizer == "adam", "budget", "target").astype("U10")
     found = findings_of(dataclasses.replace(study, exits=exits))
     for name in ("updates", "examples", "rates"):
-        labels = drawn(getattr(views, name)(found)).get_legend_handles_labels()[1]
+        labels = drawn(getattr(pictures, name)(found)).get_legend_handles_labels()[1]
         assert "adam: missed" in labels
         assert "sgd" in labels
 
@@ -180,14 +180,14 @@ def test_one_batch_size_compares_optimizers():
 
 
 def test_outcomes_are_blank_where_no_lane_was(many):
-    assert len(views.outcomes(many)) == 13
+    assert len(pictures.outcomes(many)) == 13
     lanes = many.study.lanes
     some = np.flatnonzero(~((lanes.batch_size == 8) & (lanes.learning_rate == 0.1)))
     study = many.study
     part = dataclasses.replace(
         study, lanes=lanes.take(some), exits=study.exits[some], updates=study.updates[some]
     )
-    image = drawn(views.outcomes(dataclasses.replace(many, study=part))[0]).images[0]
+    image = drawn(pictures.outcomes(dataclasses.replace(many, study=part))[0]).images[0]
     assert np.ma.getmaskarray(image.get_array())[0, 0]  # the lowest rate at the smallest batch
     assert not np.ma.getmaskarray(image.get_array())[0, 1]
 
@@ -219,7 +219,7 @@ def test_descents_and_edges_draw_all():
         )
         for rate, top in zip(range(1, 11), np.linspace(0, 4, 10), strict=True)
     ]  # fmt: skip
-    left = drawn(topic_views.edges(runs)[0])
+    left = drawn(sharpening_view.edges(runs)[0])
     lines = [line for line in left.lines if "η" in str(line.get_label())]
     assert len(looks(lines)) == 10
     arrows = [line for line in left.lines if "uparrow" in str(line.get_marker())]
@@ -227,16 +227,16 @@ def test_descents_and_edges_draw_all():
 
 
 def test_budgets_compare_equal_examples():
-    assert views.common_budget({8: np.arange(8, 1001, 8), 512: np.array([512, 1024])}) == (
+    assert pictures.common_budget({8: np.arange(8, 1001, 8), 512: np.array([512, 1024])}) == (
         512,
         512,
     )
     # nothing is equal: the title says from what to what
-    assert views.common_budget({8: np.array([1000]), 512: np.array([512, 1024])}) == (
+    assert pictures.common_budget({8: np.array([1000]), 512: np.array([512, 1024])}) == (
         512,
         1000,
     )
-    assert views.common_budget({8: np.array([0, 1]), 512: np.array([0])}) == (1, 1)
+    assert pictures.common_budget({8: np.array([0, 1]), 512: np.array([0])}) == (1, 1)
     study = a_study(seeds=1, rates=(0.2,))
     lanes = study.lanes
     # B = 8 is measured after 504 and 1,000 examples, B = 512 after 512 and 1,024
@@ -248,7 +248,7 @@ def test_budgets_compare_equal_examples():
         "validation loss": np.array([0.5, 0.1] * 3),
     }
     found = findings_of(dataclasses.replace(study, records=records))
-    first, second, third = map(drawn, views.budgets(found))
+    first, second, third = map(drawn, pictures.budgets(found))
     assert second.get_xlabel() == "batch size B, at 504 to 512 examples"
     np.testing.assert_array_equal(second.lines[0].get_ydata(), [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(third.lines[0].get_ydata(), [0.1, 0.1, 0.1])
@@ -324,7 +324,7 @@ def test_a_trace_below_zero_is_shown():
     found = equal([1.0, 2.0, 3.0], [8, 64, 512])
     minima = [m._replace(sharpness=sharp(1.0, trace)) for m, trace in
               zip(found.minima, [-5.0, 2.0, 4.0], strict=True)]  # fmt: skip
-    ax = drawn(views.sharpness(dataclasses.replace(found, minima=minima))[1])
+    ax = drawn(pictures.sharpness(dataclasses.replace(found, minima=minima))[1])
     assert ax.get_yscale() == "linear"
     assert ax.get_ylim()[0] < -5
 
@@ -376,7 +376,7 @@ def test_a_depth_leads_where_it_does(errors, said):
 def test_folds_say_what_the_error_is_of():
     lanes = studies.grid([8], [0.1, 0.2], seeds=1)
     folds = studies.Folds(lanes, np.ones((2, 5)), 0, 0.25, 0.02)
-    assert topic_views.folds_error(folds) == "25.00% ± 2.00% (standard error over 5 folds)"
+    assert generalization_view.folds_error(folds) == "25.00% ± 2.00% (standard error over 5 folds)"
 
 
 def test_a_headline_says_what_has_not_converged():
