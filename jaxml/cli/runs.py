@@ -58,9 +58,7 @@ class Asked:
 
     def recorded(self) -> dict[str, Any]:
         """The settings as plain values, with the kind."""
-        return (
-            {"kind": self.kind} | recorded(self.settings) if self.kind else recorded(self.settings)
-        )
+        return ({"kind": self.kind} if self.kind else {}) | recorded(self.settings)
 
     @property
     def checkpoints(self) -> Path | None:

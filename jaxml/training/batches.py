@@ -47,10 +47,8 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
     some = len(leaves) > 0 and not isinstance(data, str)
     require(some, "a dict of arrays, or another pytree of them", type(data).__name__)
     arrays = {label: np.asarray(leaf) for label, leaf in labelled(data).items()}
-    lengths = {label: array.shape[0] if array.ndim else None for label, array in arrays.items()}
-    one = len(set(lengths.values())) == 1 and None not in lengths.values()
-    require(one, "arrays with one leading axis", f"lengths {lengths}")
-    require(0 not in lengths.values(), "at least one example", f"lengths {lengths}")
+    got = f"lengths {dict.fromkeys(arrays, 0)}"
+    require(length_of(arrays) > 0, "at least one example", got)
     for label, array in arrays.items():
         require(is_numeric(array), f"numbers in {_shown(label)}", f"dtype {array.dtype}")
         with np.errstate(over="ignore"):
@@ -72,6 +70,18 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
     if mesh is not None:
         return place_rows(jax.tree.map(np.asarray, data), mesh)
     return jax.tree.map(jnp.asarray, data)
+
+
+def length_of(arrays: Mapping[str, Any]) -> int:
+    """Of the one leading axis that arrays have.
+
+    Raises:
+        ValueError: if they have none, or are of several lengths.
+    """
+    lengths = {name: np.shape(leaf)[0] if np.ndim(leaf) else None for name, leaf in arrays.items()}
+    one = len({*lengths.values()}) == 1 and None not in lengths.values()
+    require(one, "arrays with one leading axis", f"lengths {lengths}")
+    return next(iter(lengths.values()))  # pyright: ignore[reportReturnType]
 
 
 def labelled(tree: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.drawing import BLUE, GREEN, ORANGE, legend
 from jaxml.core.finding import Figure, Finding, Section, finding
 from jaxml.core.result import Result
 from jaxml.core.types import Algorithm
@@ -152,13 +153,13 @@ def _picture(result: LearningRates) -> Figure:
     start, least = result.smoothed[0], result.smoothed.min()
 
     def draw(ax: Any) -> None:
-        ax.plot(result.rates, result.losses, ".", ms=3, alpha=0.4, label="of each batch")
-        ax.plot(result.rates[known], result.smoothed[known], label="smoothed")
-        ax.axvline(result.steepest, ls="--", color="C2", label="steepest descent")
+        ax.plot(result.rates, result.losses, ".", color=BLUE, ms=3, alpha=0.4, label="batches")
+        ax.plot(result.rates[known], result.smoothed[known], color=ORANGE, label="smoothed")
+        ax.axvline(result.steepest, ls="--", color=GREEN, label="steepest descent")
         ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
         margin = 0.1 * max(start - least, 1e-12)
         ax.set_ylim(least - margin, start + 3 * margin)  # what diverges leaves the picture
-        ax.legend()
+        legend(ax)
 
     alt = f"The loss from {start:.3g} down to {least:.3g} at a rate of {result.lowest:.2g}, "
     alt += "then up." if result.diverged is not None else "the last rates included."

@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.sharding import place
-from jaxml.training.batches import as_tree, labelled
+from jaxml.training.batches import as_tree, labelled, length_of
 
 __all__ = ["Stream", "batches", "passes", "rows"]
 
@@ -110,10 +110,7 @@ def rows(arrays: Any, sample: Callable[..., Any], *, prefetch: int = 2) -> Strea
         ValueError: for arrays without one leading axis, or a sampler that does more than pick.
     """
     tree = as_tree(arrays)
-    lengths = {name: np.shape(leaf)[:1] for name, leaf in labelled(tree).items()}
-    one = len({*lengths.values()}) == 1 and () not in lengths.values()
-    require(one, "arrays with one leading axis", f"lengths {lengths}")
-    ((count,),) = {*lengths.values()}
+    count = length_of(labelled(tree))
     require(callable(sample), "a sampler such as sampling.epochs(64)", repr(sample))
     leaves, structure = jax.tree.flatten(tree)
 
