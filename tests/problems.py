@@ -12,12 +12,27 @@ import numpy as np
 import optax
 from jax.tree_util import Partial
 
+from jaxml import landscape
 from jaxml.data import linear_autoencoder
 
 
 def quadratic(params, matrix, vector):
     """½ wᵀAw − bᵀw for a symmetric A: Hessian A, critical point A⁻¹b."""
     return 0.5 * params @ matrix @ params - vector @ params
+
+
+def operator_of(matrix, dtype=np.float64):
+    """A symmetric matrix as the Hessian of a quadratic."""
+    matrix = np.asarray(matrix, dtype)
+    zeros = np.zeros(len(matrix), dtype)
+    return landscape.hessian(Partial(quadratic, matrix=matrix, vector=zeros), zeros)
+
+
+def rotated(spectrum, seed=0):
+    """A symmetric matrix of these eigenvalues, whose eigenvectors are random."""
+    n = len(spectrum)
+    vectors = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
+    return vectors * spectrum @ vectors.T
 
 
 def polynomial(params, matrix, cubic, quartic):

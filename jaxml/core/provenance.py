@@ -46,6 +46,11 @@ def command() -> str:
     return shlex.join(["jaxml" if name == "__main__.py" else name, *arguments])
 
 
+def today() -> str:
+    """The date, in UTC."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
 def line(about: Mapping[str, Any]) -> str:
     """The command, seed, versions, device and date, in a line.
 
@@ -56,8 +61,7 @@ def line(about: Mapping[str, Any]) -> str:
         >>> line({"seed": 3, "command": "jaxml study", "date": "2026-01-31"}).split(";")[:3]
         ['jaxml study', ' seed 3', ' 2026-01-31']
     """
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    about = {"command": command(), "date": today, **provenance(), **about}
+    about = {"command": command(), "date": today(), **provenance(), **about}
     parts = [str(about["command"])]
     if about.get("seed") is not None:
         parts.append(f"seed {about['seed']}")

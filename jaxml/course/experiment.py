@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import time
 from collections.abc import Callable
 from typing import Literal
 
 from jaxml.core.checks import require, require_choice
 from jaxml.core.finding import Finding, Section
-from jaxml.core.provenance import provenance
+from jaxml.core.provenance import provenance, today
 
 Effort = Literal["quick", "full"]
 
@@ -74,7 +73,7 @@ def perform(experiment: Experiment, effort: Effort = "quick") -> Finding:
         "command": command,
         "seed": 0,
         **provenance(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": today(),
         "seconds": round(seconds, 1),
     }
     return dataclasses.replace(

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from problems import quadratic, tanh_classifier, tanh_classifier_params
+from problems import operator_of as operator
+from problems import rotated, tanh_classifier, tanh_classifier_params
 
 from jaxml import data, landscape
 from jaxml.landscape.spectra.density import quadrature
@@ -13,18 +14,6 @@ from jaxml.linalg.krylov import lanczos
 
 N, STEPS = 300, 20
 SIZE = {np.float32: 1e-5, np.float64: 1e-13}
-
-
-def operator(matrix, dtype=np.float64):
-    matrix = np.asarray(matrix, dtype)
-    zeros = np.zeros(len(matrix), dtype)
-    return landscape.hessian(Partial(quadratic, matrix=matrix, vector=zeros), zeros)
-
-
-def rotated(spectrum, seed=0):
-    n = len(spectrum)
-    vectors = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
-    return vectors * spectrum @ vectors.T
 
 
 @pytest.fixture(scope="module")

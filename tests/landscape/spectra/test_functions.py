@@ -4,24 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from problems import quadratic
+from problems import operator_of as operator
+from problems import rotated
 
 from jaxml import landscape
 from jaxml.landscape.spectra import density, trace_estimators, trace_samples
 
 N = 120
-
-
-def operator(matrix, dtype=np.float64):
-    matrix = np.asarray(matrix, dtype)
-    zeros = np.zeros(len(matrix), dtype)
-    return landscape.hessian(Partial(quadratic, matrix=matrix, vector=zeros), zeros)
-
-
-def rotated(spectrum, seed=0):
-    n = len(spectrum)
-    vectors = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
-    return vectors * spectrum @ vectors.T
 
 
 BULK = 0.2 * np.random.default_rng(1).normal(size=N - 5)
