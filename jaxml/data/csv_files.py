@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
-import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,30 +16,10 @@ from jaxml.core.checks import require, require_choice
 from jaxml.data import csv_columns
 from jaxml.data.arrays import FEW, TASKS, from_arrays, guessed_task, require_distinct
 from jaxml.data.csv_columns import MISSING, Cells, UnreadableError
+from jaxml.data.csv_tables import Table, read_table
 from jaxml.data.dataset import Dataset, Split
 
 MISSING_CHOICES = ("refuse", "impute", "drop")
-_DELIMITERS = ",;\t|"
-# rows at the top from which it is told whether the first is a header
-_SAMPLE = 1000
-# what columns without a header are called
-_UNNAMED = re.compile(r"column [0-9]+")
-
-
-class _Table(NamedTuple):
-    """A text file.
-
-    Attributes:
-        path: of the file.
-        delimiter: between two cells.
-        columns: name -> an array of numbers, or the cells as text.
-        lines: the line on which each row ends, counted from 1.
-    """
-
-    path: str
-    delimiter: str
-    columns: dict[str, np.ndarray | Cells]
-    lines: np.ndarray
 
 
 def from_csv(
@@ -112,7 +89,7 @@ def from_csv(
     if task is not None:
         require_choice("task", task, TASKS)
     require_choice("missing", missing, MISSING_CHOICES)
-    table = _read(path, delimiter, target)
+    table = read_table(path, delimiter, target)
     header = list(table.columns)
     target = header[-1] if target is None else target
     columns, left_out, arrays = {}, {}, {}
@@ -127,7 +104,7 @@ def from_csv(
     for column, values in arrays.items():
         holes = np.isnan(values).any(1)
         if missing == "refuse" and holes.any():
-            raise _at(table, column, int(np.argmax(holes)), "a finite number")
+            raise table.fault(column, int(np.argmax(holes)), "a finite number")
         if missing == "drop":
             kept &= ~holes
     require(kept.any(), "a row without missing values", f"none in {path}")
@@ -197,7 +174,7 @@ def csv_rows(path: str | os.PathLike[str], meta: Mapping[str, Any]) -> Split:
     [[6.5, 1.0, 0.0]]
     """
     columns, target = meta["columns"], meta["target_name"]
-    table = _read(path, None, target, like=columns)
+    table = read_table(path, None, target, like=columns)
     lacking = ", ".join(map(repr, columns.keys() - table.columns.keys()))
     require(not lacking, f"the columns {', '.join(columns)} in {path}", f"one without {lacking}")
     x = np.concatenate([_like(table, column, kind) for column, kind in columns.items()], axis=1)
@@ -207,13 +184,13 @@ def csv_rows(path: str | os.PathLike[str], meta: Mapping[str, Any]) -> Split:
         holes = np.isnan(x[:, i])
         if holes.any():
             if name not in fill:
-                raise _at(table, column, int(np.argmax(holes)), "a value", "a missing one")
+                raise table.fault(column, int(np.argmax(holes)), "a value", "a missing one")
             x[holes, i] = fill[name]
     with np.errstate(over="ignore"):
         rows = {"x": x.astype(np.float32)}
     if len(large := np.argwhere(np.isinf(rows["x"]))):
         row, i = large[0]
-        raise _at(table, names[i][1], row, "a number in float32's range", f"{x[row, i]:g}")
+        raise table.fault(names[i][1], row, "a number in float32's range", f"{x[row, i]:g}")
     if target in table.columns:
         y, known = _targets_like(table, target, meta)
         if known.any():
@@ -221,7 +198,7 @@ def csv_rows(path: str | os.PathLike[str], meta: Mapping[str, Any]) -> Split:
     return rows
 
 
-def _like(table: _Table, column: str, kind: Mapping[str, Any]) -> np.ndarray:
+def _like(table: Table, column: str, kind: Mapping[str, Any]) -> np.ndarray:
     """The numbers made of a column of this kind, NaN where one is missing."""
     held = table.columns[column]
     if not isinstance(held, Cells):
@@ -234,11 +211,11 @@ def _like(table: _Table, column: str, kind: Mapping[str, Any]) -> np.ndarray:
     try:
         return csv_columns.numbers(held, dict(kind))
     except UnreadableError as error:
-        raise _at(table, column, error.row, error.expected, error.got) from error
+        raise table.fault(column, error.row, error.expected, error.got) from error
 
 
 def _targets_like(
-    table: _Table, target: str, meta: Mapping[str, Any]
+    table: Table, target: str, meta: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The targets as those of a data set, and which rows have one."""
     cells = table.columns[target]
@@ -259,7 +236,7 @@ def _targets_like(
             number = known.get(cell, known.get(number))
         if number is None and cell not in MISSING:
             expected = f"a class such as {', '.join(names[:5])}" if known else "a number"
-            raise _at(table, target, cells.first(cell), expected, repr(cell))
+            raise table.fault(target, cells.first(cell), expected, repr(cell))
         values.append(math.nan if number is None else number)
     y = np.asarray(values, dtype=float)[cells.codes]
     there = ~np.isnan(y)
@@ -279,7 +256,7 @@ def _chosen(header: list[str], target: str, features: Sequence[str] | None) -> l
     return columns
 
 
-def _feature(table: _Table, column: str, *, asked: bool) -> tuple[dict[str, Any] | str, np.ndarray]:
+def _feature(table: Table, column: str, *, asked: bool) -> tuple[dict[str, Any] | str, np.ndarray]:
     """What a column holds, and the numbers made of it; or why it is no feature."""
     held, nothing = table.columns[column], np.zeros(0)
     if column == "":
@@ -291,23 +268,23 @@ def _feature(table: _Table, column: str, *, asked: bool) -> tuple[dict[str, Any]
             why = None if asked else csv_columns.why_left_out(column, kind, held)
             return (kind, csv_columns.numbers(held, kind)) if why is None else (why, nothing)
         except UnreadableError as error:
-            raise _at(table, column, error.row, error.expected, error.got) from error
+            raise table.fault(column, error.row, error.expected, error.got) from error
     values = _finite(table, column, held)
     if not asked and csv_columns.identifies(column, held):
         return "tells the rows apart", nothing
     return kind, values
 
 
-def _finite(table: _Table, column: str, held: np.ndarray) -> np.ndarray:
+def _finite(table: Table, column: str, held: np.ndarray) -> np.ndarray:
     """A column of numbers, shape (rows, 1)."""
     if not (finite := np.isfinite(held)).all():
         row = int(np.argmin(finite))
-        raise _at(table, column, row, "a finite number", repr(str(held[row])))
+        raise table.fault(column, row, "a finite number", repr(str(held[row])))
     return held[:, None]
 
 
 def _targets(
-    table: _Table, target: str, missing: str, task: str | None
+    table: Table, target: str, missing: str, task: str | None
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """The targets, which rows have one, and the names of the classes if there are some."""
     cells = table.columns[target]
@@ -320,7 +297,7 @@ def _targets(
     gaps = {""} if any(numbers[v] is None for v in numbers.keys() - MISSING) else MISSING
     present = [value for value in cells.values if value not in gaps]
     for gap in [value for value in cells.values if value in gaps and missing == "refuse"]:
-        raise _at(table, target, cells.first(gap), "a target")
+        raise table.fault(target, cells.first(gap), "a target")
     require(len(present) > 0, f"a target in column {target!r} of {table.path}", "none")
     kept = np.array([value not in gaps for value in cells.values])[cells.codes]
 
@@ -346,7 +323,7 @@ def _targets(
     if numeric or task == "regression":
         for value in present:
             if numbers[value] is None:
-                raise _at(table, target, cells.first(value), "a finite number")
+                raise table.fault(target, cells.first(value), "a finite number")
         return of([numbers[value] for value in present]), kept, None
     class_names, rows = sorted(present), int(kept.sum())
     require(
@@ -385,152 +362,3 @@ def _imputed(dataset: Dataset, fill: np.ndarray) -> tuple[dict[str, Any], np.nda
             splits[part] = split | {"x": np.where(holes == 1, fill, values)}
             imputed |= (holes == 1).any(0)
     return splits, imputed
-
-
-def _at(table: _Table, column: str, row: int, expected: str, got: str | None = None) -> ValueError:
-    """That a cell is not what is expected; which, and in which line."""
-    held = table.columns[column]
-    if got is None:
-        assert isinstance(held, Cells)
-        cell = held.values[held.codes[row]]
-        got = repr(cell) if cell else "an empty cell"
-        if cell in MISSING:
-            got += ", which missing=impute or missing=drop would take"
-    place = f"in line {table.lines[row]}, column {column!r} of {table.path}"
-    return ValueError(f"expected {expected} {place}, got {got}")
-
-
-def _read(
-    path: str | os.PathLike[str],
-    delimiter: str | None,
-    target: str | None,
-    like: Mapping[str, Mapping[str, Any]] | None = None,
-) -> _Table:
-    """The table, whose target is read as text, and so are columns of other than numbers `like`."""
-    if delimiter is not None:
-        valid = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'
-        expected = "delimiter to be one character other than a quote or line end"
-        require(valid, expected, repr(delimiter))
-    require(Path(path).is_file(), "the path of a text file", f"{path}, which is not a file")
-    delimiter = delimiter or _delimiter(path)
-    top, widths, lines, ended = _scanned(path, delimiter)
-    require(len(lines) > 0, "a header and at least one row", f"0 lines in {path}")
-    header, width = top[0], widths[0]
-    if like is None:
-        named = target in header or not _is_data(top)
-    else:
-        named = set(like) <= set(header) or not all(map(_UNNAMED.fullmatch, like))
-    rows = len(lines) - named
-    require(rows >= 1, "a header and at least one row", f"{len(lines)} lines in {path}")
-    if not named:
-        header = [f"column {i + 1}" for i in range(width)]
-    require("" not in header[1:], f"a name for every column in the header of {path}", header)
-    twice = sorted({name for name in header if header.count(name) > 1})
-    require(not twice, f"different column names in the header of {path}", f"{twice} twice")
-    for line, count in zip(lines, widths, strict=True):
-        if count != width:
-            expected = f"{width} cells in every row of {path}, as in its header"
-            require(False, expected, f"{count} in line {line}")
-    target = header[-1] if target is None else target
-    text = [target, *(c for c, kind in (like or {}).items() if kind["kind"] != "number")]
-    columns = _columns(path, delimiter, header, text, named=named, ended=ended)
-    count = {len(c.codes if isinstance(c, Cells) else c) for c in columns.values()}
-    require(count == {rows}, f"{rows} rows in {path}", count)
-    return _Table(str(path), delimiter, columns, np.array(lines[named:]))
-
-
-def _columns(
-    path: str | os.PathLike[str],
-    delimiter: str,
-    header: list[str],
-    text: Collection[str],
-    *,
-    named: bool,
-    ended: bool,
-) -> dict[str, np.ndarray | Cells]:
-    """The columns as pandas reads them, whatever is no number as text."""
-    import pandas as pd  # noqa: PLC0415 - slow, and needed for text files alone
-
-    frame = pd.read_csv(
-        path,
-        sep=delimiter,
-        header=0 if named else None,
-        names=list(range(len(header) + ended)),
-        index_col=False,
-        dtype={i: str for i, name in enumerate(header) if name in text},
-        skipinitialspace=True,
-        na_filter=False,
-        low_memory=False,
-        encoding="utf-8-sig",
-    )
-    columns: dict[str, np.ndarray | Cells] = {}
-    for i, name in enumerate(header):
-        if frame[i].dtype.kind in "iuf":
-            columns[name] = frame[i].to_numpy()
-        else:
-            codes, values = pd.factorize(frame[i].astype(str).str.strip())
-            columns[name] = Cells([str(value) for value in values], codes)
-    return columns
-
-
-def _rows(path: str | os.PathLike[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines on which the rows end, and their cells."""
-    # A byte order mark, which spreadsheets write, would end up in the first column's name.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-        try:
-            for cells in reader:
-                if cells:
-                    yield reader.line_num, cells
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"expected a table in UTF-8, got {path}, unreadable after line "
-                f"{reader.line_num}: {error}"
-            ) from error
-
-
-def _delimiter(path: str | os.PathLike[str]) -> str:
-    """That which parts the first two rows into the same number of cells, and into the most.
-
-    Spaces count where nothing else does so: there may be some in the cells.
-    """
-
-    def cells(delimiter: str) -> tuple[int, int]:
-        counts = []
-        with contextlib.suppress(ValueError):  # what cannot be read is said later
-            counts += (len(row) for _, row in itertools.islice(_rows(path, delimiter), 2))
-        first = counts[0] if counts else 0
-        return first if counts == [first, first] and first > 1 else 0, first
-
-    best = max(_DELIMITERS, key=cells)
-    return best if cells(best)[0] or not cells(" ")[0] else " "
-
-
-def _scanned(
-    path: str | os.PathLike[str], delimiter: str
-) -> tuple[list[list[str]], list[int], list[int], bool]:
-    """The rows at the top, how many cells each has, on which line it ends, and how lines end.
-
-    A last column without a name, of empty cells if any, is no column: a delimiter ends the lines.
-    """
-    top, widths, lines = [], [], []
-    ended = 0
-    for line, cells in _rows(path, delimiter):
-        if not top and len(cells) > 2 and not cells[-1]:
-            ended = len(cells)
-        if len(cells) == ended and not cells[-1]:
-            del cells[-1]
-        if len(top) < _SAMPLE:
-            top.append([cell.strip() for cell in cells])
-        widths.append(len(cells))
-        lines.append(line)
-    return top, widths, lines, ended > 0
-
-
-def _is_data(top: list[list[str]]) -> bool:
-    """Whether the first row is no header: each of its cells a number, or again below."""
-    below = [set(column) for column in zip(*top[1:], strict=False)]
-    return all(
-        csv_columns.parsed(cell) is not None or cell in MISSING or cell in values
-        for cell, values in zip(top[0], below, strict=False)
-    )
