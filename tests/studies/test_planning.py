@@ -120,7 +120,7 @@ def test_bytes_are_those_of_the_state(optimizer, sizes):
     settings = Settings(task, 4, slots, max(sizes) > 4, False, 1, 20, ())
     places = rows.first_rows(lanes, bucket.lanes, None).shape
     numbers: Any = dict.fromkeys(Pack._fields, jax.ShapeDtypeStruct(places, jnp.int32))
-    numbers["seed"] = jax.ShapeDtypeStruct(places[:1], jnp.uint32)
+    numbers["key"] = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), places[0]))
     pack = Pack(**numbers)
     state = jax.eval_shape(lambda pack: start(settings, pack), pack)
     held = jax.tree.leaves((state.params, state.slots, state.total))

@@ -145,7 +145,7 @@ def spectra(devices):
                     operators["Fisher"] = fisher
                 found = {
                     matrix: landscape.eigenpairs(operator, top=5, lowest=2, tolerance=tolerance)
-                    for matrix, operator in hessian.items()
+                    for matrix, operator in operators.items()
                 }
                 density = landscape.spectral_density(hessian, steps=20, probes=1)
                 figures = {matrix: pairs.values for matrix, pairs in found.items()} | {

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxml.core.empirical_risk import examples, over_batches, per_example
-from jaxml.core.seeds import key as key_of
 from jaxml.studies.sweep.lane_optimizer import TwoSlots, update
 from jaxml.studies.sweep.task import Task
 from jaxml.training.sampling import permute
@@ -47,10 +46,10 @@ class Settings(NamedTuple):
 
 
 class Pack(NamedTuple):
-    """The lanes' own numbers, each of shape (seeds, lanes), `seed` of shape (seeds,).
+    """The lanes' own numbers, each of shape (seeds, lanes), `key` of shape (seeds,).
 
     Attributes:
-        seed: of initialisation and order.
+        key: of initialisation and order.
         ticks: k, microbatches in a batch.
         rate: η.
         optimizer: the coefficients.
@@ -59,7 +58,7 @@ class Pack(NamedTuple):
         last: updates after which the lane ends.
     """
 
-    seed: Any
+    key: Any
     ticks: Any
     rate: Any
     optimizer: TwoSlots
@@ -91,9 +90,9 @@ class LaneState(NamedTuple):
     window: Any
 
 
-def _keys(seeds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _keys(keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """For initialisation, order and noise; the same for every lane of a seed."""
-    split = jax.vmap(lambda seed: jax.random.split(key_of(seed), 3))(seeds)
+    split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     return split[:, 0], split[:, 1], split[:, 2]
 
 
@@ -101,7 +100,7 @@ def _keys(seeds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 def start(settings: Settings, pack: Pack) -> LaneState:
     """The lanes before their first update; a seed's begin at the same parameters."""
     seeds, lanes = pack.ticks.shape
-    params, model_state = jax.vmap(settings.task.init)(_keys(pack.seed)[0])
+    params, model_state = jax.vmap(settings.task.init)(_keys(pack.key)[0])
 
     def spread(tree):
         return jax.tree.map(
@@ -156,7 +155,7 @@ def advance(
         means `(split, measure)`, `count`, `live` (before the measurement), `running` (the mean
         loss in training since the last), `small`, `large` and `batches`.
     """
-    _, order_keys, noise_keys = _keys(pack.seed)
+    _, order_keys, noise_keys = _keys(pack.key)
     size = examples(data)
 
     def order(key):
@@ -197,7 +196,7 @@ def _tick_lanes(settings, data, ticks, rows, key, pack, state):
 
     differentiate = jax.value_and_grad(objective, has_aux=True)
     results = jax.vmap(differentiate)(state.params, state.model_state)
-    pack = pack._replace(seed=None)
+    pack = pack._replace(key=None)
     step = functools.partial(_update_lane, settings, ticks)
     return jax.vmap(step)(pack, state, *results)
 

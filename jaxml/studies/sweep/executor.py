@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
 from jaxml.core.selfcheck import parallel_map
 from jaxml.core.sharding import place
@@ -107,7 +108,7 @@ def _pack(work: Work, index: np.ndarray, bucket: Bucket) -> Pack:
 
     warm = np.minimum(np.round(lanes.warmup * last.ravel()), np.maximum(last.ravel() - 1, 0))
     return Pack(
-        seed=jnp.asarray(np.stack([words(seed) for seed in seeds])),
+        key=jax.vmap(key_of)(np.stack([words(seed) for seed in seeds])),
         ticks=rectangle(lanes.batch_size // bucket.microbatch, jnp.int32),
         rate=rectangle(lanes.learning_rate, float),
         optimizer=type(coefficients)(*(rectangle(column, float) for column in coefficients)),
