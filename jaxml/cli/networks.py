@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxml import nn
 from jaxml.cli.options import Layers
 from jaxml.core.checks import near, require
+from jaxml.core.types import DataLoss
 from jaxml.data import Dataset
-from jaxml.training import augmentation, sampling
+from jaxml.training import augmentation, losses, metrics, sampling
 from jaxml.training.loop import Sample
 
 # which of the options each takes
@@ -55,6 +56,38 @@ def split_arrays(name: str | None, dataset: Dataset) -> dict[str, dict[str, np.n
         for split, rows in splits.items()
         if rows is not None
     }
+
+
+class Targets(NamedTuple):
+    """What a network is to learn of a data set.
+
+    Attributes:
+        outputs: of the network.
+        classes: how many, or `None` of a regression.
+        loss: that it is trained on.
+        error: what people judge it by, by its name: the share of wrong answers, or the mean
+            absolute error in the targets' own units.
+    """
+
+    outputs: int
+    classes: int | None
+    loss: DataLoss
+    error: dict[str, DataLoss]
+
+
+def targets_of(dataset: Dataset) -> Targets:
+    """What a network is to learn of a data set.
+
+    Raises:
+        ValueError: if it is neither for classification nor for regression.
+    """
+    task = dataset.meta["task"]
+    require(task in ("classification", "regression"), "classification or regression data", task)
+    if task == "classification":
+        classes = dataset.meta["classes"]
+        return Targets(classes, classes, losses.softmax_cross_entropy, {"error": metrics.error})
+    outputs = math.prod(dataset.train["y"].shape[1:])
+    return Targets(outputs, None, losses.mse, {"mae": losses.mae})
 
 
 def description(

@@ -38,7 +38,7 @@ from jaxml.core.files import to_json, write_atomically
 from jaxml.core.finding import finding
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
-from jaxml.training import averaging, losses, metrics, optimizers, schedules
+from jaxml.training import averaging, metrics, optimizers, schedules
 from jaxml.training.callbacks import logged
 from jaxml.training.loop import Sample
 
@@ -283,8 +283,7 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
         ValueError: where they do not go together.
     """
     require("y" in dataset.train, "a data set with targets", f"{options.data} without")
-    task = dataset.meta["task"]
-    require(task in ("classification", "regression"), "classification or regression data", task)
+    targets = networks.targets_of(dataset)
     assert options.model is not None
     splits = networks.split_arrays(options.model, dataset)
     held_out = options.patience is None or "validation" in splits
@@ -292,21 +291,16 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
         held_out, "a data set with a validation split for --patience", f"{options.data} without"
     )
     shape, y = splits["train"]["x"].shape[1:], splits["train"]["y"]
-    measures: dict[str, types.DataLoss]
-    if task == "classification":
-        classes = outputs = dataset.meta["classes"]
-        measures = {"loss": losses.softmax_cross_entropy, "accuracy": metrics.accuracy}
-    else:
-        classes, outputs = None, int(np.prod(y.shape[1:]))
-        measures = {"loss": losses.mse, "mae": losses.mae}
+    told = targets.error if targets.classes is None else {"accuracy": metrics.accuracy}
+    measures = {"loss": targets.loss, **told}
     network = networks.description(
-        options.model, options, shape, outputs, dtype=options.compute_dtype
+        options.model, options, shape, targets.outputs, dtype=options.compute_dtype
     )
     model = nn.from_description(network)
     batch_size = min(options.batch_size, len(y))
     whole_parts = batch_size % options.accumulate == 0
     require(whole_parts, f"batches of a multiple of --accumulate {options.accumulate}", batch_size)
-    sample = networks.sampler(options.augment, batch_size, len(shape) == 3, classes)
+    sample = networks.sampler(options.augment, batch_size, len(shape) == 3, targets.classes)
     steps = _steps(options, len(y))
     schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
 
@@ -315,7 +309,7 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
         if options.clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
         return training.supervised(
-            model, measures["loss"], optimizer, l2=options.l2, accumulate=options.accumulate
+            model, targets.loss, optimizer, l2=options.l2, accumulate=options.accumulate
         )
 
     algorithm = make(schedule)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from cyclopts import Parameter
@@ -19,7 +19,6 @@ from jaxml.cli.own_file import own_model
 from jaxml.core.checks import near, require
 from jaxml.core.files import to_json, write_atomically
 from jaxml.core.types import Model
-from jaxml.training import losses, metrics
 
 Splits = dict[str, dict[str, np.ndarray]]
 Advance = Callable[[float, str], None]
@@ -58,45 +57,63 @@ class OfNetwork(Study, Layers):
 
 
 def network(settings: OfNetwork, shape: tuple[int, ...], outputs: int) -> Model:
-    """The network that the settings describe."""
+    """The network that the settings describe; a study's own defaults hold where it takes them."""
+    default = type(settings)()
+    options = [field.name for field in dataclasses.fields(Layers)]
+    given = [name for name in options if getattr(settings, name) != getattr(default, name)]
     if ":" in settings.model:
-        default = type(settings)()
-        options = [field.name for field in dataclasses.fields(Layers)]
-        given = [name for name in options if getattr(settings, name) != getattr(default, name)]
         named = ", ".join(f"--{name}" for name in given)
         require(not named, f"no options of jaxml's networks beside {settings.model}", named)
         return own_model(settings.model, shape, outputs)
-    return nn.from_description(networks.description(settings.model, settings, shape, outputs))
+    foreign = set(options) - {*networks.MODELS[settings.model], *given}
+    layers = dataclasses.replace(settings, **dict.fromkeys(foreign))
+    return nn.from_description(networks.description(settings.model, layers, shape, outputs))
 
 
-def task_of(model: Model, l2: float = 0.0) -> studies.Task:
-    """A classifier's task, its error measured beside the loss."""
-    measures = {"error": metrics.error}
-    return studies.task(model, losses.softmax_cross_entropy, measures, l2=l2)
+class Problem(NamedTuple):
+    """The data of a study, and what networks are to learn of them.
+
+    Attributes:
+        splits: name -> arrays, `x` as the network takes it.
+        targets: what is learned.
+    """
+
+    splits: Splits
+    targets: networks.Targets
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input."""
+        return self.splits["train"]["x"].shape[1:]
+
+    def network(self, settings: OfNetwork) -> Model:
+        """The network that the settings describe."""
+        return network(settings, self.shape, self.targets.outputs)
+
+    def task(self, model: Model, l2: float = 0.0) -> studies.Task:
+        """A network's, its error measured beside the loss."""
+        return studies.task(model, self.targets.loss, self.targets.error, l2=l2)
 
 
-def ends(rows: dict[str, np.ndarray]) -> tuple[tuple[int, ...], int]:
-    """A network's input shape, and how many classes it distinguishes."""
-    return rows["x"].shape[1:], int(rows["y"].max()) + 1
-
-
-def load(settings: Study, model: str = "mlp") -> tuple[data.Dataset, Splits]:
+def load(settings: Study, model: str = "mlp") -> tuple[data.Dataset, Problem]:
     """The data, with a validation split, as the network takes them.
 
     Raises:
-        ValueError: if they are not for classification or have no validation split.
+        ValueError: if they have no targets or no validation split.
     """
     dataset = load_dataset(settings)
-    require(dataset.meta["task"] == "classification", "classification data", dataset.meta["task"])
+    targets = networks.targets_of(dataset)
     splits = networks.split_arrays(None if ":" in model else model, dataset)
     require("validation" in splits, "data with a validation split", settings.data)
-    return dataset, splits
+    return dataset, Problem(splits, targets)
 
 
 def study(
     kind: str,
     settings: Any,
-    build: Callable[[Any, Splits, Advance], Any],
+    build: Callable[[Any, Problem, Advance], Any],
+    *,
+    regression: bool = False,
 ) -> None:
     """Run a study of one question: it is short, and does not go on where it was stopped.
 
@@ -104,14 +121,20 @@ def study(
         kind: its name.
         settings: its options.
         build: makes the result.
+        regression: whether it has a meaning for regressions.
+
+    Raises:
+        ValueError: for a regression where it has none.
     """
-    dataset, splits = load(settings, getattr(settings, "model", "mlp"))
+    dataset, problem = load(settings, getattr(settings, "model", "mlp"))
+    counted = regression or problem.targets.classes is not None
+    require(counted, f"classification data, whose wrong answers study {kind} counts", "regression")
     asked = runs.Asked("study", settings, kind=kind)
     with runs.opened(asked, dataset) as folder:
         for line in told(dataset):
             out.print(line)
         with bar() as advance:
-            found = build(settings, splits, advance)
+            found = build(settings, problem, advance)
         report.write(found, folder / "report.html")
         body = {**report.record(found), "arguments": asked.recorded()}
         write_atomically(folder / "study.json", to_json(body, 1))

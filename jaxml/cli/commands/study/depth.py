@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from jaxml import nn, studies
-from jaxml.cli.commands.study.common import BATCH, Advance, Splits, Study, ends, study, task_of
+from jaxml.cli.commands.study.common import BATCH, Advance, Problem, Study, study
 from jaxml.cli.options import COUNT, COUNTS, FLAT, NUMBERS, POSITIVE, Config, spread
 
 
@@ -36,20 +36,19 @@ def depth(*, settings: Annotated[Depth, FLAT] = Depth(), config: Config = None) 
     study("depth", settings, build)
 
 
-def build(settings: Depth, splits: Splits, advance: Advance) -> studies.DepthStudy:
+def build(settings: Depth, problem: Problem, advance: Advance) -> studies.DepthStudy:
     """Networks of several depths and `--parameters`."""
-    shape, outputs = ends(splits["train"])
     activation = settings.activation or "relu"
     lanes = studies.grid([BATCH], list(settings.rates), seeds=settings.seeds)
     found = []
     for i, count in enumerate(settings.depths):
         found += studies.depths(
-            lambda widths: task_of(nn.mlp(widths, activation=activation), settings.l2),
-            splits["train"],
-            splits["validation"],
+            lambda widths: problem.task(nn.mlp(widths, activation=activation), settings.l2),
+            problem.splits["train"],
+            problem.splits["validation"],
             lanes,
-            inputs=shape[0],
-            outputs=outputs,
+            inputs=problem.shape[0],
+            outputs=problem.targets.outputs,
             size=settings.parameters,
             depth=[count],
             epochs=settings.epochs,

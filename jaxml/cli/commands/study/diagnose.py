@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from jaxml import nn, studies
-from jaxml.cli.commands.study.common import BATCH, Advance, Splits, Study, ends, study, task_of
+from jaxml.cli.commands.study.common import BATCH, Advance, Problem, Study, study
 from jaxml.cli.options import COUNTS, FLAT, FRACTION, NUMBERS, POSITIVE, Config, spread
 
 
@@ -38,16 +38,15 @@ def diagnose(*, settings: Annotated[Diagnose, FLAT] = Diagnose(), config: Config
     study("diagnose", settings, build)
 
 
-def build(settings: Diagnose, splits: Splits, advance: Advance) -> studies.DiagnosisStudy:
+def build(settings: Diagnose, problem: Problem, advance: Advance) -> studies.DiagnosisStudy:
     """The network, and those with fewer of its hidden layers."""
-    rows = splits["train"]
-    shape, outputs = ends(rows)
     hidden = settings.hidden
 
     def of(layers: tuple[int, ...]) -> studies.Task:
         options = {name: getattr(settings, name) for name in ("activation", "norm", "dropout")}
         given = {name: value for name, value in options.items() if value is not None}
-        return task_of(nn.mlp([*shape, *layers, outputs], **given), settings.l2)
+        widths = [*problem.shape, *layers, problem.targets.outputs]
+        return problem.task(nn.mlp(widths, **given), settings.l2)
 
     counts = sorted({1, len(hidden) // 2} & set(range(1, len(hidden))))
     smaller = {f"{count} hidden layer{'s'[: count > 1]}": of(hidden[:count]) for count in counts}
@@ -56,9 +55,9 @@ def build(settings: Diagnose, splits: Splits, advance: Advance) -> studies.Diagn
     return studies.diagnose_networks(
         of(hidden),
         smaller,
-        rows,
+        problem.splits["train"],
         lanes,
-        splits={name: split for name, split in splits.items() if name != "train"},
+        splits={name: split for name, split in problem.splits.items() if name != "train"},
         acceptable=settings.acceptable,
         epochs=settings.epochs,
     )

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import studies
-from jaxml.cli.commands.study.common import Advance, OfNetwork, Splits, ends, network, study
+from jaxml.cli.commands.study.common import Advance, OfNetwork, Problem, study
 from jaxml.cli.options import COUNT, COUNTS, FLAT, FRACTION, NUMBERS, Config, names
 from jaxml.core.types import Batch
-from jaxml.training import losses
+from jaxml.training.losses import mse, softmax_cross_entropy
 
 # at which the digits get to the edge
 _RATES = {
@@ -46,27 +46,31 @@ def edge(*, settings: Annotated[Edge, FLAT] = Edge(), config: Config = None) -> 
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("edge", settings, build)
+    study("edge", settings, build, regression=True)
 
 
-def build(settings: Edge, splits: Splits, advance: Advance) -> studies.EdgeStudy:
-    """Full-batch training with each optimiser, under the squared error and cross-entropy."""
-    rows = splits["train"]
+def build(settings: Edge, problem: Problem, advance: Advance) -> studies.EdgeStudy:
+    """Full-batch training with each optimiser, under the squared error and cross-entropy.
+
+    A regression has the squared error alone.
+    """
+    rows = problem.splits["train"]
     # the mean of the inputs alone would make the surface steep
     rows = rows | {"x": rows["x"] - rows["x"].mean(0)}
-    model = network(settings, *ends(rows))
+    model = problem.network(settings)
+    losses = _REGRESSION if problem.targets.classes is None else _CLASSIFICATION
     ways = [
         (loss, name, rate)
-        for loss in _LOSSES
+        for loss in losses
         for name in settings.optimizers
         for rate in settings.rates or _RATES[name]
     ]
-    found: dict[str, list[studies.Sharpening]] = {loss: [] for loss in _LOSSES}
+    found: dict[str, list[studies.Sharpening]] = {loss: [] for loss in losses}
     for i, (loss, name, rate) in enumerate(ways):
         found[loss].append(
             studies.sharpening(
                 model,
-                _LOSSES[loss],
+                losses[loss],
                 rows,
                 optimizer=name,
                 learning_rate=rate,
@@ -87,7 +91,5 @@ def _half_squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
     return 0.5 * ((outputs - (batch["y"][:, None] == kinds)) ** 2).sum(-1)
 
 
-_LOSSES = {
-    "squared error": _half_squared_error,
-    "cross-entropy": losses.softmax_cross_entropy,
-}
+_REGRESSION = {"squared error": mse}
+_CLASSIFICATION = {"squared error": _half_squared_error, "cross-entropy": softmax_cross_entropy}

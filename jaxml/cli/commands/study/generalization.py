@@ -11,10 +11,8 @@ from jaxml.cli.commands.study.common import (
     BATCH,
     Advance,
     OfNetwork,
-    Splits,
-    network,
+    Problem,
     study,
-    task_of,
 )
 from jaxml.cli.options import FLAT, NUMBERS, POSITIVE, Config, spread
 from jaxml.core.types import Model
@@ -44,10 +42,10 @@ def generalization(
 
 
 def build(
-    settings: Generalization, splits: Splits, advance: Advance
+    settings: Generalization, problem: Problem, advance: Advance
 ) -> studies.GeneralizationStudy:
     """Thresholds on the mean pixel, untrained networks, and cross-validation."""
-    rows = splits["train"]
+    splits, rows = problem.splits, problem.splits["train"]
     x = np.concatenate([split["x"].reshape(len(split["x"]), -1) for split in splits.values()])
     y = np.concatenate([split["y"] for split in splits.values()])
     # as the course's edges: one number an example, two kinds, |H| thresholds
@@ -59,13 +57,13 @@ def build(
     sizes = [25, 50, 100, 200, 400, 800]
     bad = {n: studies.bad_samples(wrong, n, epsilon) for n in sizes}
     advance(0.2, "untrained networks")
-    model = network(settings, rows["x"].shape[1:], int(y.max()) + 1)
+    model = problem.network(settings)
     held = {k: np.concatenate([s[k] for n, s in splits.items() if n != "train"]) for k in rows}
     guesses = _untrained(model, held, count=1000)
     best = studies.best_of_many(guesses, 50, [1, 10, 100, 1000], draws=200)
     advance(0.4, "folds")
     lanes = studies.grid([BATCH], list(settings.rates), seeds=1)
-    task = task_of(model, settings.l2)
+    task = problem.task(model, settings.l2)
     folds = studies.cross_validate(task, rows, lanes, epochs=settings.epochs)
     advance(0.9, "test")
     whole = studies.batch_size(

@@ -9,11 +9,8 @@ from jaxml import studies
 from jaxml.cli.commands.study.common import (
     Advance,
     OfNetwork,
-    Splits,
-    ends,
-    network,
+    Problem,
     study,
-    task_of,
 )
 from jaxml.cli.options import COUNTS, FLAT, NUMBERS, POSITIVE, Config, spread
 
@@ -41,17 +38,18 @@ def normalization(
         settings: of the study.
         config: a .toml file with some of these options, or the config.json of a study.
     """
-    study("normalization", settings, build)
+    study("normalization", settings, build, regression=True)
 
 
-def build(settings: Normalization, splits: Splits, advance: Advance) -> studies.NormalizationStudy:
+def build(
+    settings: Normalization, problem: Problem, advance: Advance
+) -> studies.NormalizationStudy:
     """The same network with and without batch norm."""
-    rows = splits["train"]
-    shape, outputs = ends(rows)
+    rows = problem.splits["train"]
     tasks = {}
     for name, norm in {"plain": None, "batch norm": "batch"}.items():
         chosen = dataclasses.replace(settings, norm=norm)
-        tasks[name] = task_of(network(chosen, shape, outputs), settings.l2)
+        tasks[name] = problem.task(problem.network(chosen), settings.l2)
     size = min(100, len(rows["x"]))
     steps = max(20, int(settings.epochs * len(rows["x"]) / size))
     return studies.compare_normalization(

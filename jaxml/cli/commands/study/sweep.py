@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from jaxml import report, studies, training
 from jaxml.cli import runs
-from jaxml.cli.commands.study.common import OfNetwork, bar, load, network, task_of
+from jaxml.cli.commands.study.common import OfNetwork, Problem, bar, load
 from jaxml.cli.console import out
 from jaxml.cli.datasets import told
 from jaxml.cli.options import (
@@ -54,8 +55,8 @@ class BatchSize(OfNetwork):
     """Share of the updates."""
     seeds: Annotated[int, COUNT] = 3
     """How many."""
-    target: Annotated[float, FINITE] = 0.06
-    """Error on the validation set."""
+    target: Annotated[float | None, FINITE] = None
+    """Error on the validation set (0.06); of a regression the mean absolute error, in its units."""
     epochs: Annotated[float | None, POSITIVE] = None
     """Budget of a network (40, or that of --steps)."""
     steps: Annotated[int | None, COUNT] = None
@@ -110,10 +111,11 @@ def run(asked: runs.Asked) -> int:
     """Train the lanes, from where the study stands, and tell of them; the exit code."""
     if asked.settings.epochs is None and asked.settings.steps is None:
         asked = asked.change(epochs=40.0)
+    dataset, problem = load(asked.settings, asked.settings.model)
+    target = _target(asked.settings.target, problem)
+    asked = asked.change(target=target.value)
     settings: BatchSize = asked.settings
-    dataset, splits = load(settings, settings.model)
-    shape = splits["train"]["x"].shape[1:]
-    task = task_of(network(settings, shape, dataset.meta["classes"]), settings.l2)
+    splits, task = problem.splits, problem.task(problem.network(settings), settings.l2)
     lanes = studies.grid(
         list(settings.batch_sizes),
         {name: list(settings.rates or _RATES[name]) for name in settings.optimizers},
@@ -123,7 +125,6 @@ def run(asked: runs.Asked) -> int:
         warmup=settings.warmup,
         seeds=settings.seeds,
     )
-    target = studies.Target(settings.target)
     held_out = {k: v for k, v in splits.items() if k != "train"}
     with (
         runs.opened(asked, dataset) as folder,
@@ -176,15 +177,37 @@ def run(asked: runs.Asked) -> int:
             }
             found = studies.findings(study, descents=ways)
         if settings.train_loss is not None:
-            found = _with_sharpness(found, task, splits["train"], held_out, settings)
+            found = _with_sharpness(found, task, problem, settings)
         _write(folder, found, asked.recorded(), str(planned))
     out.print(str(found))
     out.print(str(folder / "report.html"))
     return 0
 
 
-def _with_sharpness(found, task, train, held_out, settings) -> studies.Findings:
+def _target(value: float | None, problem: Problem) -> studies.Target:
+    """The error that is asked for, of a classification 0.06 if none is.
+
+    Raises:
+        ValueError: without one, or for one that is not above 0, of a regression.
+    """
+    (name,) = problem.targets.error
+    if problem.targets.classes is not None:
+        return studies.Target(0.06 if value is None else value, name)
+    median = np.median(problem.splits["train"]["y"], 0)
+    guess = np.abs(problem.splits["validation"]["y"] - median).mean()
+    expected = f"--target: a mean absolute error above 0 (the training median's is {guess:.3g})"
+    require(value is not None and value > 0, expected, "none" if value is None else value)
+    assert value is not None
+    return studies.Target(value, name)
+
+
+def _with_sharpness(
+    found: studies.Findings, task: studies.Task, problem: Problem, settings: BatchSize
+) -> studies.Findings:
     """The best lanes again: the sharpness at one training loss, noise scales on the way there."""
+    train = problem.splits["train"]
+    held_out = {name: split for name, split in problem.splits.items() if name != "train"}
+    assert settings.train_loss is not None
     lanes = found.study.lanes.take(studies.best_lanes(found.study, found.table))
     require(len(lanes) > 0, "lanes that hit the target, for --train-loss", "none")
     budget = {
@@ -202,12 +225,14 @@ def _with_sharpness(found, task, train, held_out, settings) -> studies.Findings:
             **budget,
         )
         # from near the loss of a guess
-        guess = max(float(np.log(train["y"].max() + 1)), settings.train_loss)
+        classes = problem.targets.classes
+        guess = float(train["y"].var(0).mean()) if classes is None else math.log(classes)
+        guess = max(guess, settings.train_loss)
         along = studies.noise_along(
             task,
             train,
             lanes,
-            np.geomspace(guess, settings.train_loss, 6)[1:],
+            np.geomspace(guess, settings.train_loss, 6)[1:].tolist(),
             on_loss=lambda done, of: advance(done / of, "noise scale"),
             **budget,
         )
