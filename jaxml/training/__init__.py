@@ -23,10 +23,11 @@ from jaxml.training.callbacks import (
     tensorboard_log,
 )
 from jaxml.training.checkpointing import check_log, checkpoint, restore, restore_fields
+from jaxml.training.evaluating import evaluate
 from jaxml.training.learning_rates import LearningRates, find_learning_rate
 from jaxml.training.loop import Chunk, Hook, NonFiniteError, fit, fit_many, run_steps
 from jaxml.training.signals import stop_on_signals
-from jaxml.training.supervised_learning import evaluate, full_loss, supervised
+from jaxml.training.supervised_learning import full_loss, supervised
 from jaxml.training.updates import start, update
 
 __all__ = [

@@ -25,12 +25,13 @@ from jaxml.core.sharding import place_rows
 from jaxml.core.types import Batch
 
 
-def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
+def check_data(data: Any, mesh: jax.sharding.Mesh | None = None, *, part: bool = False) -> Any:
     """The split as arrays on the device, or placed on the mesh by `place_rows`.
 
     Args:
         data: a pytree of arrays with one leading axis, such as a dict of them, or `None`.
         mesh: from `check_mesh`.
+        part: whether it is one batch of a split, of which no example need count.
 
     Raises:
         ValueError: for anything else, unequal lengths, no rows, or values that are not finite
@@ -44,6 +45,8 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
     leaves = jax.tree.leaves(data)
     if len(leaves) == 1 and dataclasses.is_dataclass(leaves[0]):
         raise ValueError("expected one split, such as dataset.train, got the whole data set")
+    expected = "arrays in memory, of a stream a part of its rows (fit and evaluate take streams)"
+    require(not any(callable(leaf) for leaf in leaves), expected, type(data).__name__)
     some = len(leaves) > 0 and not isinstance(data, str)
     require(some, "a dict of arrays, or another pytree of them", type(data).__name__)
     arrays = {label: np.asarray(leaf) for label, leaf in labelled(data).items()}
@@ -62,11 +65,11 @@ def check_data(data: Any, mesh: jax.sharding.Mesh | None = None) -> Any:
             f"{len(bad)} that are not, the first at {tuple(map(int, bad[0])) if len(bad) else ''}",
         )
     if "weights" in arrays:
-        _check_weights(arrays["weights"])
+        _check_weights(arrays["weights"], part)
     if "mask" in arrays:
         mask = arrays["mask"]
         _refuse("0 and 1 in data['mask']", mask, (mask != 0) & (mask != 1), "")
-        require(mask.any(), "a target that counts in data['mask']", "zeros alone")
+        require(part or mask.any(), "a target that counts in data['mask']", "zeros alone")
     if mesh is not None:
         return place_rows(jax.tree.map(np.asarray, data), mesh)
     return jax.tree.map(jnp.asarray, data)
@@ -112,13 +115,13 @@ def is_numeric(array: np.ndarray) -> bool:
     return jnp.issubdtype(array.dtype, np.number) or array.dtype == bool
 
 
-def _check_weights(weights: np.ndarray) -> None:
+def _check_weights(weights: np.ndarray, part: bool) -> None:
     name, shape = "data['weights']", weights.shape
     require(len(shape) == 1, f"one weight an example, {name} of shape {shape[:1]}", f"{shape}")
     negative = np.flatnonzero(weights < 0)
     first = f"{weights[negative[0]]} at {negative[0]}" if len(negative) else ""
     require(len(negative) == 0, f"weights of at least 0 in {name}", first)
-    require(weights.any(), f"a weight above 0 in {name}", "zeros alone")
+    require(part or weights.any(), f"a weight above 0 in {name}", "zeros alone")
 
 
 class Expected(NamedTuple):
@@ -230,7 +233,7 @@ def check_use(
     *arguments: Any,
     sample: Callable[..., Any] | None = None,
     reads: Sequence[str] = (),
-) -> tuple[Any, Partial]:
+) -> tuple[Any, Partial, Callable[[Any], None]]:
     """Read what is made of batches, and check the data against what it says it expects.
 
     Args:
@@ -242,7 +245,8 @@ def check_use(
 
     Returns:
         The sampler, if there is one, and `(batch, arguments) -> anything`, as `programs.read`
-        reads them: they were traced for this check, and need not be again.
+        reads them: they were traced for this check, and need not be again. And what checks the
+        values of other data of the same kind, such as the next batch of a stream.
 
     Raises:
         ValueError: for labels that are no class of the network's, or targets outside [0, 1] where
@@ -274,7 +278,7 @@ def check_use(
     with _listening() as said:
         called: Any = read(call, batch, arguments)
     if data is None:
-        return sampler, called
+        return sampler, called, lambda data: None  # noqa: ARG005
     made = same = {name: {name} for name in arrays}
     if sampler is not None:
         origins = functools.partial(_origins, sampler.func.jaxpr, rows, batch)
@@ -283,22 +287,27 @@ def check_use(
     variables = list(zip(labelled(batch), jaxpr.invars, strict=False))
     used = {v for equation in jaxpr.eqns for v in equation.invars if not hasattr(v, "val")}
     read_keys = {name for name, v in variables if v in used or v in jaxpr.outvars}
-    for name, array in arrays.items():
+    for name in arrays:
         if not made[name] & {*read_keys, *reads}:
             _unread(name)
-        what = _shown(name)
-        for expected in said:
-            if any(expected.targets is placed[own] for own in same[name]):
-                _check_targets(what, np.asarray(array), expected)
-        if array.dtype.kind == "i" and np.asarray(array).min() < 0:
-            start = {variable for own, variable in variables if own in same[name]}
-            indexed: list = []
-            _reached(jaxpr, start, _MOVES | {"select_n", "convert_element_type"}, indexed)
-            if indexed:
-                hint = "; JAX counts them from the end; training.ignore_label leaves them out"
-                values = np.asarray(array)
-                _refuse(f"no negative index in {what}", values, values < 0, hint)
-    return sampler, called
+
+    def check_values(data: Any) -> None:
+        for name, array in labelled(as_tree(data)).items():
+            what = _shown(name)
+            for expected in said:
+                if any(expected.targets is placed[own] for own in same[name]):
+                    _check_targets(what, np.asarray(array), expected)
+            if array.dtype.kind == "i" and np.asarray(array).min() < 0:
+                start = {variable for own, variable in variables if own in same[name]}
+                indexed: list = []
+                _reached(jaxpr, start, _MOVES | {"select_n", "convert_element_type"}, indexed)
+                if indexed:
+                    hint = "; JAX counts them from the end; training.ignore_label leaves them out"
+                    values = np.asarray(array)
+                    _refuse(f"no negative index in {what}", values, values < 0, hint)
+
+    check_values(given)
+    return sampler, called, check_values
 
 
 def shapes(tree: Any, axes: int = 0) -> Any:

@@ -218,7 +218,7 @@ def fit_many(
         state = _call_lanes(init, key_init, values)
     start = place(state, mesh, "lanes")
     with _opened(data, _step_of(state), key_run[0], mesh) as (given, placed, source):
-        sample, step = check_use(
+        sample, step, _ = check_use(
             lambda batch, of, state, key: _build(algorithm, of).step(state, batch, key),
             given, *shapes((values, state, key_run), 1), sample=_along_rows(sample, placed),
         )  # fmt: skip
@@ -255,7 +255,7 @@ def _build(algorithm: Any, hyperparameters: dict[str, jax.Array]) -> Algorithm:
 def _read(algorithm, sample, given, data, state, key):
     """The sampler, the step and the outcome as they are now."""
     of, key_of = shapes((state, key))
-    sample, step = check_use(
+    sample, step, _ = check_use(
         lambda batch, state, key: algorithm.step(state, batch, key),
         given, of, key_of, sample=_along_rows(sample, data),
     )  # fmt: skip

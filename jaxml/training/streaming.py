@@ -2,6 +2,7 @@
 
 `fit` takes a `Stream` in place of data. A worker thread prepares the next batches while the device
 trains on the last, one step is compiled, and a run that goes on opens the stream at its own step.
+`evaluate` takes one that knows what a pass over its examples is.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ class Stream(NamedTuple):
         open: `(step, key) -> ` an iterator of the batches from that step on, pytrees of arrays with
             one leading axis and the same shapes every time; `key` is the run's.
         prefetch: batches that are prepared ahead of the step that trains.
+        one_pass: `(batch_size) -> ` an iterator of batches in which each example comes once, of
+            that size or of the stream's own, for `evaluate`; `None` for a stream without end.
     """
 
     open: Callable[[int, jax.Array], Iterator[Any]]
     prefetch: int = 2
+    one_pass: Callable[[int], Iterator[Any]] | None = None
 
 
 def batches(make: Callable[[int], Iterable[Any]], *, prefetch: int = 2) -> Stream:
@@ -72,7 +76,7 @@ def passes(make: Callable[[int], Any], *, prefetch: int = 2) -> Stream:
     Args:
         make: number of the pass -> its batches, something of a length: the same number in every
             pass, and the same batches whenever it is asked for that pass. A loader that shuffles
-            is seeded by the number.
+            is seeded by the number. `evaluate` takes pass 0, whose last batch may be short.
         prefetch: batches that are prepared ahead, beside what the loader prepares.
 
     Example:
@@ -90,7 +94,7 @@ def passes(make: Callable[[int], Any], *, prefetch: int = 2) -> Stream:
         for number in itertools.count(first):
             yield from itertools.islice(make(number), done if number == first else 0, None)
 
-    return Stream(open_at, require_positive_int("prefetch", prefetch))
+    return Stream(open_at, require_positive_int("prefetch", prefetch), lambda _: iter(make(0)))
 
 
 def rows(arrays: Any, sample: Callable[..., Any], *, prefetch: int = 2) -> Stream:
@@ -131,7 +135,14 @@ def rows(arrays: Any, sample: Callable[..., Any], *, prefetch: int = 2) -> Strea
                 chosen = np.asarray(pick(index, own, jnp.int32(at)))
                 yield structure.unflatten(take(chosen) for take in takers)
 
-    return Stream(open_at, require_positive_int("prefetch", prefetch))
+    def one_pass(batch_size: int) -> Iterator[Any]:
+        with contextlib.ExitStack() as files:
+            takers = [_taker(leaf, files) for leaf in leaves]
+            for first in range(0, count, batch_size):
+                chosen = np.arange(first, min(first + batch_size, count))
+                yield structure.unflatten(take(chosen) for take in takers)
+
+    return Stream(open_at, require_positive_int("prefetch", prefetch), one_pass)
 
 
 def _taker(array: Any, files: contextlib.ExitStack) -> Callable[[np.ndarray], np.ndarray]:

@@ -80,7 +80,7 @@ def supervised(
     if not isinstance(l2, jax.Array):
         require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
     accumulate = require_positive_int("accumulate", accumulate)
-    inputs = _inputs(inputs)
+    inputs = inputs_of(inputs)
     metrics = dict(metrics or {})
     for name, metric in metrics.items():
         got = "a corpus metric (for `evaluate`)" if isinstance(metric, Corpus) else repr(metric)
@@ -172,7 +172,7 @@ def full_loss(
         algorithm: one that descends a loss, such as `supervised`'s; or `(params, state, batch) ->
             scalar`, such as the loss of one of several networks in that one's parameters.
         state: a state of it; batch norm uses the moving averages it holds.
-        data: one split.
+        data: one split, in memory: of a stream a part of its rows.
         batch_size: rows that pass through the network at a time, to bound the memory; all at once
             by default. Every row counts the same, also in a last batch that is short.
         train: the network as in training: batch norm by the statistics of each batch, dropout with
@@ -237,91 +237,8 @@ def _digits(given: Any, placed: jax.Array) -> Any:
     return np.array(given) if np.asarray(given).dtype == np.float64 else placed
 
 
-def evaluate(
-    model: Model | Callable[[Any, Batch], Any],
-    state: Any,
-    data: Batch,
-    metrics: Mapping[str, DataLoss | Corpus],
-    *,
-    inputs: Callable[[Batch], Any] | None = None,
-    batch_size: int = 1000,
-) -> dict[str, Any]:
-    """Metrics over a whole split, with the model in evaluation mode.
-
-    Args:
-        model: the network; or `(state, batch) -> outputs`, for states of several networks and for
-            outputs that are made otherwise.
-        state: the network's parameters and moving averages, a `TrainState`.
-        data: one split; `"weights"` and a `"mask"` weigh the means.
-        metrics: name -> function of `(outputs, batch)`, one value per example, whose mean is taken;
-            or a `metrics.Corpus`.
-        inputs: what the network is given, as in `supervised`.
-        batch_size: examples that pass through the network at a time; it bounds the memory and
-            changes no result.
-
-    Returns:
-        Name -> number, or the array that a corpus metric makes.
-
-    Example:
-        >>> from jaxml import nn
-        >>> from jaxml.training import losses, optimizers
-        >>> model = nn.linear(1, 1)
-        >>> state = supervised(model, losses.mse, optimizers.sgd(0.1)).init(jax.random.key(0))
-        >>> evaluate(model, state, {"x": jnp.zeros((2, 1)), "y": jnp.ones(2)}, {"mse": losses.mse})
-        {'mse': 1.0}
-    """
-    known = isinstance(model, Model) or callable(model)
-    require(known, "a jaxml Model, or a function (state, batch) -> outputs", type(model).__name__)
-    batch_size = require_positive_int("batch_size", batch_size)
-    data = check_data(data)
-    size = min(batch_size, examples(data))
-    at: Any = state
-    predict: Any = model
-    if isinstance(model, Model):
-        of_model, taken = model.apply, _inputs(inputs)
-        at = state.params, state.model_state  # and none of the optimiser's
-        predict = lambda at, batch: of_model(*at, taken(batch))[0]  # noqa: E731
-
-    def values(batch, at):
-        outputs = predict(at, batch)
-        return [
-            metric.values(outputs, batch)
-            if isinstance(metric, Corpus)
-            else per_example(metric(outputs, batch), batch)
-            for metric in metrics.values()
-        ]
-
-    rows_at, values_of = check_use(
-        values,
-        data,
-        shapes(at),
-        sample=lambda data, _, start: jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), data
-        ),
-        reads=["weights", "mask"],
-    )
-    found = _values(rows_at, values_of, (at,), data, size)
-    results = {}
-    for (name, metric), of_all in zip(metrics.items(), found, strict=True):
-        if isinstance(metric, Corpus):
-            result = np.asarray(metric.result(jax.device_get(of_all)))
-            results[name] = result if result.ndim else float(result)
-        else:
-            results[name] = float(weighted_mean(of_all, data))
-    return results
-
-
-@functools.partial(jax.jit, static_argnames="size")
-def _values(rows_at, values_of, at, data, size):
-    count, key = examples(data), jax.random.key(0)
-    # the last batch begins early enough to be whole, and what it repeats is written twice
-    starts = jnp.minimum(jnp.arange(0, count, size), count - size)
-    rows = starts[:, None] + jnp.arange(size)
-    values = jax.lax.map(lambda start: values_of(rows_at(data, key, start), at), starts)
-    return jax.tree.map(lambda v: jnp.zeros((count, *v.shape[2:]), v.dtype).at[rows].set(v), values)
-
-
-def _inputs(inputs: Callable[[Batch], Any] | None) -> Callable[[Batch], Any]:
+def inputs_of(inputs: Callable[[Batch], Any] | None) -> Callable[[Batch], Any]:
+    """What a network is given of a batch: its `"x"` by default."""
     if inputs is None:
         return lambda batch: of_batch(batch, "x")
     require(callable(inputs), "inputs as a function of a batch", repr(inputs))

@@ -15,9 +15,19 @@ import numpy as np
 import pytest
 import streamed
 
-from jaxml import nn, training
+from jaxml import landscape, nn, training
 from jaxml.core.types import Algorithm
-from jaxml.training import augmentation, fit, fit_many, losses, optimizers, sampling, streaming
+from jaxml.training import (
+    augmentation,
+    evaluating,
+    fit,
+    fit_many,
+    losses,
+    metrics,
+    optimizers,
+    sampling,
+    streaming,
+)
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -208,6 +218,114 @@ def test_float64_is_kept_by_the_thread(x64):
               key=KEY, steps=2)  # fmt: skip
     assert run.history["number"].dtype == np.float64
     assert run.history["number"].tolist() == [1 / 3, 1 / 3]
+
+
+SUMS = nn.linear(1, 1, bias=False)  # by whole numbers, so that nothing is rounded
+SUMS_STATE = training.start(SUMS, optimizers.sgd(0.1), KEY).replace(
+    params={"dense_0": {"kernel": jnp.ones((1, 1))}}
+)
+NUMBERS = {"x": np.arange(11.0)[:, None], "weights": np.float32([0, 0, 0, 0, 1, 2, 0, 1, 4, 0, 8])}
+MEASURES = {
+    "mean": lambda outputs, batch: outputs[:, 0],
+    "largest": metrics.Corpus(lambda outputs, batch: outputs[:, 0], np.max),
+}
+
+
+def pieces(data, size):
+    """Consecutive batches, the last one short."""
+    ends = range(0, len(data["x"]), size)
+    return [{name: leaf[i : i + size] for name, leaf in data.items()} for i in ends]
+
+
+def evaluate(stream, model=SUMS, state=SUMS_STATE, measures=MEASURES, **options):
+    return training.evaluate(model, state, stream, measures, **options)
+
+
+@pytest.mark.parametrize("size", [4, 11, 100])
+def test_a_stream_is_evaluated_by_its_examples(size, tmp_path):
+    """Each once and by its weight, whichever batch it comes in: Σwx/Σw = 133/16, at most 10.
+
+    Nothing counts in the first batch of four, and the last has three.
+    """
+    np.save(tmp_path / "x.npy", NUMBERS["x"])
+    file = NUMBERS | {"x": np.load(tmp_path / "x.npy", mmap_mode="r")}
+    expected = {"mean": 133 / 16, "largest": 10.0}
+    assert evaluate(streaming.rows(file, SAMPLE), batch_size=size) == expected
+    assert evaluate(streaming.passes(lambda number: pieces(NUMBERS, size))) == expected
+    assert evaluate(NUMBERS, batch_size=size) == expected
+    plain = {"x": NUMBERS["x"]}
+    assert evaluate(streaming.rows(plain, SAMPLE), batch_size=size)["mean"] == 5
+
+
+def test_targets_of_a_stream_count_by_their_mask():
+    """3 of the 5 that the mask leaves are right; the second of the batches has none."""
+    split = {
+        "x": np.float32([[[1], [1]], [[-1], [1]], [[1], [1]], [[1], [1]], [[-1], [1]]]),
+        "y": np.array([[1, 0], [0, 1], [0, 0], [0, 0], [1, 1]]),
+        "mask": np.array([[1, 1], [1, 0], [0, 0], [0, 0], [1, 1]]),
+    }
+    measures = {"accuracy": metrics.binary_accuracy}
+    judged = lambda state, batch: batch["x"][..., 0]  # noqa: E731
+    stream = streaming.passes(lambda number: pieces(split, 2))
+    found = evaluate(stream, judged, None, measures)
+    assert found == evaluate(split, judged, None, measures) == {"accuracy": pytest.approx(0.6)}
+
+
+def test_a_network_is_evaluated_from_a_stream_as_from_memory_by_one_program():
+    state = ALGORITHM.init(KEY)
+    measures = {"loss": losses.softmax_cross_entropy, "counts": metrics.confusion_matrix()}
+    options = {"model": MODEL, "state": state, "measures": measures, "batch_size": 5}
+    expected = evaluate(DATA, **options)
+    before = evaluating._values_of_batch._cache_size()
+    found = evaluate(streaming.rows(DATA, SAMPLE), **options)
+    assert evaluating._values_of_batch._cache_size() - before <= 1
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+    np.testing.assert_array_equal(found["counts"], expected["counts"])
+
+
+def changed(number, **leaves):
+    """Batches of two, of which one is other than the first."""
+    batches = pieces(DATA, 2)
+    batches[number] = batches[number] | leaves
+    return streaming.passes(lambda _: batches)
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (lambda: streaming.batches(numbers), "streaming.rows or streaming.passes, got one without"),
+        (lambda: streaming.passes(lambda number: []), "a stream of batches, got none"),
+        (lambda: changed(3, y=np.array([0, 3])), r"labels from 0 to 2 in .*'y'.*, got 3 at 1"),
+        (
+            lambda: changed(3, x=np.full((2, 3), np.inf)),
+            r"finite values of .* in data\['x'\], got 6",
+        ),
+        (lambda: changed(3, x=np.ones((2, 4))), r"batches that are alike, .* at 3"),
+        (lambda: changed(3, weights=np.ones(2)), r"batches that are alike, .*weights.* at 3"),
+        (
+            lambda: changed(3, x=np.ones((3, 3)), y=np.zeros(3, int)),
+            "the first's 2 examples, got 3",
+        ),
+        (
+            lambda: streaming.rows(DATA | {"weights": np.zeros(22)}, SAMPLE),
+            "an example that counts, got weights or masks of zeros alone",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(stream, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(stream(), MODEL, ALGORITHM.init(KEY), {"loss": losses.softmax_cross_entropy})
+
+
+def test_what_needs_all_rows_takes_no_stream():
+    stream, state = streaming.rows(DATA, SAMPLE), ALGORITHM.init(KEY)
+    for call in (
+        lambda: training.full_loss(ALGORITHM, state, stream),
+        lambda: training.full_loss(ALGORITHM, state, stream, batch_size=4),
+        lambda: landscape.data_loss(lambda params, batch: batch["x"], losses.mse, stream),
+    ):
+        with pytest.raises(ValueError, match=r"arrays in memory.*got Stream"):
+            call()
 
 
 @pytest.mark.oracle

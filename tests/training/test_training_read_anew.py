@@ -10,7 +10,7 @@ import pytest
 from jaxml import nn
 from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import evaluate, fit, fit_many, loop, losses, optimizers, sampling, supervised
-from jaxml.training.supervised_learning import _values
+from jaxml.training.evaluating import _values
 
 KEY = jax.random.key(0)
 DATA = {"x": np.eye(3, dtype=np.float32), "y": np.ones((3, 1), np.float32)}

@@ -62,6 +62,8 @@ def data_loss(
     if not isinstance(data, Mapping):
         batches = list(data)
         require(len(batches) > 0, "at least one batch", "none")
+        plain = all(isinstance(batch, Mapping) for batch in batches)
+        require(plain, "a dict of arrays in memory, or batches of them", type(data).__name__)
         names = {tuple(sorted(batch)) for batch in batches}
         require(len(names) == 1, "batches with the same names", " and ".join(map(str, names)))
         if batch_size is None:
