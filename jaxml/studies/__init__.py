@@ -41,6 +41,7 @@ from jaxml.studies.sweep.descents import SURFACES, Descents, descents
 from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS
 from jaxml.studies.sweep.result import Study, Target
 from jaxml.studies.sweep.task import Task, gradient_flops, size_of, task
+from jaxml.studies.sweep.transformations import state_bytes
 from jaxml.studies.topics.chapters import (
     DepthStudy,
     DiagnosisStudy,
@@ -136,6 +137,7 @@ __all__ = [
     "sharpening",
     "size_of",
     "smoothness",
+    "state_bytes",
     "steps_to_target",
     "task",
     "tents",

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 CODE = """
-import jax, numpy as np
+import jax, numpy as np, optax
 from jaxml import data, nn, studies
 from jaxml.studies.sweep import accumulation, executor
 from jaxml.training import losses, metrics
@@ -18,6 +18,8 @@ task = studies.task(nn.mlp([64, 8, 10]), losses.softmax_cross_entropy, {"error":
 # five lanes a seed: three devices' places stand empty
 lanes = studies.grid([16, 64], [0.01, 0.03, 0.1], seeds=2)
 lanes = lanes.take([i for i in range(len(lanes)) if i % 6 != 5])
+own = {"lion": optax.lion}
+lanes += studies.grid([16], [1e-3], optimizers=["lion"], seeds=2, transformations=own)
 placed = []
 whole = accumulation.advance
 
@@ -29,6 +31,7 @@ class Watched:
 
 executor.advance = Watched()
 options = {"splits": {"train": digits.train}, "epochs": 4, "keep_params": True}
+options["transformations"] = own
 mesh = jax.make_mesh((4,), ("lanes",))
 along = studies.batch_size(task, digits.train, lanes, mesh=mesh, **options)
 assert placed and all(4 in devices for devices in placed), placed

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxml.core.empirical_risk import examples, over_batches, per_example
 from jaxml.studies.sweep.lane_optimizer import TwoSlots, update
 from jaxml.studies.sweep.task import Task
+from jaxml.studies.sweep.transformations import Transformation
 from jaxml.training.sampling import permute
 
 
@@ -33,6 +34,7 @@ class Settings(NamedTuple):
         epochs: orders of the examples that are at hand during a chunk.
         rows: of a split that are measured at a time.
         target: (split, measure, whether above) of what ends a lane; empty for nothing.
+        transformation: the optimiser, where it is the caller's.
     """
 
     task: Task
@@ -43,6 +45,7 @@ class Settings(NamedTuple):
     epochs: int
     rows: int
     target: tuple[str, str, bool] | tuple[()]
+    transformation: Transformation | None = None
 
 
 class Pack(NamedTuple):
@@ -52,7 +55,7 @@ class Pack(NamedTuple):
         key: of initialisation and order.
         ticks: k, microbatches in a batch.
         rate: η.
-        optimizer: the coefficients.
+        optimizer: the coefficients; `None` where the optimiser is the caller's.
         shape: 0 for a constant rate, 1 for a linear and 2 for a cosine decay.
         warm: updates over which the rate rises.
         last: updates after which the lane ends.
@@ -61,7 +64,7 @@ class Pack(NamedTuple):
     key: Any
     ticks: Any
     rate: Any
-    optimizer: TwoSlots
+    optimizer: TwoSlots | None
     shape: Any
     warm: Any
     last: Any
@@ -72,7 +75,7 @@ class LaneState(NamedTuple):
 
     Attributes:
         params: θ.
-        slots: m and v; `None` where no lane uses them.
+        slots: m and v, each `None` where no lane uses it; or the state of the caller's optimiser.
         total: the sum of the gradients since the last update; `None` where there is none to take.
         model_state: such as moving averages.
         count: updates done.
@@ -82,7 +85,7 @@ class LaneState(NamedTuple):
     """
 
     params: Any
-    slots: tuple[Any, Any]
+    slots: Any
     total: Any
     model_state: Any
     count: Any
@@ -110,9 +113,13 @@ def start(settings: Settings, pack: Pack) -> LaneState:
     params = spread(params)
     zeros = jax.tree.map(jnp.zeros_like, params)
     dtype = jax.tree.leaves(params)[0].dtype
+    slots: Any = tuple(zeros if used else None for used in settings.slots)
+    if settings.transformation is not None:
+        init = jax.vmap(jax.vmap(settings.transformation.init))
+        slots = init(pack.rate.astype(dtype), params)
     return LaneState(
         params=params,
-        slots=(zeros if settings.slots[0] else None, zeros if settings.slots[1] else None),
+        slots=slots,
         total=zeros if settings.accumulate else None,
         model_state=spread(model_state),
         count=jnp.zeros((seeds, lanes), jnp.int32),
@@ -213,7 +220,11 @@ def _update_lane(settings, ticks, pack, state, value_and_state, gradient):
         gradient = jax.tree.map(lambda leaf: leaf / pack.ticks.astype(leaf.dtype), total)
     large = _squared_norm(gradient) if settings.noise else jnp.zeros_like(value)
     rate = pack.rate * _schedule(pack, state.count, value.dtype)
-    moved = update(pack.optimizer, rate, state.count, state.params, state.slots, gradient)
+    if settings.transformation is None:
+        moved = update(pack.optimizer, rate, state.count, state.params, state.slots, gradient)
+    else:
+        rate = rate.astype(value.dtype)
+        moved = settings.transformation.update(rate, gradient, state.slots, state.params)
     params, slots = jax.tree.map(
         lambda new, old: jnp.where(fires, new, old), moved, (state.params, state.slots)
     )

@@ -21,6 +21,12 @@ from jaxml.studies.sweep.cost_model import plan
 from jaxml.studies.sweep.executor import Work, run_bucket
 from jaxml.studies.sweep.result import Study, Target
 from jaxml.studies.sweep.task import Task, as_it_is, gradient_flops
+from jaxml.studies.sweep.transformations import (
+    Make,
+    check_transformations,
+    state_bytes,
+    transformation_as_it_is,
+)
 from jaxml.training.batches import check_data, check_use
 
 
@@ -40,6 +46,7 @@ def batch_size(
     microbatches: Sequence[int] | None = None,
     rows: int = 1000,
     mesh: Mesh | None = None,
+    transformations: Mapping[str, Make] | None = None,
     done: Study | None = None,
     on_chunk: Callable[[Study, float], bool | None] | None = None,
 ) -> Study:
@@ -63,7 +70,12 @@ def batch_size(
         microbatches: the buckets' m; chosen by default.
         rows: of a split that pass through the network at a time.
         mesh: devices to share the lanes, along its axis `lanes`.
+        transformations: optimisers of your own: name -> function of the rate that returns an
+            optax transformation, as `{"lion": optax.lion}`. The rate, which the lanes'
+            schedule changes, comes traced: no `inject_hyperparams`. Lanes of each have a program
+            of their own.
         done: what an earlier call with the same arguments had done: it goes on from there.
+            Transformations are not saved with it; they are found by their names.
         on_chunk: called with the study so far and the share of its ticks that is done; a true
             answer ends it there.
 
@@ -74,7 +86,8 @@ def batch_size(
     Raises:
         ValueError: for bad lanes, data with NaN or of unequal lengths, a batch larger than the
             data or divided by no microbatch, no budget, a target that is not measured, cannot be
-            reached or is reached before the first update.
+            reached or is reached before the first update, for an unknown optimiser, or a
+            transformation whose state changes its shape.
         BackendError: if the backend computes known answers wrong.
 
     Example:
@@ -90,13 +103,17 @@ def batch_size(
         >>> study.exits.tolist()
         ['target', 'target']
     """
-    lanes = check_lanes(lanes)
+    own = check_transformations(transformations)
+    lanes = check_lanes(lanes, own)
     arrays, measured_on, size, dtype = _check(task, data, splits, target, lanes)
     task = as_it_is(task, arrays, next(iter(measured_on.values())))
     require(0 < resolution <= 1, "a resolution in (0, 1]", resolution)
     require(plateau is None or (plateau > 0 and target), "a plateau above 0, and a target", plateau)
     mesh = check_mesh(mesh, "lanes")
     require_sound_backend()
+    used = {name: own[name] for name in own if name in lanes.optimizer}
+    params, _ = jax.eval_shape(task.init, key_of(lanes.seed[0]))
+    as_they_are = {name: transformation_as_it_is(name, make, params) for name, make in used.items()}
     planned = plan(
         lanes,
         examples=examples(arrays),
@@ -107,10 +124,12 @@ def batch_size(
         itemsize=dtype.itemsize,
         example_flops=gradient_flops(task, arrays),
         mesh=mesh,
+        states={name: state_bytes(task, make) for name, make in used.items()},
     )
     work = Work(
-        task, arrays, measured_on, lanes, planned, target, noise, resolution, plateau, rows, mesh
-    )
+        task, arrays, measured_on, lanes, planned, target, noise, resolution, plateau, rows, mesh,
+        as_they_are,
+    )  # fmt: skip
     study = _blank(work, dtype, keep_params) if done is None else done
     same = len(study.lanes) == len(lanes) and all(
         (a == b).all()

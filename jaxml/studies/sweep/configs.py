@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxml.core.checks import require, require_choice, require_positive_int
-from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS, WITHOUT_MOMENTUM
+from jaxml.studies.sweep.lane_optimizer import WITHOUT_MOMENTUM
+from jaxml.studies.sweep.transformations import check_transformations, require_known
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -20,7 +22,7 @@ class Lanes:
 
     Attributes:
         batch_size: examples of an update.
-        optimizer: names, see `training.optimizers`.
+        optimizer: names, see `training.optimizers`, or of the caller's transformations.
         learning_rate: η, at its highest where a schedule changes it.
         momentum: β, Adam's β₁; 0 for optimisers that know none.
         schedule: of the rate over a lane's updates: `constant`, or down to 0 as `linear` or
@@ -63,17 +65,19 @@ def grid(
     schedules: Sequence[str] = ("constant",),
     warmup: float = 0.0,
     seeds: int | Sequence[int] = 3,
+    transformations: Mapping[str, Any] | None = None,
 ) -> Lanes:
     """Every combination.
 
     Args:
         batch_sizes: B.
         learning_rates: η of all optimisers, or by the optimiser's name.
-        optimizers: names, see `training.optimizers`.
+        optimizers: names, see `training.optimizers`, or of `transformations`.
         momenta: β, Adam's β₁; an optimiser that knows none has one lane for all of them.
         schedules: see `Lanes`.
         warmup: see `Lanes`.
         seeds: how many, or which.
+        transformations: further optimisers by name, see `batch_size`, which is to get the same.
 
     Raises:
         ValueError: if a list is empty or repeats itself, for an unknown name, or for a number out
@@ -86,6 +90,7 @@ def grid(
     """
     if not isinstance(seeds, Sequence | np.ndarray):
         seeds = range(require_positive_int("seeds", seeds))
+    own = check_transformations(transformations)
     by_name = learning_rates if isinstance(learning_rates, Mapping) else None
     lists = {
         "batch_sizes": batch_sizes,
@@ -95,7 +100,7 @@ def grid(
         "seeds": seeds,
     }
     for name in optimizers:
-        require_choice("optimizer", name, tuple(OPTIMIZERS))
+        require_known(name, own)
         known = by_name is None or name in by_name
         require(known, f"learning rates of {name}", f"those of {', '.join(by_name or ())}")
         lists[f"learning rates of {name}"] = by_name[name] if by_name else learning_rates
@@ -107,13 +112,17 @@ def grid(
     rows = []
     for name in optimizers:
         rates = lists[f"learning rates of {name}"]
-        betas = (0.0,) if name in WITHOUT_MOMENTUM else momenta
+        betas = (0.0,) if name in (*WITHOUT_MOMENTUM, *own) else momenta
         rows += itertools.product(batch_sizes, [name], rates, betas, schedules, [warmup], seeds)
-    return check_lanes(Lanes(*(np.array(column) for column in zip(*rows, strict=True))))
+    return check_lanes(Lanes(*(np.array(column) for column in zip(*rows, strict=True))), own)
 
 
-def check_lanes(lanes: Lanes) -> Lanes:
+def check_lanes(lanes: Lanes, transformations: Mapping[str, Any] | None = None) -> Lanes:
     """The lanes with their dtypes.
+
+    Args:
+        lanes: the configurations.
+        transformations: optimisers of the caller's by name.
 
     Raises:
         ValueError: if the arrays differ in length or a value is out of range.
@@ -135,9 +144,10 @@ def check_lanes(lanes: Lanes) -> Lanes:
     for name, (valid, expected) in ranges.items():
         bad = getattr(lanes, name)[~valid]
         require(valid.all(), f"every {name} {expected}", bad[:3])
-    for name, choices in {"optimizer": tuple(OPTIMIZERS), "schedule": SCHEDULES}.items():
-        for value in np.unique(getattr(lanes, name)):
-            require_choice(name, str(value), choices)
+    for name in np.unique(lanes.optimizer):
+        require_known(str(name), transformations or {})
+    for name in np.unique(lanes.schedule):
+        require_choice("schedule", str(name), SCHEDULES)
     kinds = {"batch_size": np.int64, "seed": np.int64, "optimizer": str, "schedule": str}
     columns = {
         name: np.asarray(column, kinds.get(name, np.float64))

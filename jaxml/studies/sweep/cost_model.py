@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 
 from jaxml.core.checks import require
 from jaxml.studies.sweep.configs import Lanes
-from jaxml.studies.sweep.lane_optimizer import two_slots
+from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS, two_slots
 from jaxml.studies.sweep.rows import first_rows
+from jaxml.studies.sweep.transformations import require_known
 
 # reading and writing parameters, slots and sums at every tick costs about so many examples
 TICK = 20
@@ -30,22 +31,24 @@ _SECONDS_TO_COMPILE = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Lanes that share their microbatches.
+    """Lanes that share their microbatches and a program.
 
     Attributes:
         microbatch: m, examples of a tick.
         lanes: their numbers in the study.
         ticks: of each lane, k = B/m of them for every update.
         places: of the lanes in rows of one width, those that stay empty included.
-        copies: of the parameters for each: themselves, the optimisers' slots and the sums of
-            gradients.
+        lane_bytes: of one place: parameters, what the optimiser keeps and the sum of gradients.
+        transformation: the name of the caller's optimiser, which shares its program with no
+            other; empty for those of jaxml, which share one.
     """
 
     microbatch: int
     lanes: np.ndarray
     ticks: np.ndarray
     places: int
-    copies: int
+    lane_bytes: int
+    transformation: str = ""
 
     @property
     def examples(self) -> float:
@@ -69,7 +72,7 @@ class Plan:
         examples: N.
         example_flops: of one example's gradient.
         flops: of all gradients at most.
-        bytes: of the largest bucket's lanes: parameters, slots and sums of gradients. A tick's
+        bytes: of the largest bucket's lanes: parameters, optimisers and sums of gradients. A tick's
             gradients and activations, and the network's state such as batch norm's, come on top.
         waste: the share of the gradients that serves no lane: of lanes which ended before others
             of their bucket, and of places that stay empty, if no lane ends early.
@@ -89,7 +92,11 @@ class Plan:
     def __str__(self) -> str:
         """What one wants to know before it starts."""
         lanes = len(self.updates)
-        buckets = ", ".join(f"{len(b.lanes)} of m={b.microbatch}" for b in self.buckets)
+        buckets = ", ".join(
+            f"{len(b.lanes)} of m={b.microbatch}"
+            + (f" for {b.transformation} alone" if b.transformation else "")
+            for b in self.buckets
+        )
         ticks = ", ".join(f"{b.ticks.max():,}" for b in self.buckets)
         return (
             f"{lanes} lanes of {self.size:,} parameters on {self.examples:,} examples; "
@@ -110,6 +117,7 @@ def plan(
     itemsize: int = 4,
     example_flops: float | None = None,
     mesh: Mesh | None = None,
+    states: Mapping[str, int] | None = None,
 ) -> Plan:
     """Put each lane where its examples cost least.
 
@@ -119,14 +127,17 @@ def plan(
         size: parameters of one lane.
         epochs: a lane's budget, N examples each.
         steps: a lane's budget in updates; the smaller of the two where both are given.
-        microbatches: the buckets' m; chosen by default, four at most.
+        microbatches: the buckets' m; chosen by default, four at most of a kind.
         itemsize: bytes of a parameter.
         example_flops: of one example's gradient, see `gradient_flops`; 6 a parameter by default,
             which is about right for fully connected layers alone.
         mesh: the devices, as the study's.
+        states: name -> bytes of the state of each optimiser that is not one of jaxml's, see
+            `state_bytes`. Each has buckets of its own.
 
     Raises:
-        ValueError: if there is no budget, a batch is larger than the data, or no m divides it.
+        ValueError: for an unknown optimiser, if there is no budget, a batch is larger than the
+            data, or no m divides it.
     """
     require(epochs is not None or steps is not None, "a budget: epochs or steps", "none")
     for name, budget in {"epochs": epochs, "steps": steps}.items():
@@ -142,19 +153,32 @@ def plan(
     updates = limit.astype(np.int64)
     if example_flops is None:
         example_flops = 6.0 * size
-    most = {int(b): int(updates[lanes.batch_size == b].max()) for b in sizes}
-    counts = {int(b): int((lanes.batch_size == b).sum()) for b in sizes}
-    if microbatches is None:
-        microbatches = _choose(most, counts, example_flops)
-    chosen = _assign(sizes, sorted(set(microbatches)))
+    states = {} if states is None else states
+    for name in np.unique(lanes.optimizer):
+        require_known(str(name), states)
+    kinds = np.where(np.isin(lanes.optimizer, [*OPTIMIZERS]), "", lanes.optimizer)
     buckets = []
-    for m in sorted(set(chosen.values())):
-        own = np.flatnonzero([chosen[int(b)] == m for b in lanes.batch_size])
-        ticks = updates[own] * (lanes.batch_size[own] // m)
-        some = lanes.take(own)
-        slots = two_slots(some.optimizer, some.momentum).slots
-        copies = 1 + sum(slots) + bool((some.batch_size > m).any())
-        buckets.append(Bucket(m, own, ticks, first_rows(lanes, own, mesh).size, copies))
+    for kind in np.unique(kinds):
+        alike = np.flatnonzero(kinds == kind)
+        of = lanes.batch_size[alike]
+        most = {int(b): int(updates[alike][of == b].max()) for b in np.unique(of)}
+        counts = {int(b): int((of == b).sum()) for b in most}
+        if microbatches is None:
+            chosen = _assign(most, _choose(most, counts, example_flops))
+        else:
+            chosen = _assign(most, microbatches)
+        for m in sorted(set(chosen.values())):
+            own = alike[[chosen[int(b)] == m for b in of]]
+            some = lanes.take(own)
+            ticks = updates[own] * (some.batch_size // m)
+            accumulates = bool((some.batch_size > m).any())
+            if kind:
+                state = states[str(kind)]
+            else:
+                state = sum(two_slots(some.optimizer, some.momentum).slots) * size * itemsize
+            lane_bytes = (1 + accumulates) * size * itemsize + state
+            places = first_rows(lanes, own, mesh).size
+            buckets.append(Bucket(m, own, ticks, places, lane_bytes, str(kind)))
     for bucket in buckets:
         seen = int(bucket.ticks.max()) * bucket.microbatch
         require(seen < 2**31, "fewer than 2³¹ examples seen by a lane", seen)
@@ -168,16 +192,16 @@ def plan(
         examples=examples,
         example_flops=example_flops,
         flops=example_flops * formed,
-        bytes=max(b.copies * b.places * size * itemsize for b in buckets),
+        bytes=max(b.lane_bytes * b.places for b in buckets),
         waste=1 - useful / formed,
         seconds=seconds + _SECONDS_TO_COMPILE * len(buckets),
     )
 
 
-def _assign(sizes: np.ndarray, microbatches: Sequence[int]) -> dict[int, int]:
+def _assign(sizes: Iterable[int], microbatches: Sequence[int]) -> dict[int, int]:
     """Each batch size's m: the largest that divides it."""
     chosen = {}
-    for b in map(int, sizes):
+    for b in sizes:
         dividing = [m for m in microbatches if b % m == 0]
         require(dividing, f"a microbatch that divides the batch size {b}", list(microbatches))
         chosen[b] = max(dividing)
@@ -186,7 +210,7 @@ def _assign(sizes: np.ndarray, microbatches: Sequence[int]) -> dict[int, int]:
 
 def _choose(updates: dict[int, int], counts: dict[int, int], flops: float) -> tuple[int, ...]:
     """The buckets for which ticks and compilations cost least."""
-    sizes = np.array(sorted(updates))
+    sizes = sorted(updates)
     pairs = itertools.combinations_with_replacement(updates, 2)
     candidates = sorted({math.gcd(*pair) for pair in pairs} | {math.gcd(*updates)})
     if len(candidates) > _CANDIDATES:  # sizes with hardly a common divisor

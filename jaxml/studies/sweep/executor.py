@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxml.core.checks import require
 from jaxml.core.seeds import key as key_of
 from jaxml.core.seeds import words
 from jaxml.core.selfcheck import parallel_map
@@ -23,6 +24,7 @@ from jaxml.studies.sweep.lane_optimizer import two_slots
 from jaxml.studies.sweep.result import Study, Target
 from jaxml.studies.sweep.rows import by_cores, even, first_rows, rows_of
 from jaxml.studies.sweep.task import Task
+from jaxml.studies.sweep.transformations import Transformation
 
 # measurements in one compiled call at most, between which the host looks
 _MEASUREMENTS = 8
@@ -46,6 +48,7 @@ class Work(NamedTuple):
     plateau: float | None
     rows: int
     mesh: Mesh | None
+    transformations: dict[str, Transformation]
 
 
 def measurements(ticks: int, least: int, resolution: float) -> np.ndarray:
@@ -97,8 +100,10 @@ def _closer(
 
 def _pack(work: Work, index: np.ndarray, bucket: Bucket) -> Pack:
     """The numbers of the lanes in a rectangle; what stands for none has no update to do."""
-    lanes = work.lanes.take(index.ravel())
-    coefficients = two_slots(lanes.optimizer, lanes.momentum)
+    lanes = work.lanes.take(np.where(index < 0, bucket.lanes[0], index).ravel())
+    coefficients = None
+    if not bucket.transformation:
+        coefficients = two_slots(lanes.optimizer, lanes.momentum)
     last = np.where(index < 0, 0, work.plan.updates[index])
     shape = np.array([SCHEDULES.index(str(name)) for name in lanes.schedule])
     seeds = np.array([work.lanes.seed[row[row >= 0][0]] for row in index])
@@ -111,7 +116,7 @@ def _pack(work: Work, index: np.ndarray, bucket: Bucket) -> Pack:
         key=jax.vmap(key_of)(np.stack([words(seed) for seed in seeds])),
         ticks=rectangle(lanes.batch_size // bucket.microbatch, jnp.int32),
         rate=rectangle(lanes.learning_rate, float),
-        optimizer=type(coefficients)(*(rectangle(column, float) for column in coefficients)),
+        optimizer=jax.tree.map(lambda column: rectangle(column, float), coefficients),
         shape=rectangle(shape, jnp.int32),
         warm=rectangle(warm, jnp.int32),
         last=rectangle(last, jnp.int32),
@@ -151,8 +156,12 @@ def _begin(
         return index, tick, packs, states
     index, tick = study.pending["index"], int(study.pending["tick"])
     pack = _pack(work, index, bucket)
-    structure = jax.tree.structure(jax.eval_shape(lambda: start(settings, pack)))
-    state = jax.tree.unflatten(structure, map(jnp.asarray, study.pending["state"]))
+    fresh = jax.eval_shape(lambda: start(settings, pack))
+    expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(fresh)]
+    held = [(leaf.shape, leaf.dtype) for leaf in study.pending["state"]]
+    which = bucket.transformation or "optimisers"
+    require(held == expected, f"the {which} with which the study was begun", "another state's")
+    state = jax.tree.unflatten(jax.tree.structure(fresh), map(jnp.asarray, study.pending["state"]))
     return index, tick, _shared_out(pack, work.mesh), _shared_out(state, work.mesh)
 
 
@@ -166,17 +175,21 @@ def run_bucket(
     count, m, longest = work.plan.examples, bucket.microbatch, int(bucket.ticks.max())
     capacity = max(count, m, min(_EXAMPLES, longest * m)) // m
     own = work.lanes.take(bucket.lanes)
-    optimizer, k = two_slots(own.optimizer, own.momentum), own.batch_size // m
-    target = work.target
+    transformation = work.transformations.get(bucket.transformation)
+    slots = (False, False)
+    if transformation is None:
+        slots = two_slots(own.optimizer, own.momentum).slots
+    k, target = own.batch_size // m, work.target
     settings = Settings(
         task=work.task,
         microbatch=m,
-        slots=optimizer.slots,
+        slots=slots,
         accumulate=bool((k > 1).any()),
         noise=work.noise and bool((k > 1).any()),
         epochs=-(-capacity * m // count) + 1,
         rows=work.rows,
         target=(target.split, target.measure, target.above) if target else (),
+        transformation=transformation,
     )
     stops = measurements(longest, int(k.min()), work.resolution)
     data, splits = place((work.data, work.splits), work.mesh)
