@@ -52,6 +52,8 @@ def constant(value: Any) -> Same:
         getattr(dtype, "kind", "") in {*"iub"}
         and np.size(value) <= LARGEST
         and not isinstance(value, Tracer)
+        # an array over several processes cannot be read by one of them
+        and getattr(value, "is_fully_addressable", True)
     )
     return Same(value=np.asarray(value) if index else None)
 

@@ -155,8 +155,8 @@ def test_vowels_are_the_official_ones(load):
     assert np.bincount(vowels.train["y"]).tolist() == [30] * 9
     assert np.bincount(vowels.test["y"]).tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
     whole = vowels.everything()
-    assert (whole["length"].min(), whole["length"].max()) == (7, 29)
-    padding = np.arange(29) >= whole["length"][:, None]
+    assert (whole["x_length"].min(), whole["x_length"].max()) == (7, 29)
+    padding = np.arange(29) >= whole["x_length"][:, None]
     np.testing.assert_array_equal((whole["x"] == 0).all(-1), padding)
     held_out = load("japanese_vowels", validation=0.2)
     assert held_out.meta["counts"] == {"train": 216, "validation": 54, "test": 370}

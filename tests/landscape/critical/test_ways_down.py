@@ -145,7 +145,7 @@ def test_the_direction_by_products_is_that_of_the_dense_analysis(monkeypatch):
     params = tanh_classifier_params(np.random.default_rng(1), 4, 5, 3)
     params = jax.tree.map(np.float32, params)
     point = landscape.analyze(loss, params)
-    monkeypatch.setattr(escape_module, "_DENSE", 0)
+    monkeypatch.setattr(escape_module, "DENSE_SIZE", 0)
     out = landscape.escape(loss, params, max_steps=0)
     inner = jax.tree.map(lambda a, b: (a * b).sum(), point.descent, out.direction)
     assert abs(sum(jax.tree.leaves(inner))) > 0.999
