@@ -1,7 +1,9 @@
 """What every result must do, whatever it is of."""
 
+import dataclasses
 import json
 
+import pytest
 from matplotlib.figure import Figure
 
 from jaxml.core.finding import finding
@@ -9,7 +11,7 @@ from jaxml.core.serialization import to_npz
 
 
 def check_shown_and_kept(result, verdict, folder):
-    """It begins with its verdict, draws into given axes, is strict JSON, and survives a file."""
+    """It begins with its verdict, draws into axes, is strict JSON, survives a file, and is frozen."""
     shown = finding(result)
     assert shown.verdict.startswith(verdict)
     assert str(result).splitlines()[0] == shown.verdict
@@ -23,5 +25,7 @@ def check_shown_and_kept(result, verdict, folder):
         assert result.plot(ax, figure=i) is ax
         assert ax.get_xlabel()
         assert ax.get_ylabel()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(result, dataclasses.fields(result)[0].name, None)
     if shown.records:
         assert len(result.to_dataframe()) > 0

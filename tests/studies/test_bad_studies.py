@@ -1,5 +1,7 @@
 """Studies that make no sense are refused before anything is trained."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,25 @@ def run(lanes=LANES, data=DATA, **options):
 CASES = {
     "batch above N": (lambda: run(studies.grid([80], [0.1])), "at most the 40 examples, got 80"),
     "no microbatch divides": (lambda: run(microbatches=[3]), "divides the batch size 4"),
+    "seed too large": (
+        lambda: studies.grid([4], [0.1], seeds=[2**63]),
+        "every seed at least 0 and",
+    ),
+    "no lanes": (lambda: run(LANES.take([])), "at least one lane, got none"),
+    "no update": (lambda: run(epochs=None, steps=0.5), "at least one update"),
+    "no steps": (lambda: run(epochs=None, steps=0), "steps above 0"),
+    "unknown schedule": (lambda: studies.grid([4], [0.1], schedules=["step"]), "one of constant"),
+    "warm-up throughout": (lambda: studies.grid([4], [0.1], warmup=1.0), "every warmup in"),
+    "plateau of nothing": (lambda: run(plateau=1.0), "a plateau above 0, and a target"),
+    "plateau of zero": (lambda: run(plateau=0.0, target=studies.Target(0.1)), "a plateau above 0"),
+    "infinite target": (
+        lambda: run(target=studies.Target(-math.inf, "loss")),
+        "a finite target",
+    ),
+    "accuracy above one": (
+        lambda: run(target=studies.Target(1.1, "error", above=True)),
+        r"in \(0, 1\] for error",
+    ),
     "empty grid": (lambda: studies.grid([], [0.1]), "expected batch_sizes, got none"),
     "no rates": (lambda: studies.grid([4], []), "learning rates"),
     "rates twice": (lambda: studies.grid([4], [0.1, 0.1]), "without repetitions"),
@@ -50,6 +71,11 @@ CASES = {
         "the study's own arguments",
     ),
 }
+
+
+def test_the_least_that_is_taken():
+    assert run(LANES.take([0]), epochs=None, steps=1).updates.tolist() == [1]
+    assert studies.grid([4], [0.1], seeds=[2**63 - 1]).seed[0] == 2**63 - 1
 
 
 @pytest.mark.parametrize("name", CASES)

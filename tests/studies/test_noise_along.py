@@ -40,6 +40,37 @@ def test_is_that_of_descent_by_hand():
     assert [loss for loss, _ in means] == wanted
     assert means[0][1] < means[1][1] < means[2][1]
     assert studies.mean_scales(found, 8) == []
+    both = [at.scale for at in found[:2]]
+    ratio = sum(s.trace for s in both) / sum(s.gradient for s in both)
+    assert means[0][1] == pytest.approx(ratio)
+
+
+def test_a_sample_and_what_is_told():
+    lanes, told = studies.grid([40], [0.05], optimizers=["sgd"], seeds=[3]), []
+    (first, second) = studies.noise_along(
+        LINE, DATA, lanes, [0.5, 0.1], sample=10, on_loss=lambda *n: told.append(n), steps=400
+    )
+    assert told == [(1, 2), (2, 2)]
+    assert (first.batch_size, first.seed) == (40, 3)
+    # ten rows of forty, the seed's own
+    rows = np.random.default_rng(3).choice(40, 10, replace=False)
+    assert second.updates > first.updates
+    study = studies.batch_size(
+        LINE, DATA, lanes, splits={"train": DATA}, target=studies.Target(0.5, "loss", "train"),
+        steps=400, keep_params=True,
+    )  # fmt: skip
+    w = study.params[0].astype(float)[:, None]
+    gradients = 2 * (X @ w - DATA["y"])[rows] * X[rows]
+    assert first.scale.trace == pytest.approx(np.trace(np.cov(gradients.T)), rel=1e-4)
+
+
+def test_no_scale_where_the_mean_gradient_is_lost():
+    scales = [studies.NoiseScale("dataset", g, 6.0, 1.0, (0, 1)) for g in (1.0, -2.0)]
+    at = [studies.NoiseAt(0.1, 8, i, 5, scale) for i, scale in enumerate(scales)]
+    assert studies.mean_scales(at[:1]) == [(0.1, 6.0)]
+    ((loss, scale),) = studies.mean_scales(at)
+    assert loss == 0.1
+    assert np.isnan(scale)
 
 
 def test_is_refused():

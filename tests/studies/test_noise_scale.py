@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxml import studies
+from jaxml.studies.batch_scaling.noise_scale import _ratio
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,61 @@ def test_the_offset_of_a_finite_population(regression):
     assert np.trace(cov) / len(data["x"]) > 3 * error  # so that the two are told apart
 
 
+def test_all_single_rows_against_all_rows_are_exact(regression):
+    """The smaller batches are the rows themselves, the larger one is the whole."""
+    data, w = regression
+    _, mean, cov = dense(np.asarray(w), data)
+    with jax.enable_x64(True):
+        found = studies.noise_scale_by_batches(loss, w, data, small=1, large=150, batches=2)
+    assert found.trace == pytest.approx(np.trace(cov), rel=1e-10)
+    assert found.gradient == pytest.approx(mean @ mean, rel=1e-10)
+    assert found.interval == pytest.approx((found.simple, found.simple))
+
+
+@pytest.mark.parametrize("of", ["dataset", "population"])
+def test_the_interval_of_a_sample_by_its_rows_influence(regression, of):
+    """How both estimates change with each row's weight, by differences, and Fieller's interval."""
+    data, w = regression
+    w = w / 6 + np.linalg.lstsq(data["x"], data["y"], rcond=None)[0]  # noise is large there
+    rows = np.random.default_rng(7).choice(150, 100, replace=False)
+    with jax.enable_x64(True):
+        found = studies.noise_scale(loss, w, data, sample=100, seed=7, of=of, confidence=0.9)
+    g = dense(w, {name: array[rows] for name, array in data.items()})[0]
+    missing = 1 / 150 if of == "dataset" else 0
+
+    def both(weights):
+        square = ((weights @ g) ** 2).sum()
+        trace = 100 / 99 * (weights @ (g**2).sum(1) - square)
+        return np.array([trace, square - (1 / 100 - missing) * trace])
+
+    even, small = np.full(100, 0.01), 1e-6
+    trace, gradient = both(even)
+    moved = [both((1 - small) * even + small * row) - (trace, gradient) for row in np.eye(100)]
+    (tt, tg), (_, gg) = np.cov(np.array(moved).T / small) / 100 * (1 - 100 * missing)
+    assert (found.trace, found.gradient) == (pytest.approx(trace), pytest.approx(gradient))
+    z = stats.norm.ppf(0.95)
+    ends = np.roots(
+        [gradient**2 - z**2 * gg, 2 * (z**2 * tg - trace * gradient), trace**2 - z**2 * tt]
+    )
+    np.testing.assert_allclose(found.interval, np.sort(ends), rtol=0.01)
+
+
+def test_what_an_unresolved_scale_still_says():
+    """Where |G|² may be 0: at least the least trace over the largest |G|²."""
+    covariance, z = np.array([[4.0, 0.1], [0.1, 0.25]]), stats.norm.ppf(0.975)
+    value, (low, high) = _ratio(10.0, 0.5, covariance, 0.95)
+    assert np.isnan(value)
+    assert (low, high) == (pytest.approx((10 - 2 * z) / (0.5 + 0.5 * z)), np.inf)
+    assert _ratio(1.0, 0.5, covariance, 0.95)[1] == (0, np.inf)
+    assert _ratio(10.0, -5.0, covariance, 0.95)[1] == (np.inf, np.inf)
+    # correlated estimates, resolved: the roots of (a − r·g)² = z²·var(a − r·g)
+    covariance = np.array([[4.0, 0.3], [0.3, 0.09]])
+    value, found = _ratio(10.0, 2.0, covariance, 0.95)
+    ends = np.roots([4 - z**2 * 0.09, 2 * (z**2 * 0.3 - 20), 100 - z**2 * 4])
+    assert value == 5
+    assert found == pytest.approx(tuple(np.sort(ends)))
+
+
 def test_unresolved_is_said(regression):
     data, _ = regression
     with jax.enable_x64(True):
@@ -136,5 +193,12 @@ def test_bad_input(regression):
         studies.noise_scale(loss, w, data, sample=151)
     with pytest.raises(ValueError, match="one value per example"):
         studies.noise_scale(lambda w, b: loss(w, b).mean(), w, data)
-    with pytest.raises(ValueError, match="1 ≤ small < large ≤ 150"):
-        studies.noise_scale_by_batches(loss, w, data, small=7, large=50)
+    with pytest.raises(ValueError, match="a sample of 2 to 150"):
+        studies.noise_scale(loss, w, data, sample=1)
+    with jax.enable_x64(True), pytest.raises(ValueError, match="at least two probes"):
+        studies.noise_scale(loss, w, data, curvature=True, probes=1)
+    for small, large in [(7, 50), (0, 50), (50, 50), (5, 155)]:
+        with pytest.raises(ValueError, match="1 ≤ small < large ≤ 150"):
+            studies.noise_scale_by_batches(loss, w, data, small=small, large=large)
+    with pytest.raises(ValueError, match="at least two batches"):
+        studies.noise_scale_by_batches(loss, w, data, small=5, large=50, batches=1)

@@ -160,3 +160,25 @@ def test_isotropic_least_squares_has_noise_scale_d_plus_one():
             loss, jnp.ones(d), {"x": x}, of="population", curvature=True, probes=64
         )
     assert found.noise == pytest.approx(d + 1, abs=4 * found.noise_error + 0.15)
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0, 2.1])
+def test_the_noisy_quadratic_step_by_step(rate):
+    """w ← (1 − ηh)w + noise of variance η²c/B, below, on and beyond the edge of stability."""
+    h, c = np.array([1.0, 0.1]), np.array([0.3, 2.0])
+    model = NoisyQuadratic(h, c, np.array([1.0, 3.0]))
+    square, losses = model.start, []
+    for _ in range(8):
+        losses.append(0.5 * (h * square).sum())
+        square = (1 - rate * h) ** 2 * square + rate**2 * c / 4
+    np.testing.assert_allclose(model.loss(range(8), rate, 4), losses, rtol=1e-12)
+
+
+def test_the_noisy_quadratic_s_ends():
+    model = NoisyQuadratic(np.array([1.0, 0.1]), np.ones(2), np.ones(2))
+    assert model.loss([10**5], 2.1, 4) == np.inf
+    steps, rate = model.steps_to(0.1, 1, [2.1, 1.9])
+    assert steps == np.inf
+    assert np.isnan(rate)
+    with pytest.raises(ValueError, match="a share in"):
+        model.steps_to(1.0, 4, [0.1])

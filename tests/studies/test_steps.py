@@ -80,7 +80,11 @@ def test_the_fit_covers_what_was_planted():
 
 def test_flags_instead_of_numbers():
     missed = studies.steps_to_target(planted(hyperbola(50, 200), miss=SIZES))
-    assert all(math.isinf(row.steps) and "no seed hit" in row.flags for row in missed.rows)
+    for row in missed.rows:
+        assert math.isinf(row.steps)
+        assert math.isnan(row.learning_rate)
+        assert (row.interior, row.hits) == (False, 0)
+        assert "no seed hit" in row.flags
     fit = studies.by_hyperbola(missed)
     assert math.isnan(fit.value)
     assert not fit.identified
@@ -100,6 +104,9 @@ def test_flags_instead_of_numbers():
 
     edge = studies.by_hyperbola(studies.steps_to_target(planted(hyperbola(50, 200), best=2)))
     assert any("edge" in flag for flag in edge.flags)
+    for best in (0, 2):
+        (row,) = studies.steps_to_target(planted({64: 100.0}, best=best)).rows
+        assert (row.interior, row.flags) == (False, ("rate at the edge of its grid",))
 
 
 def test_choosing_and_judging_on_the_same_seed_is_optimistic():
@@ -143,6 +150,9 @@ def test_kaplan_meier_against_the_textbook():
     assert at.tolist() == [6, 7, 10, 13, 16, 22, 23]
     np.testing.assert_allclose(share, [0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448], atol=6e-4)
     assert studies.median_time(np.array(times), known) == 23
+    at, share = studies.kaplan_meier(np.array([1.0, 2.0, np.inf]), np.array([True] * 3))
+    assert (at.tolist(), share.tolist()) == ([1, 2], pytest.approx([2 / 3, 1 / 3]))
+    assert studies.kaplan_meier(np.array([4.0]), np.array([True]))[1].tolist() == [0]
 
 
 @pytest.mark.parametrize(

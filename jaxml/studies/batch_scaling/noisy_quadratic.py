@@ -48,13 +48,16 @@ class NoisyQuadratic:
         """The mean loss after so many steps of gradient descent.
 
         Reference:
-            Zhang et al. 2019, equation 4: s_t = s* + (1−ηh)²ᵗ(s₀ − s*).
+            Zhang et al. 2019, equation 4, written to hold beyond the edge of stability too:
+            s_t = qᵗs₀ + (η²c/B)(1 − qᵗ)/(1 − q) for q = (1−ηh)².
         """
-        t = np.asarray(steps, float)[:, None]
-        with np.errstate(over="ignore", invalid="ignore"):
-            stay = self.stationary(rate, batch_size)
-            square = stay + (1 - rate * self.curvature) ** (2 * t) * (self.start - stay)
-            losses = 0.5 * (self.curvature * square).sum(1)
+        t, h = np.asarray(steps, float)[:, None], self.curvature
+        shrunk = rate * h * (2 - rate * h)  # 1 − q
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            kept = (1 - rate * h) ** (2 * t)
+            added = np.where(shrunk == 0, t, (1 - kept) / shrunk)
+            square = kept * self.start + rate**2 * self.noise / batch_size * added
+            losses = 0.5 * (h * square).sum(1)
         return np.where(np.isnan(losses), np.inf, losses)
 
     def steps_to(
