@@ -1,10 +1,13 @@
 """Sharpness where the training loss is the same, throughput, branching, and what is found."""
 
+import types
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxml import data, nn, report, studies
+from jaxml.studies.batch_scaling.sharpness_at_equal_loss import _per_edge
 from jaxml.training import losses, metrics
 
 
@@ -73,6 +76,94 @@ def test_sharpness_at_one_loss(task, digits):
     assert train.shape == other.shape == t.shape
     assert -1 <= found.rank <= 1
     assert 0 < found.p_value <= 1
+
+
+def test_a_quadratic_s_minima_by_hand():
+    """½(xw − y)²: the Hessian is XᵀX/N everywhere, and the loss a parabola along every line."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(16, 2)).astype(np.float32), random.normal(size=16).astype(np.float32)
+
+    def values(w, batch):
+        return 0.5 * (batch["x"] @ w - batch["y"]) ** 2
+
+    line = studies.Task(
+        init=lambda key: (jnp.array([3.0, -3.0]), None),
+        loss=lambda w, state, batch, key: (values(w, batch), state),
+        measures=lambda w, state, batch: {"loss": values(w, batch)},
+    )
+    rows, held = {"x": x, "y": y}, {"x": x[:5] + 1, "y": y[:5]}
+    lanes = studies.grid([4, 16], [0.2, 1e-6], optimizers=["sgd"], seeds=2)
+    told = []
+    found = studies.at_equal_loss(
+        line, rows, lanes, splits={"held": held}, loss=1.0, points=9, steps=100,
+        microbatches=[4], noise=False, on_lane=lambda *n: told.append(n),
+    )  # fmt: skip
+    assert (found.loss, found.missed) == (1.0, 4)
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [(m.batch_size, m.seed) for m in found.minima] == [(4, 0), (4, 1), (16, 0), (16, 1)]
+    top = np.linalg.eigvalsh(x.T @ x / 16)[-1]
+    for m in found.minima:
+        w = found.study.params[m.lane]
+        assert m.sharpness.largest_eigenvalue == pytest.approx(top, rel=1e-3)
+        assert m.edge == pytest.approx(top * 0.2 / 2, rel=1e-3)
+        assert m.updates == found.study.updates[m.lane]
+        for name, some in {"train": rows, "held": held}.items():
+            assert m.measured[f"{name} loss"] == pytest.approx(
+                float(values(w, some).mean()), rel=1e-5
+            )
+        assert m.measured["train loss"] <= 1
+    t, train, other = found.line
+    np.testing.assert_allclose(t, np.linspace(-0.5, 1.5, 9))
+    start, end = (found.study.params[found.minima[i].lane] for i in (0, 2))
+    for losses_there, some in ((train, rows), (other, held)):
+        expected = [values(start + at * (end - start), some).mean() for at in t]
+        np.testing.assert_allclose(losses_there, expected, rtol=1e-4)
+    # without another split there is no line, and a true answer ends it
+    one = studies.at_equal_loss(
+        line, rows, lanes, splits={}, loss=1.0, steps=100, microbatches=[4], noise=False,
+        on_lane=lambda *n: True,
+    )  # fmt: skip
+    assert (len(one.minima), one.line) == (1, None)
+    with pytest.raises(ValueError, match="splits beside `train`"):
+        studies.at_equal_loss(line, rows, lanes, splits={"train": held}, loss=1.0, steps=1)
+
+
+def test_what_an_optimizer_tolerates():
+    """Edges of stability, λ_max·η: 2, 2(1 + β) and 2(1 + β)/(1 + 2β); none for Adam."""
+    lanes = studies.grid([4], [0.3], optimizers=["sgd", "momentum", "nesterov", "adam"], seeds=1)
+    edges = [2, 3.8, 3.8 / 2.8]
+    shares = [_per_edge(lanes, i) for i in range(4)]
+    np.testing.assert_allclose(shares[:3], 0.3 / np.array(edges))
+    assert np.isnan(shares[3])
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("rank", "p_value", "sharpness", "said"),
+    [
+        (
+            0.8,
+            0.01,
+            [1.0, 2.0, 3.0],
+            "λ_max rises with the batch size, rank correlation 0.80 (p = ",
+        ),
+        (-0.8, 0.01, [3.0, 2.0, 1.0], "λ_max falls with the batch size, rank correlation -0.80"),
+        (0.8, 0.05, [1.0, 2.0, 3.0], "chance explains how λ_max goes with the batch size"),
+        (0.0, 0.01, [1.0, 2.0, 1.0], "chance explains how λ_max goes with the batch size"),
+        (NAN, NAN, [NAN, np.inf, NAN], "λ_max is finite in no lane"),
+        (NAN, NAN, [2.0, 2.0, NAN], "λ_max is 2 in all lanes where it is finite"),
+        (NAN, NAN, [2.0, 3.0, NAN], "λ_max 2 to 3; 2 batch sizes tell no rank correlation, 3 are"),
+    ],
+)
+def test_how_sharpness_goes_with_the_batch_size(rank, p_value, sharpness, said):
+    minima = [
+        studies.Minimum(i, 8 * 2**i, 0, 1, types.SimpleNamespace(largest_eigenvalue=s), 1.0, {})
+        for i, s in enumerate(sharpness)
+    ]
+    found = studies.EqualLoss(1.0, minima, 0, rank, p_value, None, None)
+    assert found.ranked.startswith(said)
 
 
 def test_branching_finds_where_noise_stops_to_matter():

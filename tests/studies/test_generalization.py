@@ -82,6 +82,48 @@ def test_fractions_are_compared_as_fractions(losses, n, epsilon):
     assert at_least > 1.1 * bad  # so that the edge counts
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: studies.hoeffding_bound(0, 10, 0.1), "at least one hypothesis"),
+        (lambda: studies.hoeffding_bound(1, 0, 0.1), r"expected examples"),
+        (lambda: studies.hoeffding_bound(1, 10, 1.0), "epsilon in"),
+        (lambda: studies.examples_needed(0, 0.1, 0.1), "at least one hypothesis"),
+        (lambda: studies.examples_needed(1, 0.0, 0.1), "epsilon in"),
+        (lambda: studies.examples_needed(1, 0.1, 1.0), "delta in"),
+        (lambda: studies.bad_samples(np.ones(3), 2, 0.1), "losses in"),
+        (lambda: studies.bad_samples(np.full((1, 3), 1.1), 2, 0.1), "losses in"),
+        (lambda: studies.bad_samples(np.full((1, 3), -0.1), 2, 0.1), "losses in"),
+        (lambda: studies.bad_samples(np.ones((1, 3)), 2, 0.1, samples=0), "expected samples"),
+        (lambda: studies.best_of_many(np.ones((2, 3)), 3, [1]), "1 to 2 examples, got 3"),
+        (lambda: studies.best_of_many(np.ones((2, 3)), 0, [1]), "1 to 2 examples, got 0"),
+        (lambda: studies.best_of_many(np.ones((2, 3)), 1, [3]), "counts of 1 to the 2 models"),
+        (lambda: studies.best_of_many(np.ones((2, 3)), 1, []), "counts of 1 to the 2 models"),
+        (lambda: studies.best_of_many(np.ones((2, 3)), 1, [1], draws=0), "expected draws"),
+        (lambda: studies.width_of(11, 64, 10, 1), "parameters for 1 layers of one unit"),
+        (lambda: studies.width_of(100, 4, 2, 0), "expected depth"),
+        (lambda: studies.linear_pieces(abs, 1.0, 1.0), "low below high"),
+    ],
+)
+def test_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_best_of_two_by_hand():
+    """One validation example of two: whichever it is, the private one is the other."""
+    losses = np.array([[0.0, 1.0], [0.25, 0.5]])
+    (one, both) = studies.best_of_many(losses, 1, [1, 2], draws=4000)
+    assert (one.models, both.models) == (1, 2)
+    # chosen on the first example: 0 in public, 1 in private; on the second: .5 and .25
+    error = 4 * 0.5 / np.sqrt(4000)
+    assert both.public == pytest.approx((0 + 0.5) / 2, abs=error)
+    assert both.private == pytest.approx((1 + 0.25) / 2, abs=error)
+    assert both.least == pytest.approx((0.5 + 0) / 2, abs=error)
+    assert one.public == pytest.approx(losses.mean(), abs=error)
+    assert one.private == one.least == pytest.approx(losses.mean(), abs=error)
+
+
 def test_enough_examples_are_enough():
     """N ≥ log(2|H|/δ)/(2ε²): the bound is at most δ there, and above it one example before."""
     n = studies.examples_needed(100, 0.1, 0.05)

@@ -1,5 +1,6 @@
 """What a study will take: products, places and bytes against closed forms and the real state."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from jaxml import nn, studies
 from jaxml.core.flops import flops
-from jaxml.studies.sweep import rows
+from jaxml.studies.sweep import cost_model, rows
 from jaxml.studies.sweep.accumulation import Pack, Settings, start
 from jaxml.studies.sweep.cost_model import Plan
 from jaxml.training import losses
@@ -106,6 +107,49 @@ def test_places_that_stay_empty_are_waste(rates, seeds, monkeypatch):
     assert bucket.places == places
     assert planned.waste == pytest.approx(1 - rates * seeds / places)
     assert planned.flops == 600 * 80 * places
+
+
+def test_seconds_and_words_of_a_plan(monkeypatch):
+    """600 FLOPs an example, of 1e6 a second; a tick costs 20 examples more, a program 4 seconds."""
+    monkeypatch.setattr(cost_model, "_flops_a_second", lambda: 1e6)
+    monkeypatch.setattr(rows, "by_cores", lambda _: False)
+    lanes = studies.grid([4, 40], [0.1, 0.2], optimizers=["sgd"], seeds=1)
+    options = {"examples": 80, "size": 100, "epochs": 2}
+    two = studies.plan(lanes, microbatches=[4, 40], **options)
+    assert [b.examples for b in two.buckets] == [2 * 160, 2 * 160]
+    assert [b.work for b in two.buckets] == [320 * (1 + 20 / 4), 320 * (1 + 20 / 40)]
+    assert two.seconds == pytest.approx(600 * (1920 + 480) / 1e6 + 2 * 4)
+    assert two.updates.tolist() == [40, 40, 4, 4]
+    assert str(two).startswith(
+        "4 lanes of 100 parameters on 80 examples; 2 compiled programs: 2 of m=4, 2 of m=40; "
+        "at most 40, 4 ticks, 3.8e+05 FLOPs (0% for no lane), 0 MiB for the lanes; about 9 s"
+    )
+    both = studies.plan(lanes, steps=3, **options)
+    assert both.updates.tolist() == [3] * 4  # the smaller budget
+    assert [b.microbatch for b in both.buckets] == [4]  # a second program does not pay
+    # as few as one lane a batch size: half of the larger one's places serve no lane
+    assert both.waste == pytest.approx(1 - (2 * 12 + 2 * 120) / (4 * 120))
+
+
+@pytest.mark.parametrize("flops", [1e3, 1e8, 1e10])
+def test_buckets_cost_least_of_all_there_are(flops):
+    """Every choice of up to four microbatches among the divisors, priced one by one."""
+    updates, counts = {6: 400, 9: 300, 24: 90, 60: 50}, {6: 3, 9: 3, 24: 1, 60: 2}
+
+    def price(chosen):
+        total = 2.8e11 * len(chosen)
+        for b, n in updates.items():
+            m = max(m for m in chosen if b % m == 0)
+            total += counts[b] * n * (b // m) * (m + 20) * flops
+        return total
+
+    divisors = [1, 2, 3, 6, 9, 12, 24, 60]
+    options = [
+        some for k in range(1, 5) for some in itertools.combinations(divisors, k)
+        if all(any(b % m == 0 for m in some) for b in updates)
+    ]  # fmt: skip
+    found = cost_model._choose(updates, counts, flops)
+    assert price(found) == min(map(price, options))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adagrad", "adam"])

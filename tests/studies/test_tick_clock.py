@@ -1,5 +1,8 @@
 """Lanes against plain loops over optax, and against other arrangements of themselves."""
 
+import time
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 
 from jaxml import nn, studies
 from jaxml.core.serialization import from_npz, to_npz
-from jaxml.studies.sweep import executor, rows
+from jaxml.studies.sweep import accumulation, executor, rows
 from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS, two_slots, update
 from jaxml.training import losses, optimizers, sampling
 
@@ -137,7 +140,6 @@ def test_order_of_lanes_and_buckets_change_nothing(small):
         again = studies.batch_size(task, data, lanes, **options)
         permuted = studies.batch_size(task, data, lanes.take(order), **options)
         other = studies.batch_size(task, data, lanes, microbatches=[4], **options)
-    assert len(set(one.microbatch)) >= 1
     assert set(other.microbatch) == {4}
     np.testing.assert_array_equal(one.params, again.params)  # the same width, to the bit
     np.testing.assert_allclose(permuted.params, one.params[order], rtol=0, atol=1e-6)
@@ -179,6 +181,84 @@ def test_exits(small):
     )
     assert study.exits.tolist()[1] == "plateau"
     assert study.updates[1] < 400 * 103 // 4
+
+
+def test_above_is_below_of_the_negative(small):
+    """A target from below and one from above end every lane alike: met, plateau and budget."""
+    task, data = small
+
+    def measures(*given, loss=task.measures):
+        values = loss(*given)
+        return values | {"gain": -values["loss"]}
+
+    task = task._replace(measures=measures)
+    lanes = studies.grid([4], [1e-4, 0.1, 1e6], optimizers=["sgd"], seeds=1)
+    options = {"splits": {"train": data}, "epochs": 60, "plateau": 1.0, "noise": False}
+    shares, began = [], time.perf_counter()
+    before = accumulation.advance._cache_size()
+    below = studies.batch_size(
+        task, data, lanes, target=studies.Target(0.6, "loss", "train"), **options,
+        on_chunk=lambda _, share: shares.append(share),
+    )  # fmt: skip
+    assert 0 < sum(below.seconds.values()) < time.perf_counter() - began
+    assert accumulation.advance._cache_size() - before == sum(map(len, below.programs.values()))
+    assert below.exits.tolist() == ["budget", "target", "plateau"]
+    assert shares[0] > 0
+    assert (np.diff(shares) >= 0).all()
+    assert shares[-1] == 1
+    target = studies.Target(-0.6, "gain", "train", above=True)
+    above = studies.batch_size(task, data, lanes, target=target, **options)
+    assert above.exits.tolist() == below.exits.tolist()
+    np.testing.assert_array_equal(above.updates, below.updates)
+    np.testing.assert_array_equal(above.records["train gain"], -below.records["train loss"])
+    # every update is measured once, in order
+    for lane in range(3):
+        own = below.records["lane"] == lane
+        assert (np.diff(below.records["updates"][own]) > 0).all()
+        assert below.records["updates"][own][0] == 0
+
+
+def test_lanes_are_moved_together_where_that_saves(monkeypatch):
+    """Three of eight live: a row of four, if the places saved outweigh a compilation."""
+    lanes = studies.grid([4], np.geomspace(0.1, 1, 8), seeds=[5])
+    exits = np.array(["", "target", "budget", "", "target", "", "budget", "target"])
+    study = types.SimpleNamespace(lanes=lanes, exits=exits)
+    index = np.arange(8)[None]
+    monkeypatch.setattr(executor, "by_cores", lambda _: False)
+    closer = executor._closer(study, index, None, executor.COMPILE / 3.9)
+    assert closer[0].tolist() == [[0, 3, 5, -1]]
+    assert closer[1].tolist() == [[0, 3, 5, 0]]
+    assert executor._closer(study, index, None, executor.COMPILE / 4.1) is None
+    study.exits = np.array(["target"] * 8)
+    assert executor._closer(study, index, None, 1e20) is None
+    # of two seeds, rows that are fewer, where cores take a row each and the width is known
+    two = studies.grid([4], [0.1, 0.2, 0.4, 0.8], seeds=[5, 6])
+    index = np.array([[0, 2, 4, -1], [1, 3, 5, 7], [6, -1, -1, -1]])
+    study = types.SimpleNamespace(lanes=two, exits=np.where(np.arange(8) == 2, "budget", ""))
+    monkeypatch.setattr(executor, "by_cores", lambda _: True)
+    places, chosen = executor._closer(study, index, None, 1.0)
+    assert places.tolist() == [[0, 4, 6, -1], [1, 3, 5, 7]]
+    assert index.ravel()[chosen].tolist() == [[0, 4, 6, 0], [1, 3, 5, 7]]
+
+
+def test_where_lanes_are_measured():
+    assert executor.measurements(10, 3, 1e-9).tolist() == [0, 3, 6, 9, 10]
+    assert executor.measurements(20, 1, 1.0).tolist() == [0, 1, 2, 4, 8, 16, 20]
+
+
+def test_rows_on_a_processor():
+    """Twelve lanes a core at a time, and no core idle while another has several rows."""
+    assert rows.by_cores(None) == (jax.default_backend() == "cpu")
+    mesh = jax.make_mesh((1,), ("lanes",))
+    assert not rows.by_cores(mesh)
+    lanes = studies.grid([4], np.geomspace(0.1, 1, 30), seeds=[7])
+    assert rows.first_rows(lanes, np.arange(30), mesh).shape == (1, 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "by_cores", lambda _: True)
+        for cores, shape in {1: (3, 10), 2: (3, 10), 5: (5, 6), 16: (15, 2)}.items():
+            patch.setattr("os.cpu_count", lambda cores=cores: cores)
+            assert rows.first_rows(lanes, np.arange(30), None).shape == shape
+    assert rows.even(5, mesh) == 5
 
 
 @pytest.mark.parametrize("by_cores", [True, pytest.param(False, marks=pytest.mark.slow)])
