@@ -129,7 +129,8 @@ def test_the_same_arguments_give_the_same_function():
     ("make", "message"),
     [
         (lambda: augmentation.shift(0), "pixels"),
-        (lambda: augmentation.rotation(200), r"degrees in \(0, 180\]"),
+        (lambda: augmentation.rotation(180.5), r"degrees in \(0, 180\]"),
+        (lambda: augmentation.rotation(0), r"degrees in \(0, 180\]"),
         (lambda: augmentation.cutout(2.5), "size"),
         (lambda: augmentation.mixup(0, 10), "alpha"),
         (lambda: augmentation.mixup(0.2, 0), "classes"),

@@ -378,6 +378,48 @@ def test_tensorboard_reads_what_is_written_for_it(tmp_path):
     assert [event.step for event in found.Scalars("train/return")] == [6, 8]
 
 
+def test_a_writer_of_tensorboards_is_given_what_is_finite(monkeypatch, tmp_path):
+    """Without the extra, by a writer of its kind; a run that goes on purges what it takes again."""
+    made = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step, filename_suffix):
+            self.opened, self.scalars, self.closed = (folder, purge_step, filename_suffix), [], 0
+            made.append(self)
+
+        def add_scalar(self, name, value, step):
+            self.scalars.append((name, value, step))
+
+        def flush(self):
+            self.flushed = len(self.scalars)
+
+        def close(self):
+            self.closed += 1
+
+    module = types.ModuleType("tensorboardX")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    board = lambda watched: training.tensorboard_log(tmp_path, validation=watched)  # noqa: E731
+    logged(board, steps=4, state=logged(board, steps=4).state)
+    assert [writer.opened for writer in made] == [(str(tmp_path), n, f".{n}") for n in (1, 5)]
+    assert [writer.closed for writer in made] == [1, 1]
+    assert all(writer.flushed == len(writer.scalars) for writer in made)
+    found = [scalar for writer in made for scalar in writer.scalars]
+    by_name = {name: [s[1:] for s in found if s[0] == name] for name, *_ in found}
+    assert list(by_name) == ["train/loss", "validation/step, squared", "train/return"]
+    for value, step in by_name["train/loss"]:
+        assert value == pytest.approx((1 / step + 1 / (step - 1)) / 2)
+    assert by_name["train/return"] == [(2.5, 6), (2.5, 8)]  # NaN before
+    assert by_name["validation/step, squared"] == [(n * n, n) for n in (2, 4, 6, 8)]
+
+
+def test_a_bar_is_for_terminals(monkeypatch):
+    for terminal in (True, False):
+        console = rich.console.Console(file=io.StringIO(), force_terminal=terminal)
+        monkeypatch.setattr(callbacks, "get_console", lambda console=console: console)
+        assert progress()._bar.disable == (not terminal)
+
+
 def test_where_there_is_no_terminal_progress_is_plain_lines(capsys):
     count([progress("reading", every=0.0)], steps=6)
     lines = capsys.readouterr().err.splitlines()

@@ -216,6 +216,14 @@ def test_perturbed_training_is_saved_and_resumed_to_the_bit(tmp_path, digits):
         (lambda: saddles.saddle_free_newton(0), "dimension to be a whole number of at least 1"),
         (lambda: saddles.perturbed_gradient_descent(0.1, radius=0), "a radius above 0, got 0"),
         (
+            lambda: saddles.perturbed_gradient_descent(0.1, radius=np.inf),
+            "a radius above 0, got inf",
+        ),
+        (
+            lambda: saddles.perturbed_gradient_descent(0.1, radius=1.0, gradient_threshold=np.inf),
+            "a gradient_threshold above 0, got inf",
+        ),
+        (
             lambda: saddles.perturbed_gradient_descent(0.1, gradient_threshold=-1),
             "a gradient_threshold above 0, got -1",
         ),

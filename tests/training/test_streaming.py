@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -69,6 +70,19 @@ def test_views_of_a_file_are_read_where_they_are(view, tmp_path):
         for batch in itertools.islice(stream.open(0, KEY), 4):
             np.testing.assert_array_equal(*batch)
             assert not isinstance(batch[0], np.memmap)
+
+
+def test_what_is_not_in_the_file_is_read_from_memory(tmp_path):
+    """A copy on write that was written to, and a file without a name."""
+    np.save(tmp_path / "x.npy", DATA["x"])
+    changed = np.load(tmp_path / "x.npy", mmap_mode="c")
+    changed[::2] += 1
+    with open(tmp_path / "x.npy", "rb") as named, os.fdopen(os.dup(named.fileno()), "rb") as file:
+        nameless = np.memmap(file, DATA["x"].dtype, "r", 128, DATA["x"].shape)
+        stream = streaming.rows((changed, nameless), sampling.epochs(4))
+        memory = streaming.rows((np.array(changed), DATA["x"]), sampling.epochs(4))
+        for opened in zip(stream.open(0, KEY), memory.open(0, KEY), range(3), strict=False):
+            jax.tree.map(np.testing.assert_array_equal, *opened[:2])
 
 
 def test_a_file_cut_short_is_an_error(tmp_path):

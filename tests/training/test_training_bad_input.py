@@ -199,6 +199,7 @@ TABLE = {
     },
     "all warm-up": (lambda: schedules.warmup_cosine(0.1, 9, 1.0), r"warmup in \[0, 1\), got 1.0"),
     "negative warm-up": (lambda: schedules.warmup_cosine(0.1, 9, -0.1), "warmup in .*, got -0.1"),
+    "only warm-up": (lambda: schedules.inverse_sqrt(0.1, 9, 1.0), r"warmup in \(0, 1\), got 1.0"),
     "no warm-up": (lambda: schedules.inverse_sqrt(0.1, 9, 0), r"warmup in \(0, 1\), got 0"),
     "decay to nothing": (lambda: schedules.exponential(0.1, 9, 0.0), r"final in \(0, 1\], got 0"),
     "growth": (lambda: schedules.exponential(0.1, 9, 1.1), r"final in \(0, 1\], got 1.1"),
