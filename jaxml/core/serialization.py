@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,9 @@ def from_npz(content: bytes, types: Sequence[type]) -> Any:
 
     Args:
         content: of the file.
-        types: the dataclasses and NamedTuples that may be in it.
+        types: the dataclasses and NamedTuples that may be in it. Where one of them, a field or
+            the key of a dict there had another name in an earlier version, its `FORMERLY` says
+            which: old -> new.
 
     Raises:
         ValueError: if the file is not of this kind, or holds a type that is not among these.
@@ -54,7 +56,17 @@ def from_npz(content: bytes, types: Sequence[type]) -> Any:
         require(_STRUCTURE in file.files, "a file that to_npz wrote", f"keys {file.files}")
         structure = json.loads(str(file[_STRUCTURE]))
         arrays = [file[str(i)] for i in range(len(file.files) - 1)]
-    return _put_together(structure, arrays, {kind.__name__: kind for kind in types})
+    return _put_together(structure, arrays, _known(types))
+
+
+def _known(types: Sequence[type]) -> dict[str, type]:
+    """The types by their names, those of earlier versions too."""
+    known = {}
+    for kind in types:
+        former = getattr(kind, "FORMERLY", {})
+        names = [name for name, new in former.items() if new == kind.__name__]
+        known |= dict.fromkeys([*names, kind.__name__], kind)
+    return known
 
 
 def _taken_apart(value: Any, arrays: list[np.ndarray]) -> Any:
@@ -88,7 +100,16 @@ def _put_together(value: Any, arrays: list[np.ndarray], types: dict[str, type]) 
         return {key: _put_together(item, arrays, types) for key, item in content}
     if kind == "object":
         require(content in types, f"objects among {sorted(types)}", content)
+        former = getattr(types[content], "FORMERLY", {})
         fields = {name: _put_together(item, arrays, types) for name, item in value[2].items()}
-        return types[content](**fields)
+        return types[content](**_renamed(fields, former))
     items = [_put_together(item, arrays, types) for item in content]
     return tuple(items) if kind == "tuple" else items
+
+
+def _renamed(fields: dict[Any, Any], former: Mapping[str, str]) -> dict[Any, Any]:
+    """The fields, and dicts that are fields, under their present names."""
+    return {
+        former.get(name, name): _renamed(item, former) if former and type(item) is dict else item
+        for name, item in fields.items()
+    }

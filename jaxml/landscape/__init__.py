@@ -30,7 +30,8 @@ from jaxml.landscape.geometry.mode_connectivity import Connection, connect
 from jaxml.landscape.geometry.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.geometry.surfaces import Surface, surface
 from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
-from jaxml.landscape.inspection import Inspection, LayerEnds, Step, inspect, inspect_series
+from jaxml.landscape.inspection import inspect, inspect_series
+from jaxml.landscape.inspection_result import Inspection, LayerEigenpairs, Step
 from jaxml.landscape.operators.base import SymmetricOperator, symmetric
 from jaxml.landscape.operators.data_loss import data_loss
 from jaxml.landscape.operators.gauss_newton import fisher, gauss_newton
@@ -61,7 +62,7 @@ __all__ = [
     "Found",
     "Inspection",
     "Interval",
-    "LayerEnds",
+    "LayerEigenpairs",
     "NoDescentError",
     "Permutations",
     "Rise",

@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import Analysis, analyze
-from jaxml.landscape.inspection import Inspection, inspect
+from jaxml.landscape.inspection import inspect
+from jaxml.landscape.inspection_result import Inspection
 from jaxml.landscape.operators.dense_hessian import available_memory
 from jaxml.landscape.operators.modules import takes_modules
 from jaxml.landscape.operators.validation import needs_float64
@@ -63,4 +64,5 @@ def spectrum(
         exact = size <= _EXACT and 6 * matrix <= bound
     if exact:
         return analyze(loss, params, memory=memory)
-    return inspect(loss, params, index=True, density=True, seed=seed, memory=memory)
+    parts = ("eigenpairs", "index", "density")
+    return inspect(loss, params, parts, seed=seed, memory=memory)

@@ -42,7 +42,7 @@ def test_a_series_of_a_run_with_every_part(trained, capsys):
     record = json.loads(Path("look/inspection.json").read_text())
     assert [at["step"] for at in record["series"]] == [10, 20, 30, 40]
     assert record["surface"]["kind"] == "trajectory"
-    assert {"index", "sharpness", "density", "layers", "ends"} <= set(record)
+    assert {"index", "sharpness", "density", "layers", "eigenpairs"} <= set(record)
     page = Path("look/report.html").read_text()
     assert "Along the training" in page
     assert "Is the picture right?" in page
@@ -70,7 +70,9 @@ def test_stopped_and_gone_on_with(trained, monkeypatch, capsys):
     ended = json.loads(Path("again/inspection.json").read_text())
     for name in ("surface", "density", "sharpness"):
         assert ended[name] == whole[name]
-    np.testing.assert_allclose(ended["ends"]["values"], whole["ends"]["values"], rtol=1e-4)
+    np.testing.assert_allclose(
+        ended["eigenpairs"]["values"], whole["eigenpairs"]["values"], rtol=1e-4
+    )
 
 
 def test_a_point_of_ones_own(tmp_path, monkeypatch, capsys):

@@ -94,7 +94,7 @@ def test_parameters_of_pytorch(capsys):
     assert str(params["b"].dtype) == "bfloat16"
     assert params["w"].dtype == np.float32
     assert main(["landscape", "own.py:f", "--top", "5", "--lowest", "0", "--out", "look"]) == 0
-    values = json.loads(Path("look/inspection.json").read_text())["ends"]["values"]
+    values = json.loads(Path("look/inspection.json").read_text())["eigenpairs"]["values"]
     np.testing.assert_allclose(sorted(values), [2, 2, 4, 4, 4], rtol=1e-5)
     assert "Traceback" not in capsys.readouterr().err
     assert main(["landscape", "own.py:f", "--searches", "1", "--out", "seen"]) == 0

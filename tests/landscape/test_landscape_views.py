@@ -58,9 +58,10 @@ TRAJECTORY = landscape.Trajectory(
     np.array([0.5, 0.1, 0]), np.array([4.0, 2, 1]), np.array([3.0, 2, 1]),
 )  # fmt: skip
 INSPECTION = landscape.Inspection(
-    9, "float32", 1.0, 0.5, 1e-3, 100, ends=pairs([-0.5, 4.0]), top=1, lowest=1, sharpness=SHARP,
-    density=DENSITY, surface=SURFACE, surface_kind="random", seconds={"ends": 1.0},
-    layers=[landscape.LayerEnds("dense", 4, pairs([-0.5, 4.0]))],
+    9, "float32", 1.0, 0.5, 1e-3, 100, eigenpairs=pairs([-0.5, 4.0]), top=1, lowest=1,
+    sharpness=SHARP, density=DENSITY, surface=SURFACE, surface_kind="random",
+    seconds={"eigenpairs": 1.0},
+    layers=[landscape.LayerEigenpairs("dense", 4, pairs([-0.5, 4.0]))],
     series=[landscape.Step(10 * i, 2.0 - i, 1.0, pairs([-0.5, 4.0 + i])) for i in range(2)],
 )  # fmt: skip
 FOLLOWED = landscape.Followed(
@@ -191,7 +192,7 @@ def test_every_result_is_shown_and_kept(name, tmp_path):
     ],
 )
 def test_an_inspection_claims_what_its_eigenvalues_prove(ends, verdict):
-    found = dataclasses.replace(INSPECTION, ends=ends)
+    found = dataclasses.replace(INSPECTION, eigenpairs=ends)
     assert finding(found).verdict.startswith(verdict)
 
 

@@ -61,7 +61,7 @@ MEASURED = {
     "connect": lambda f: landscape.connect(f, W, -W, steps=2).line[0],
     "explore": lambda f: landscape.explore(f, W, searches=1).point.loss,
     "find_minimum": lambda f: landscape.find_minimum(f, np.float32([0.9, -1.1])).eigenvalues[-1],
-    "inspect": lambda f: landscape.inspect(f, W, top=1).ends.values[-1],
+    "inspect": lambda f: landscape.inspect(f, W, top=1).eigenpairs.values[-1],
 }
 
 

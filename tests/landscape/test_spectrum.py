@@ -19,7 +19,7 @@ def test_both_ways_see_the_same_spectrum():
     assert (exact.kind, exact.index, exact.counts.within) == ("saddle", 1, 0)
     np.testing.assert_allclose(exact.eigenvalues, VALUES, atol=1e-5)
     found = landscape.spectrum(loss, w, exact=False)
-    np.testing.assert_allclose(found.ends.values, VALUES[[0, -5, -4, -3, -2, -1]], atol=1e-5)
+    np.testing.assert_allclose(found.eigenpairs.values, VALUES[[0, -5, -4, -3, -2, -1]], atol=1e-5)
     assert found.index.negative == (1, 1)
     assert found.density.nodes.mean() == pytest.approx(VALUES.mean(), abs=1e-5)
 

@@ -388,7 +388,7 @@ def test_a_headline_says_what_has_not_converged():
         lambda w: w @ (matrix @ w) / 2, np.ones(300, np.float32), top=1, lowest=1,
         on_progress=lambda part, done, of: done > 8,
     )  # fmt: skip
-    assert not found.ends.converged.any()
+    assert not found.eigenpairs.converged.any()
     tiles = finding(found).tiles
     least, above = tiles["largest eigenvalue"].removeprefix("≥ ").split(", ")
     most, below = tiles["lowest eigenvalue"].removeprefix("≤ ").split(", ")
@@ -396,7 +396,7 @@ def test_a_headline_says_what_has_not_converged():
     assert exact[0] <= float(most) < float(least) <= exact[-1]
     # a Ritz value below 0 proves a negative eigenvalue, converged or not
     assert str(found).startswith(f"not a minimum: λ_min ≤ {most}, not converged")
-    assert "takes 0.34 MiB" in str(found.ends)
+    assert "takes 0.34 MiB" in str(found.eigenpairs)
 
     done = landscape.inspect(
         lambda w: (w**2 * np.arange(1, 6)).sum(), np.ones(5, np.float32), top=2, lowest=0

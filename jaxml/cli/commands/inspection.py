@@ -140,6 +140,15 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
     settings = asked.settings
     memory = memory_bytes(settings.memory)
     given = {n: getattr(settings, n) for n in ("top", "lowest") if getattr(settings, n) is not None}
+    asked_for = {
+        "eigenpairs": settings.top != 0 or settings.lowest != 0,
+        "index": settings.index,
+        "sharpness": settings.sharpness,
+        "density": settings.density,
+        "layers": settings.layers,
+        "surface": settings.surface is not None,
+    }
+    parts = [part for part, chosen in asked_for.items() if chosen]
     path = None
     if settings.surface == "trajectory":
         enough = len(point.series) >= 3
@@ -160,10 +169,10 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
             def on_step(so_far: list[landscape.Step]) -> bool:
                 advance("checkpoints", len(so_far), len(point.series))
                 last = so_far[-1]
-                values = last.ends.values
+                pairs = last.eigenpairs
                 out.print(
-                    f"step {last.step:,}: loss {last.loss:.6g}, eigenvalues {values[0]:.4g} to "
-                    f"{values[-1]:.4g}{_unsure(last.ends)}, {last.ends.products} products"
+                    f"step {last.step:,}: loss {last.loss:.6g}, eigenvalues {_range(pairs)}, "
+                    f"{pairs.products} products"
                 )
                 return stop.received is not None
 
@@ -193,16 +202,13 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
         result = landscape.inspect(
             point.loss,
             point.params,
-            index=settings.index,
-            measure_sharpness=settings.sharpness,
-            density=settings.density,
-            layers=settings.layers,
+            parts,
             plane=settings.surface,
             path=path,
             points=settings.points,
             probes=settings.probes,
             tolerance=settings.tolerance,
-            start=series[-1].ends if series else None,
+            start=series[-1].eigenpairs if series else None,
             seed=settings.seed,
             memory=memory,
             done=done,
@@ -215,13 +221,14 @@ def look(asked: runs.Asked, point: Point, folder: Path) -> tuple[landscape.Inspe
 
 def _lines(part: str, so_far: landscape.Inspection) -> Iterator[str]:
     """What is said of a part that is done."""
-    if part == "ends" and so_far.ends is not None:
+    if part in so_far.left_out:
+        yield f"{part} left out: {so_far.left_out[part]}"
+    elif part == "eigenpairs":
         yield so_far.plan
-        yield str(so_far.ends)
+        yield str(so_far.eigenpairs)
     elif part == "layers":
         for layer in so_far.layers or []:
-            low, high = layer.ends.values[0], layer.ends.values[-1]
-            yield f"{layer.name} ({layer.size:,}): {low:.4g} to {high:.4g}{_unsure(layer.ends)}"
+            yield f"{layer.name} ({layer.size:,}): {_range(layer.eigenpairs)}"
     elif part == "surface" and so_far.surface is not None:
         losses = so_far.surface.losses[so_far.surface.done]
         yield f"plane: loss {np.nanmin(losses):.4g} to {np.nanmax(losses):.4g}"
@@ -236,10 +243,11 @@ def _lines(part: str, so_far: landscape.Inspection) -> Iterator[str]:
         yield f"  {part}: {spent}, at most {peak_memory():.2f} GiB so far"
 
 
-def _unsure(ends: landscape.Eigenpairs) -> str:
-    """How many have not converged, if any."""
-    left = int((~ends.converged).sum())
-    return f" ({left} not converged)" if left else ""
+def _range(pairs: landscape.Eigenpairs) -> str:
+    """From the lowest to the largest, and how many have not converged, if any."""
+    left = int((~pairs.converged).sum())
+    unsure = f" ({left} not converged)" if left else ""
+    return f"{pairs.values[0]:.4g} to {pairs.values[-1]:.4g}{unsure}"
 
 
 def peak_memory() -> float:

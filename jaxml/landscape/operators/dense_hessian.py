@@ -113,7 +113,7 @@ def require_matrix(
         needed <= bound,
         f"at most {gib(bound)} of memory for the dense matrix",
         f"{size:,} parameters ({dtype}), which need {gib(needed)}; instead, use "
-        "`landscape.eigenpairs` for the eigenvalues at either end and `landscape.spectral_density` "
+        "`landscape.eigenpairs` for the extreme eigenvalues and `landscape.spectral_density` "
         "for all of them, which need no matrix, analyse fewer parameters, or raise `memory`",
     )
 

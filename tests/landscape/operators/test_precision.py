@@ -32,7 +32,9 @@ MEASURED = {
     "follow": lambda: landscape.follow(
         quartic, jax.tree.map(lambda leaf: np.stack([leaf, leaf]), PARAMS)
     ).eigenvalues[0],
-    "inspect": lambda: landscape.inspect(quartic, PARAMS, top=1, layers=True).ends.values,
+    "inspect": lambda: (
+        landscape.inspect(quartic, PARAMS, ["eigenpairs", "layers"], top=1).eigenpairs.values
+    ),
     "layers": lambda: np.diag(landscape.hessian(quartic, PARAMS, layers="w").dense())[::-1],
     "density": lambda: landscape.spectral_density(landscape.hessian(quartic, PARAMS)).nodes[0],
 }
