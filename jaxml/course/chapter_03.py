@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.ndimage import map_coordinates
 
 from jaxml import data, nn, studies, training
 from jaxml.core.finding import Figure, Finding, Section, Table
@@ -169,13 +168,9 @@ def pooling(effort: Effort = "quick") -> Finding:
 
 def turned(images: np.ndarray, degrees: float) -> np.ndarray:
     """Images `(N, H, W, 1)` about their centres, bilinearly, zeros at the edge."""
-    height, width = images.shape[1:3]
-    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2,
-                       np.arange(width) - (width - 1) / 2, indexing="ij")  # fmt: skip
-    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    places = [c * y - s * x + (height - 1) / 2, s * y + c * x + (width - 1) / 2]
-    one = jax.vmap(lambda image: map_coordinates(image, places, order=1))
-    return np.asarray(one(jnp.asarray(images[..., 0])))[..., None]
+    size = images.shape[1], images.shape[2]
+    matrices = nn.rotations(jnp.full(len(images), -np.deg2rad(degrees)), size)
+    return np.asarray(nn.grid_sample(jnp.asarray(images), nn.affine_grid(matrices, size)))
 
 
 def rotation(effort: Effort = "quick") -> Finding:

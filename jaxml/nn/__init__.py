@@ -1,15 +1,18 @@
 """Networks as `jaxml.types.Model`: built-in ones, and adapters for Flax's two interfaces."""
 
+from jaxml.core.resampling import affine_grid, grid_sample, resample, rotations
 from jaxml.nn.adapters import from_linen, from_nnx
-from jaxml.nn.convnets import cnn, resnet
+from jaxml.nn.convnets import cnn, go_policy, resnet
 from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.inspection import LayerSummary, Summary, summary
+from jaxml.nn.spatial_transformer import spatial_transformer
 
 __all__ = [
     "LayerSummary",
     "Summary",
+    "affine_grid",
     "cnn",
     "conv_general_dilated",
     "deep_linear",
@@ -17,10 +20,15 @@ __all__ = [
     "from_description",
     "from_linen",
     "from_nnx",
+    "go_policy",
+    "grid_sample",
     "linear",
     "max_pool",
     "mean_pool",
     "mlp",
+    "resample",
     "resnet",
+    "rotations",
+    "spatial_transformer",
     "summary",
 ]

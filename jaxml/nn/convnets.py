@@ -170,6 +170,62 @@ def resnet(
     return from_linen(module, np.zeros((1, *shape), np.float32), train_argument="train")
 
 
+def go_policy(
+    size: int,
+    planes: int,
+    *,
+    channels: int = 48,
+    layers: int = 6,
+    activation: str | Callable[[jax.Array], jax.Array] = "relu",
+    dtype: Any = None,
+) -> Model:
+    """A convolutional network that names a point of a board, after AlphaGo's policy network.
+
+    The first convolution is 5 by 5, the further ones 3 by 3, the last 1 by 1 to one channel with a
+    bias for each point. The board's size is kept throughout by zeros around it, and nothing is
+    pooled: leaving out every other line would make another position of it.
+
+    The parameters are a flat dict: `conv_i`, each with `kernel` and `bias`, and `bias` of shape
+    `(size * size,)`. Initialisation as in `mlp`.
+
+    Args:
+        size: points on a side.
+        planes: feature planes, channels of the input.
+        channels: of each convolution but the last.
+        layers: convolutions, the first and the last included; at least 2.
+        activation: as in `mlp`.
+        dtype: as in `mlp`.
+
+    Returns:
+        The model, from `(batch, size, size, planes)` to logits `(batch, size * size)`, row by row.
+
+    Raises:
+        ValueError: if an argument is not as described; by `apply`, if `x` has another shape.
+
+    Reference:
+        Silver et al. (2016), Nature 529:484-489, methods, "Neural network architecture": 192
+        channels, 13 layers and 48 planes on 19 by 19 points.
+
+    >>> import jax
+    >>> params, _ = go_policy(9, 17).init(jax.random.key(0))
+    >>> params["conv_0"]["kernel"].shape, params["bias"].shape
+    ((5, 5, 17, 48), (81,))
+    """
+    check_dtype(dtype)
+    layers = require_positive_int("layers", layers)
+    require(layers >= 2, "at least two layers, the first and the last", layers)
+    size, planes = require_positive_int("size", size), require_positive_int("planes", planes)
+    module = _GoPolicy(
+        image_shape=(size, size, planes),
+        channels=require_positive_int("channels", channels),
+        layers=layers,
+        activation=check_activation(activation),
+        dtype=dtype,
+        name="go_policy",
+    )
+    return from_linen(module, np.zeros((1, size, size, planes), np.float32))
+
+
 def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
     sizes = _sizes("image_shape", shape)
     require(len(sizes) == 3, "image_shape to be (height, width, channels)", shape)
@@ -266,3 +322,30 @@ class _ResNet(linen.Module):
                     x = conv(x, channels, f"skip_{number}", size=1, stride=stride)
                 x = self.activation(h + x)
         return linen.Dense(self.outputs, dtype=self.dtype, name="dense")(x.mean((1, 2)))
+
+
+class _GoPolicy(linen.Module):
+    image_shape: tuple[int, ...]
+    channels: int
+    layers: int
+    activation: Callable[[jax.Array], jax.Array]
+    dtype: Any
+
+    @linen.compact
+    def __call__(self, x: Any) -> jax.Array:
+        _check_input(self.name, x, self.image_shape)
+        for i in range(self.layers):
+            last = i == self.layers - 1
+            size = 1 if last else 5 if i == 0 else 3
+            x = linen.Conv(
+                1 if last else self.channels,
+                (size, size),
+                use_bias=not last,
+                dtype=self.dtype,
+                conv_general_dilated=conv_general_dilated,
+                name=f"conv_{i}",
+            )(x)
+            x = x if last else self.activation(x)
+        logits = x.reshape(len(x), -1)
+        bias = self.param("bias", linen.initializers.zeros, (logits.shape[1],))
+        return logits + bias.astype(logits.dtype)

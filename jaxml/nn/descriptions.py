@@ -9,12 +9,13 @@ from typing import Any
 
 from jaxml.core.checks import require, require_choice
 from jaxml.core.types import Model
-from jaxml.nn.convnets import cnn, resnet
+from jaxml.nn.convnets import cnn, go_policy, resnet
 from jaxml.nn.dense import deep_linear, linear, mlp
 
 _NETWORKS: dict[str, Callable[..., Model]] = {
     "cnn": cnn,
     "deep_linear": deep_linear,
+    "go_policy": go_policy,
     "linear": linear,
     "mlp": mlp,
     "resnet": resnet,

@@ -13,14 +13,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
+import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.resampling import affine_grid, grid_sample, rotations
 from jaxml.core.types import Batch
 from jaxml.training.batches import labels_of
 from jaxml.training.loop import Sample
 
-__all__ = ["augmented", "cutout", "flip", "mixup", "rotation", "shift"]
+__all__ = [
+    "augmented",
+    "board_symmetry",
+    "cutout",
+    "flip",
+    "mixup",
+    "rotation",
+    "scale",
+    "shift",
+]
 
 Transform = Callable[[Batch, jax.Array], dict[str, Any]]
 
@@ -86,22 +96,55 @@ def rotation(degrees: float) -> Transform:
     """
     require(0 < degrees <= 180, "degrees in (0, 180]", degrees)
 
-    def turn(image, key):
-        angle = jnp.deg2rad(jax.random.uniform(key, minval=-degrees, maxval=degrees))
-        height, width = image.shape[:2]
-        y, x = jnp.meshgrid(
-            jnp.arange(height) - (height - 1) / 2,
-            jnp.arange(width) - (width - 1) / 2,
-            indexing="ij",
-        )
-        source = (
-            jnp.cos(angle) * y - jnp.sin(angle) * x + (height - 1) / 2,
-            jnp.sin(angle) * y + jnp.cos(angle) * x + (width - 1) / 2,
-        )
-        channel = functools.partial(map_coordinates, coordinates=source, order=1)
-        return jax.vmap(channel, in_axes=-1, out_axes=-1)(image)
+    def matrices(keys, size):
+        drawn = jax.vmap(lambda key: jax.random.uniform(key, minval=-degrees, maxval=degrees))
+        return rotations(-jnp.deg2rad(drawn(keys)), size)
 
-    return _each(turn)
+    return _moved(matrices)
+
+
+@functools.cache
+def scale(factor: float) -> Transform:
+    """Enlarge or reduce each image about its centre; zeros come in at the edge.
+
+    Between pixels the image is interpolated bilinearly.
+
+    Args:
+        factor: the largest factor, above 1; its logarithm is drawn uniformly, so that 1/factor is
+            the smallest.
+    """
+    require(1 < factor < float("inf"), "a factor above 1", factor)
+
+    def matrices(keys, size):  # noqa: ARG001
+        drawn = jax.vmap(lambda key: jax.random.uniform(key, minval=-1, maxval=1))(keys)
+        return factor ** -drawn[:, None, None] * jnp.eye(2, 3)
+
+    return _moved(matrices)
+
+
+@functools.cache
+def board_symmetry() -> Transform:
+    """Turn and mirror each board in one of its eight ways, and the point that `y` names with it.
+
+    Boards are square, and `y` a point's number, row by row. All eight are as likely.
+    """
+
+    def move(batch, key):
+        boards, points = batch["x"], batch["y"]
+        square = boards.ndim == 4 and boards.shape[1] == boards.shape[2]
+        require(square, "boards (batch, size, size, channels)", boards.shape)
+        count, size, _, channels = boards.shape
+        numbers = np.arange(size**2).reshape(size, size)
+        turned = [np.rot90(numbers, k) for k in range(4)]
+        # the point that each symmetry brings to a place
+        origin = np.stack([board.ravel() for t in turned for board in (t, t[:, ::-1])])
+        drawn = jax.random.randint(key, (count,), 0, len(origin))
+        flat = boards.reshape(count, size**2, channels)
+        moved = jnp.take_along_axis(flat, jnp.asarray(origin)[drawn][..., None], 1)
+        places = jnp.asarray(origin.argsort(1))[drawn, points]
+        return {**batch, "x": moved.reshape(boards.shape), "y": places}
+
+    return move
 
 
 @functools.cache
@@ -158,10 +201,27 @@ def mixup(alpha: float, classes: int) -> Transform:
     return mix
 
 
+def _moved(matrices: Callable[[jax.Array, tuple[int, int]], jax.Array]) -> Transform:
+    """By `(keys, size) -> matrices`, one of either for each image, as `affine_grid` takes them."""
+
+    def transform(batch, key):
+        images = _images(batch)
+        size = images.shape[1], images.shape[2]
+        grid = affine_grid(matrices(jax.random.split(key, len(images)), size), size)
+        return {**batch, "x": grid_sample(images, grid)}
+
+    return transform
+
+
+def _images(batch: Batch) -> jax.Array:
+    images = batch["x"]
+    require(images.ndim == 4, "images (batch, height, width, channels)", images.shape)
+    return images
+
+
 def _each(one: Callable[[jax.Array, jax.Array], jax.Array]) -> Transform:
     def transform(batch, key):
-        images = batch["x"]
-        require(images.ndim == 4, "images (batch, height, width, channels)", images.shape)
+        images = _images(batch)
         keys = jax.random.split(key, len(images))
         return {**batch, "x": jax.vmap(one)(images, keys)}
 

@@ -60,6 +60,40 @@ def test_rotation_equals_scipys_for_one_angle():
     assert np.median(errors) > 0.1
 
 
+def test_scale_equals_scipys_for_one_factor():
+    image = np.asarray(jax.random.uniform(KEY, (1, 9, 9, 1)))
+    new = transformed(augmentation.scale(1.5), {"x": image})["x"][0, :, :, 0]
+    factors = np.exp(np.linspace(-np.log(1.5), np.log(1.5), 2401))
+    padded = np.pad(image[0, :, :, 0], 4)  # where zeros come in
+    scaled = np.stack(
+        [
+            scipy.ndimage.affine_transform(
+                padded, np.eye(2) / f, offset=8 - 4 / f, output_shape=(9, 9), order=1
+            )
+            for f in factors
+        ]
+    )
+    errors = np.abs(scaled - new).max((1, 2))
+    assert errors.min() < 2e-3
+    assert np.median(errors) > 0.1
+
+
+def test_boards_turn_with_their_points():
+    boards = np.asarray(jax.random.uniform(KEY, (40, 5, 5, 2)))
+    points = np.arange(40) % 25
+    new = transformed(augmentation.board_symmetry(), {"x": boards, "y": points})
+    seen = set()
+    for board, moved, before, after in zip(boards, new["x"], points, new["y"], strict=True):
+        ways = [np.rot90(b, k) for k in range(4) for b in (board, board[:, ::-1])]
+        (way,) = [i for i, turned in enumerate(ways) if np.array_equal(turned, moved)]
+        seen.add(way)
+        # the value at the point goes where the point goes
+        np.testing.assert_array_equal(moved.reshape(25, 2)[after], board.reshape(25, 2)[before])
+    assert len(seen) == 8
+    with pytest.raises(ValueError, match=r"boards \(batch, size, size, channels\), got .*7, 6, 2"):
+        augmentation.board_symmetry()(BATCH, KEY)
+
+
 def test_cutout_zeroes_one_square():
     new = transformed(augmentation.cutout(3))["x"]
     for image, cut in zip(np.asarray(IMAGES), new, strict=True):
