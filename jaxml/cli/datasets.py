@@ -13,6 +13,14 @@ from jaxml.core.checks import require
 
 TABLES = (".csv", ".tsv", ".txt", ".data", ".dat")
 """How the names of text files end."""
+FOLDER = "folder"
+_TAKEN_BY = {
+    "task": ("a .npz or .csv file", (".npz", *TABLES)),
+    "target_column": ("a .csv file", TABLES),
+    "missing": ("a .csv file", TABLES),
+    "image_size": ("a folder of images", (FOLDER,)),
+}
+"""Option -> what it is for, in words and as kinds of `--data`."""
 
 
 def load_dataset(options: Data) -> data.Dataset:
@@ -25,13 +33,14 @@ def load_dataset(options: Data) -> data.Dataset:
     require(name is not None, "--data", "none")
     assert name is not None
     suffix = Path(name).suffix.lower()
-    takes = {".npz": ("task",)} | dict.fromkeys(TABLES, ("task", "target_column", "missing"))
-    given = {key: getattr(options, key) for key in takes[".csv"]}
+    kind = FOLDER if name not in data.REGISTRY and Path(name).is_dir() else suffix
+    given = {key: getattr(options, key) for key in _TAKEN_BY}
     given = {key: value for key, value in given.items() if value is not None}
     for key in given:
-        kind = "a .npz or .csv file" if key == "task" else "a .csv file"
-        known = key in takes.get(suffix, ())
-        require(known, f"--{key.replace('_', '-')} for {kind} as --data", repr(name))
+        what, kinds = _TAKEN_BY[key]
+        require(kind in kinds, f"--{key.replace('_', '-')} for {what} as --data", repr(name))
+    if kind == FOLDER:
+        return data.from_image_folder(name, size=given.get("image_size"))
     if suffix == ".npz":
         return data.from_npz(name, **given)
     if suffix in TABLES:

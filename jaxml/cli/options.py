@@ -115,13 +115,15 @@ class Data:
     """Which data, and how a file of them is to be read."""
 
     data: DataName = None
-    """A data set's name (`jaxml data list`), or a .npz or .csv file."""
+    """A data set's name (`jaxml data list`), a .npz or .csv file, or a folder of images."""
     task: Literal["classification", "regression"] | None = None
     """Of a file (told by its targets)."""
     target_column: str | None = None
     """Of a .csv file: what is predicted (the last)."""
     missing: Annotated[str | None, Parameter(choices=MISSING_CHOICES)] = None
     """Of a .csv file, where cells are empty (refuse)."""
+    image_size: Annotated[int | None, COUNT] = None
+    """Of a folder of images: pixels on a side to resize them to (as they are)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

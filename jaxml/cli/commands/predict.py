@@ -106,6 +106,9 @@ def _rows(folder: Path, trained: Trained, name: str) -> dict[str, np.ndarray]:
         if "y" in rows:
             _check_targets(trained, rows)
         return rows
+    if Path(name).is_dir():
+        require("images" in trained.meta, "data as the network was trained on", f"{name}, a folder")
+        return data.image_rows(name, trained.meta)
     expected = f"a {' or '.join(TABLES)}, .npz or .npy file, or one of {', '.join(_PARTS)}"
     require(suffix in TABLES, expected, repr(name))
     known = "columns" in trained.meta
