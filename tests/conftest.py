@@ -1,5 +1,7 @@
 """What several tests share."""
 
+import resource
+import time
 import zlib
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import matplotlib as mpl
 import pytest
 from compilations import compilations
 from sklearn.datasets import load_iris
+from xdist.scheduler import LoadScopeScheduling
 
 from jaxml import landscape, staircase
 from jaxml.landscape.operators import validation
@@ -15,8 +18,35 @@ from jaxml.landscape.operators import validation
 mpl.use("agg")
 
 
+LIMIT = 2.0
+"""CPU seconds that the call of a fast test may take, what it compiles first included."""
+MARGIN = 10.0
+"""How much longer a slow or busy processor may take before the test fails."""
+
+
 def pytest_addoption(parser):
     parser.addoption("--third", type=int, help="of the slow tests only this third: 0, 1 or 2")
+
+
+WALKED = {
+    "tests/cli/test_runs.py",
+    "tests/report/test_report.py",
+    "tests/studies/test_staircase.py",
+}
+"""They share a staircase, and so a worker."""
+
+
+class ByModule(LoadScopeScheduling):
+    """A module's tests on one worker, which makes its fixtures and compiles its programs once."""
+
+    def _split_scope(self, nodeid):
+        module = nodeid.partition("::")[0]
+        return "walked" if module in WALKED else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByModule(config, log)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -30,6 +60,37 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[item for item in items if later(item)])
     items[:] = [item for item in items if not later(item)]
+
+
+def cpu_seconds():
+    """Of this process and of those it has waited for: another's work here does not count."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fails a fast test that is not fast."""
+    begin = cpu_seconds()
+    result = yield
+    seconds = cpu_seconds() - begin
+    if not item.get_closest_marker("slow") and not item.get_closest_marker("oracle"):
+        item.user_properties.append(("cpu_seconds", seconds))
+        if seconds > LIMIT * MARGIN:
+            pytest.fail(f"{seconds:.1f} s of CPU time, {LIMIT} are meant: mark it slow", False)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Names the fast tests that take longer than is meant."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    seconds = {report.nodeid: dict(report.user_properties).get("cpu_seconds", 0.0)
+               for report in reports if report.when == "call"}  # fmt: skip
+    long = sorted((name for name in seconds if seconds[name] > LIMIT), key=seconds.get)
+    if long:
+        terminalreporter.section(f"fast tests of more than {LIMIT} s of CPU time")
+        for name in reversed(long):
+            terminalreporter.line(f"{seconds[name]:5.1f} {name}")
 
 
 def pytest_configure(config):
