@@ -140,6 +140,7 @@ def test_train_ends_with_metrics_and_sha256(tmp_path, monkeypatch, capsys):
     assert arrays_sha256(tree) == body["params_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -169,6 +170,7 @@ def test_landscape_of_a_small_staircase(iris, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs/landscape-1/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_landscape_of_a_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(

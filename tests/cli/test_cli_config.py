@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxml import training
 from jaxml.cli import main
 
 TRAIN = ["train", "mlp", "--data", "two_spirals", "--checkpoint-every", "4"]
@@ -27,10 +28,14 @@ def test_the_config_of_a_run_trains_the_same_again(capsys):
     assert two["date"].endswith("UTC")
 
 
-def test_a_toml_file_and_what_stands_on_the_command_line_before_it(capsys):
+def test_a_toml_file_and_what_stands_on_the_command_line_before_it(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", interrupted)  # the options are written by then
     text = 'model = "mlp"\ndata = "two_spirals"\nhidden = [8, 4]\nsteps = 8\nlearning_rate = 0.5\n'
     Path("own.toml").write_text(text)
-    assert main(["train", "--config", "own.toml", "--learning-rate", "0.25", "--out", "run"]) == 0
+    assert main(["train", "--config", "own.toml", "--learning-rate", "0.25", "--out", "run"]) == 130
     arguments = json.loads(Path("run/config.json").read_text())["arguments"]
     assert arguments["hidden"] == "8,4"
     assert arguments["learning_rate"] == 0.25
@@ -71,20 +76,27 @@ def none(shape, outputs): return 3
 """
 
 
+STUDY = ["study", "edge", "--optimizers", "sgd", "--rates", "0.1", "--steps", "2"]
+
+
+@pytest.mark.slow
 def test_a_study_of_ones_own_network(capsys):
     Path("own.py").write_text(OWN)
-    command = ["study", "edge", "--optimizers", "sgd", "--rates", "0.1", "--steps", "2"]
-    assert main([*command, "--hidden", "2", "--activation", "relu", "--out", "a"]) == 0
+    assert main([*STUDY, "--hidden", "2", "--activation", "relu", "--out", "a"]) == 0
     told = capsys.readouterr().out.splitlines()[:-1]
-    assert main([*command, "--model", "own.py:tiny", "--out", "b"]) == 0
+    assert main([*STUDY, "--model", "own.py:tiny", "--out", "b"]) == 0
     assert capsys.readouterr().out.splitlines()[:-1] == told
+
+
+def test_networks_that_a_study_refuses(capsys):
+    Path("own.py").write_text(OWN)
     for options, message in {
         "own.py:tiny --norm batch": "networks beside .*own.py:tiny, got --norm",
         "own.py:none": "a jaxml.Model from .*own.py:none, got int",
         "own.py:nothing": "a function of .*own.py, such as .*tiny",
         "mpl": r"FILE.py:FUNCTION, or linear, .*got 'mpl' \(did you mean 'mlp'\?\)",
     }.items():
-        assert main([*command, "--model", *options.split()]) == 2
+        assert main([*STUDY, "--model", *options.split()]) == 2
         assert re.search(message, capsys.readouterr().err)
 
 

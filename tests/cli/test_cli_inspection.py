@@ -80,11 +80,8 @@ def test_a_point_of_ones_own(tmp_path, monkeypatch, capsys):
     Path("own.py").write_text(
         "import numpy as np\n"
         "def small():\n    return lambda w: (w**4).sum(), np.ones(5, np.float32)\n"
-        "def large():\n    return lambda w: (w**4).sum(), np.ones(4000, np.float32)\n"
     )
     assert "±" in "".join(run("landscape own.py:small --top 1 --lowest 1", capsys))
-    # too large for the exact analysis and a search around it
-    assert "4,000 parameters" in "".join(run("landscape own.py:large", capsys))
     for command, expected in {
         "own.py:small --top 1 --searches 3": "--searches where critical points are sought",
         "own.py:small --checkpoints all": "--checkpoints of a run",
@@ -95,6 +92,18 @@ def test_a_point_of_ones_own(tmp_path, monkeypatch, capsys):
         assert expected in run(f"landscape {command}", capsys, 2)[0]
 
 
+@pytest.mark.slow
+def test_a_point_too_large_for_the_exact_analysis(tmp_path, monkeypatch, capsys):
+    """And for a search around it."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(
+        "import numpy as np\n"
+        "def large():\n    return lambda w: (w**4).sum(), np.ones(4000, np.float32)\n"
+    )
+    assert "4,000 parameters" in "".join(run("landscape own.py:large", capsys))
+
+
+@pytest.mark.slow
 def test_checkpoints_of_a_run(trained, capsys):
     lines = run("landscape run --checkpoints 20,40 --top 1 --lowest 0", capsys)
     assert [line.split(":")[0] for line in lines[:2]] == ["step 20", "step 40"]

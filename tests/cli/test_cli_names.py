@@ -33,11 +33,8 @@ def run(arguments, capsys, code=0):
         "exp[1]",
         "back\\slash",
         "gs:",
-        "[lr=0.1]",
         "[/x]",
-        ":smile:",
-        "a*b?c%20#d",
-        "ünï 学",
+        "[lr=0.1] :smile: a*b?c%20#d ünï 学",
         "-dash",
     ],
 )

@@ -196,6 +196,7 @@ def test_a_regression_and_its_error(shape, header, tmp_path, monkeypatch, capsys
     assert "an .npz or .npy file, as the" in run("predict run new.csv", capsys, 2)[1]
 
 
+@pytest.mark.slow
 def test_a_built_in_data_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     told, _ = run("train mlp --data two_spirals --hidden 8 --steps 40 --out run", capsys)

@@ -35,6 +35,7 @@ def test_bad_values_end_in_one_line(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_mesh_of_one_device_is_no_mesh(tmp_path, monkeypatch, capsys):
     outputs = []
     for folder, arguments in (("plain", []), ("mesh", ["--mesh", "data=1"])):

@@ -1,7 +1,9 @@
 """Runs that are interrupted and go on: the same end to the bit, and what is refused by the way."""
 
+import contextlib
 import dataclasses
 import fcntl
+import io
 import json
 import os
 import re
@@ -47,11 +49,22 @@ def interrupting(steps, number):
     return lambda *arguments: hook
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A folder with an uninterrupted run, `whole`, and its last lines."""
+    folder, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(said):
+        assert main([*TRAIN.split(), "--out", "whole"]) == 0
+    return folder, said.getvalue().splitlines()[-4:]
+
+
 @pytest.fixture
-def whole(tmp_path, monkeypatch, capsys):
+def whole(uninterrupted, tmp_path, monkeypatch):
     """The last lines of an uninterrupted run in the folder `whole`."""
+    folder, lines = uninterrupted
+    shutil.copytree(folder / "whole", tmp_path / "whole")
     monkeypatch.chdir(tmp_path)
-    return run(f"{TRAIN} --out whole", capsys)[-4:]
+    return lines
 
 
 def same_records():
@@ -225,6 +238,7 @@ def test_a_damaged_log_is_refused(whole, capsys):
     assert lines[-4:] == whole
 
 
+@pytest.mark.slow
 def test_another_models_checkpoint_is_refused(whole, capsys):
     run(f"{TRAIN} --hidden 9 --out other", capsys)
     shutil.rmtree("whole/checkpoints")
@@ -416,6 +430,7 @@ def test_an_evaluation_that_is_not_finite_is_null(tmp_path):
 STOPPING = "train mlp --data digits --hidden 64 --steps 3000 --checkpoint-every 50 --batch-size 16"
 
 
+@pytest.mark.slow
 def test_a_run_ends_at_its_best_checkpoint(tmp_path, monkeypatch, capsys):
     """Also where it is interrupted while it waits; and it is that of the early end alone."""
     monkeypatch.chdir(tmp_path)
@@ -438,6 +453,7 @@ def test_a_run_ends_at_its_best_checkpoint(tmp_path, monkeypatch, capsys):
     assert run("train --resume interrupted", capsys)[-4:] == lines[-4:]
 
 
+@pytest.mark.slow
 def test_what_a_trainer_is_expected_to_do(tmp_path, monkeypatch, capsys):
     """Clipped, in parts, averaged, in bfloat16: as the same in Python, and as it is loaded."""
     monkeypatch.chdir(tmp_path)
