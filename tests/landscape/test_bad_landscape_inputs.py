@@ -144,6 +144,12 @@ BAD_CALLS = {
 }
 
 
+def test_no_steps_of_descent_leave_the_point():
+    found = descend(loss, W, max_steps=0)
+    np.testing.assert_array_equal(found.params, W)
+    assert found.loss == pytest.approx(float(loss(W)))
+
+
 @pytest.mark.parametrize(("call", "match"), BAD_CALLS.values(), ids=BAD_CALLS.keys())
 def test_bad_calls(call, match):
     with pytest.raises(ValueError, match=match):

@@ -214,6 +214,8 @@ def test_the_rate_of_a_schedule_and_injected_hyperparameters(optimizer, rate, th
         (optimizers.sgd(0.1), {"learning_rate": -1.0}, "learning_rate above 0"),
         (optimizers.sgd(0.1), {"learning_rate": 0.1, "tolerance": 2}, "tolerance in"),
         (optimizers.sgd(0.1), {"learning_rate": 0.1, "momentum": 1.0}, r"momentum in \[0, 1\)"),
+        (optimizers.adam(0.1), {"learning_rate": 0.1, "b2": 1.0}, r"b2 in \[0, 1\), got 1.0"),
+        (optimizers.adam(0.1), {"learning_rate": 0.1, "eps": -1.0}, "eps of at least 0, got -1.0"),
     ],
 )  # fmt: skip
 def test_bad_input(optimizer, options, message):

@@ -214,6 +214,8 @@ def test_grids_and_masses(density):
     spacing = np.diff(curve.points)[0]
     assert curve.density.sum() * spacing == pytest.approx(1, abs=1e-3)
     assert curve.width == pytest.approx(np.ptp(density.nodes) / 100)
+    low, high = density.nodes.min() - 4 * curve.width, density.nodes.max() + 4 * curve.width
+    np.testing.assert_allclose(curve.points, np.linspace(low, high, 1001))
     assert (curve.standard_error >= 0).all()
     np.testing.assert_allclose(
         density.linear(curve.points[::10], curve.width).density, curve.density[::10]

@@ -317,6 +317,9 @@ def test_a_hook_sees_the_products_and_ends_the_search():
     ("options", "message"),
     [
         ({"top": 408}, "top from 0 to the size 407, got 408"),
+        ({"top": True}, "top from 0 to the size 407, got True"),
+        ({"lowest": -1}, "lowest from 0 to the size 407, got -1"),
+        ({"lowest": 1.5}, "lowest from 0 to the size 407, got 1.5"),
         ({"lowest": -1}, "lowest from 0"),
         ({"top": 2.0}, "top from 0"),
         ({"top": 0}, "at least one eigenvalue"),
