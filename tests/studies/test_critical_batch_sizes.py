@@ -152,27 +152,35 @@ def test_an_overhead_that_is_not_met_is_named(steps, flag):
     assert math.isnan(found.value)
 
 
-def test_the_overhead_s_interval_on_a_dense_grid():
-    """Seven seeds, so that an interval is from the least to the largest of their ratios."""
+@pytest.mark.parametrize(("confidence", "rank"), [(0.95, 0), (0.85, 1)])
+def test_the_overhead_s_interval_on_a_dense_grid(confidence, rank):
+    """Of seven seeds an interval is from the least to the largest ratio, or one further in."""
     random = np.random.default_rng(1)
     sizes = np.array([10, 100, 1000, 10_000])
     steps = 100 * (1 + 200 / sizes)
     judged, chosen = (steps[:, None] * np.exp(0.1 * random.normal(size=(4, 7))) for _ in range(2))
     made = dataclasses.replace(table(steps, judged=judged, sizes=sizes), chosen=chosen)
-    found = studies.by_overhead(made, 0.5)
+    found = studies.by_overhead(made, 0.5, confidence=confidence)
     at = np.linspace(np.log(sizes[0]), np.log(sizes[-1]), 20_001)
     possible = np.zeros(len(at), bool)
     ends = []
     for some in (judged, chosen):
         ratio = sizes[:, None] * some / (sizes[0] * some[0])
         ends.append([np.interp(at, np.log(sizes), column) for column in ratio.T])
-    low, high = np.min(ends, axis=(0, 1)), np.max(ends, axis=(0, 1))
+    ordered = np.sort(ends, axis=1)
+    low, high = ordered[:, rank].min(0), ordered[:, -1 - rank].max(0)
     possible = np.exp(at[(low <= 1.5) & (high >= 1.5)])
-    assert found.level == 0.95
+    assert found.level == confidence
     # outwards to the next of 32 places between two batch sizes
     place = 10 ** (1 / 32)
     assert possible[0] / place * 0.999 <= found.interval[0] <= possible[0]
     assert possible[-1] <= found.interval[1] <= possible[-1] * place * 1.001
+
+
+@pytest.mark.parametrize("overhead", [0.0, math.inf])
+def test_overheads_out_of_range_are_refused(overhead):
+    with pytest.raises(ValueError, match="an overhead above 0"):
+        studies.by_overhead(table([100, 11, 2], sizes=[10, 100, 1000]), overhead)
 
 
 def quiet(h, count=64):
@@ -213,8 +221,19 @@ def test_branches_are_descent_by_hand(rule, power):
     else:
         assert found.interval == (4 * factors[behind[0] - 1], 4 * factors[behind[0]])
         assert found.value == found.interval[0]
-    # each of the three ends is seen in one of the rules
+    # how many fall behind, by rule
     assert len(behind) == {"sqrt": 3, "linear": 0, "none": 4}[rule]
+
+
+def test_a_first_branch_that_falls_behind_tells_no_size():
+    task, rows = quiet(np.ones(1, np.float32))
+    found, branches = studies.by_branching(
+        task, jnp.ones(1), None, rows, batch=4, factors=[1, 2], optimizer="sgd",
+        learning_rate=0.05, rule="none", tolerance=0.0, seeds=1, microbatches=[4],
+    )  # fmt: skip
+    assert branches[0].loss < branches[1].loss
+    assert np.isnan([branches[0].error, found.value, *found.interval]).all()
+    assert found.flags == ("already 8 falls behind",)
 
 
 def test_branches_that_differ_have_an_error():

@@ -29,6 +29,15 @@ def test_a_quadratic_is_stable_just_below_its_edge(optimizer, edge, share):
         assert found.updates.tolist() == list(range(40, 401, 40))
 
 
+def test_an_l2_penalty_adds_to_the_curvature():
+    found = studies.sharpening(
+        LINE, losses.mse, DATA, learning_rate=0.01, l2=0.7, steps=40, every=20, momentum=0.0
+    )
+    np.testing.assert_allclose(found.sharpness, TOP + 0.7, rtol=1e-3)
+    assert (found.optimizer, found.learning_rate, found.diverged) == ("sgd", 0.01, False)
+    assert found.losses.shape == (40,)
+
+
 def test_divergence_is_told():
     found = studies.sharpening(LINE, losses.mse, DATA, learning_rate=100.0, steps=200, every=10)
     assert found.diverged

@@ -9,6 +9,7 @@ from scipy import stats
 
 from benchmarks.coverage_studies import LOGARITHMS, RATES, coverage, planted
 from jaxml import studies
+from jaxml.studies.batch_scaling.median_interval import seeds_for
 from jaxml.studies.batch_scaling.views import steps_row
 
 
@@ -38,6 +39,39 @@ def test_order_statistics_are_the_binomial_s(count, first):
 def test_misses_among_few_lower_the_level(misses, level):
     found = studies.median_interval(np.array([100.0, 120.0, *misses]))
     assert (found.low, found.high, found.level) == (100, np.inf, level)
+
+
+def test_columns_are_taken_one_by_one():
+    """Log-normal, order statistics and misses side by side, and NaN for what may be any."""
+    random = np.random.default_rng(0)
+    for count in (4, 9):
+        values = np.exp(random.normal(size=(count, 5)))
+        values[0, 1], values[1:, 2], values[2, 3] = np.inf, np.inf, np.nan
+        found = studies.median_interval(values, confidence=0.9)
+        for k in range(5):
+            one = studies.median_interval(values[:, k], confidence=0.9)
+            assert [float(part[k]) for part in found] == [float(part) for part in one]
+        low, high, _ = studies.median_interval(values[:, 3])
+        known = np.delete(values[:, 3], 2)
+        assert low <= known.min() or count == 9
+        assert high >= known.max() or count == 9
+
+
+def test_few_finite_numbers_have_student_s_interval_of_their_logarithms():
+    values = np.array([80.0, 120.0, 100.0, 90.0])
+    low, high, level = studies.median_interval(values, confidence=0.9)
+    center, error = np.log(values).mean(), stats.sem(np.log(values))
+    expected = np.exp(stats.t.interval(0.9, 3, center, error))
+    np.testing.assert_allclose([low, high], expected)
+    assert level == 0.9
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.9, 0.95, 0.99])
+def test_seeds_that_an_interval_needs(confidence):
+    """The least n with P(all on one side of the median) = 2·2⁻ⁿ at most 1 − confidence."""
+    count = seeds_for(confidence)
+    assert 2 * 0.5**count <= 1 - confidence + 1e-12
+    assert count == 2 or 2 * 0.5 ** (count - 1) > 1 - confidence
 
 
 def test_one_value_tells_no_interval():

@@ -1,12 +1,13 @@
 """What is reported of studies whose measurements are made up: every number by hand."""
 
 import math
+from dataclasses import is_dataclass
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from jaxml import studies
+from jaxml import staircase, studies
 from jaxml.studies.topics import chapters, depth, generalization
 
 
@@ -32,6 +33,14 @@ def made_up(lanes, final, *, exits=None, updates=None, **fields):
         }
         | fields
     )
+
+
+@pytest.mark.parametrize("package", [studies, staircase])
+def test_results_are_values(package):
+    """Nobody changes one that another holds."""
+    kinds = [k for k in vars(package).values() if isinstance(k, type) and is_dataclass(k)]
+    assert len(kinds) > 4
+    assert all(kind.__dataclass_params__.frozen for kind in kinds)
 
 
 def test_the_table_s_columns():
@@ -254,6 +263,11 @@ def test_findings_are_of_the_best_lanes():
     ] == own
     assert list(found.noise) == [32]  # at B = 4 a batch is one microbatch
     assert found.noise[32] == studies.noise_scale_of(study, chosen[lanes.batch_size[chosen] == 32])
+    # what else is known stands beside
+    given = {"throughput": ["an update"], "descents": {"ravine": None}, "published": "a curve"}
+    beside = studies.findings(study, **given)
+    assert {name: getattr(beside, name) for name in given} == given
+    assert (found.throughput, found.descents, found.published) == ((), {}, None)
     # a batch size that no lane trained at to the target has no best lanes
     missed = np.where(lanes.batch_size == 32, "budget", "target")
     lost = made_up(lanes, {}, exits=missed.tolist(), updates=updates, records=records)

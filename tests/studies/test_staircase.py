@@ -72,6 +72,11 @@ def test_along_the_training(walked):
     spectra = walked.spectra
     assert spectra.eigenvalues.shape[:2] == (len(walked.spectra_steps), 3)
     assert spectra.loss[0].mean() > spectra.loss[-1].mean()
+    assert spectra.eigenvalues.dtype == np.float64
+    # from the first time measured to the last, closer together at first
+    steps = walked.levels[0].steps.tolist()
+    places = sorted({0, *(len(steps) // k for k in (20, 8, 3)), len(steps) - 1})
+    assert walked.spectra_steps == [steps[k] for k in places]
     assert len(walked.found) == 4
     known = ("minimum", "saddle", "degenerate", "gradient-flat", "not converged", "not critical")
     assert {f.ending for f in walked.found} <= set(known)
@@ -109,6 +114,24 @@ def test_slice(walked):
     assert (loss < cut.losses[middle]).all()
     assert cut.plane.min() >= walked.levels[1].minima[0].loss - 1e-12
     assert cut.plane.shape == (cut.axes[1].size, cut.axes[0].size)
+    assert cut.curvature == saddle.measured.eigenvalues[0]
+    # the frame holds what is marked, with a margin, and the marks are where they should be
+    for name, place in cut.marks.items():
+        for at, axis in zip(place, cut.axes, strict=True):
+            assert axis[0] < at < axis[-1], name
+    end = np.subtract(
+        *(ravel(p) for p in (walked.levels[1].minima[0].params, saddle.measured.params))
+    )
+    direction = ravel(saddle.escape.direction)
+    along = end @ direction
+    across = np.sqrt(end @ end - along**2)
+    assert cut.marks["minimum"] == pytest.approx((along, across), rel=1e-6)
+    assert cut.marks["escape"] == pytest.approx((saddle.escape.distance, 0))
+    assert cut.distances[-1] == pytest.approx(2 * abs(saddle.escape.distance))
+
+
+def ravel(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def test_explore(explored):
