@@ -42,11 +42,11 @@ def test_misses_among_few_lower_the_level(misses, level):
 
 
 def test_columns_are_taken_one_by_one():
-    """Log-normal, order statistics and misses side by side, and NaN for what may be any."""
+    """Student's and order statistics, misses, NaN for what may be any, and one that is constant."""
     random = np.random.default_rng(0)
     for count in (4, 9):
         values = np.exp(random.normal(size=(count, 5)))
-        values[0, 1], values[1:, 2], values[2, 3] = np.inf, np.inf, np.nan
+        values[0, 1], values[1:, 2], values[2, 3], values[:, 4] = np.inf, np.inf, np.nan, 1000
         found = studies.median_interval(values, confidence=0.9)
         for k in range(5):
             one = studies.median_interval(values[:, k], confidence=0.9)
