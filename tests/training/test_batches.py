@@ -242,6 +242,9 @@ def test_ignored_labels_are_torchs(shape, smoothing):
 
 def test_ignored_labels_count_in_no_metric():
     split = training.ignore_label({"x": X, "y": HOLED, "weights": np.arange(12.0)})
+    assert split["y"][7] == 0  # a class that there always is
+    np.testing.assert_array_equal(np.delete(split["y"], 7), np.delete(HOLED, 7))
+    assert split["y"].dtype == HOLED.dtype
     state = CLASSES.init(KEY)
     got = training.evaluate(MODEL, state, split, {"accuracy": metrics.accuracy}, batch_size=5)
     right = np.asarray(MODEL.apply(state.params, {}, X)[0]).argmax(-1) == Y
