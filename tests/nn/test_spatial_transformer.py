@@ -23,7 +23,10 @@ def test_equals_pytorch(border, mode):
     theirs = torch.nn.functional.affine_grid(torch.tensor(MATRICES), size, align_corners=False)
     np.testing.assert_allclose(grid, theirs.numpy(), atol=1e-6)
     read = torch.nn.functional.grid_sample(
-        torch.tensor(np.asarray(IMAGES)).permute(0, 3, 1, 2), theirs, padding_mode=mode, align_corners=False
+        torch.tensor(np.asarray(IMAGES)).permute(0, 3, 1, 2),
+        theirs,
+        padding_mode=mode,
+        align_corners=False,
     )
     ours = nn.grid_sample(IMAGES, grid, border=border)
     np.testing.assert_allclose(ours, read.permute(0, 2, 3, 1).numpy(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Chapter 3: convolution, small validation sets, deep against wide."""
+"""Convolutions: few weights, shared, and what they see."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml import data, nn, studies, training
+from jaxml import data, nn, training
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import key
 from jaxml.course import pictures
-from jaxml.course.experiment import Effort, Experiment
-from jaxml.training import augmentation, losses, metrics, optimizers, sampling
+from jaxml.course.experiment import Effort
+from jaxml.training import losses, metrics, optimizers, sampling
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -166,147 +166,6 @@ def pooling(effort: Effort = "quick") -> Finding:
     )
 
 
-def turned(images: np.ndarray, degrees: float) -> np.ndarray:
-    """Images `(N, H, W, 1)` about their centres, bilinearly, zeros at the edge."""
-    size = images.shape[1], images.shape[2]
-    matrices = nn.rotations(jnp.full(len(images), -np.deg2rad(degrees)), size)
-    return np.asarray(nn.grid_sample(jnp.asarray(images), nn.affine_grid(matrices, size)))
-
-
-def rotation(effort: Effort = "quick") -> Finding:
-    """A convolutional network on turned digits, trained without and with turned ones."""
-    digits = data.load("digits").splits
-    steps = 400 if effort == "quick" else 5000
-    rows = digits["train"] | {"x": digits["train"]["x"].reshape(-1, 8, 8, 1)}
-    test = digits["test"]["x"].reshape(-1, 8, 8, 1)
-    model = nn.cnn((8, 8, 1), 10, channels=(8, 16), hidden=(32,))
-    algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(3e-3))
-    samples = {
-        "plain": sampling.epochs(64),
-        "augmented": augmentation.augmented(sampling.epochs(64), augmentation.rotation(60)),
-    }
-    angles, accuracy = [0, 15, 30, 45, 60], {}
-    for name, sample in samples.items():
-        state = training.fit(algorithm, rows, sample, key=key(0), steps=steps).state
-        accuracy[name] = [
-            training.evaluate(
-                model, state, {"x": turned(test, angle), "y": digits["test"]["y"]},
-                {"accuracy": metrics.accuracy},
-            )["accuracy"]
-            for angle in angles
-        ]  # fmt: skip
-    plain, augmented = accuracy["plain"], accuracy["augmented"]
-    holds = plain[0] - plain[3] > 0.2 and augmented[3] - plain[3] > 0.2
-    figure = pictures.curves(
-        {name: (angles, values) for name, values in accuracy.items()},
-        "Accuracy against the angle: that of the plain network falls steeply, that of the "
-        "augmented one slowly.",
-        style="o-", xlabel="angle, degrees", ylabel="test accuracy", ylim=(0, 1.02),
-    )  # fmt: skip
-    samples_drawn = pictures.images(
-        {f"{angle}°": list(turned(test[:6], angle)[..., 0]) for angle in angles[::2]},
-        "Six digits, upright, and turned by 30 and 60 degrees.",
-    )
-    return Finding(
-        name="rotation",
-        question="Does a convolutional network know a digit that is turned?",
-        verdict=f"Turned by 45 degrees the accuracy falls from {plain[0]:.1%} to {plain[3]:.1%}; "
-        f"trained with turned digits it is {augmented[0]:.1%} and {augmented[3]:.1%}.",
-        sections=[Section("Accuracy and angle", figures=[figure, samples_drawn])],
-        numbers={"angle": angles, **accuracy},
-        expected="at 45 degrees the plain network loses more than 20 points, and augmentation "
-        "brings more than 20 back",
-        holds=bool(holds),
-    )
-
-
-def bad_samples(effort: Effort = "quick") -> Finding:
-    """How often a validation set misleads: counted, and Hoeffding's bound."""
-    digits = data.load("digits").everything()
-    two = digits["y"] < 2  # one number an example, two kinds, a threshold: as the lecture's edges
-    ink, kind = digits["x"][two].mean(1), digits["y"][two] == 1
-    cuts = np.quantile(ink, np.linspace(0.01, 0.99, 100))
-    wrong = (ink[None] < cuts[:, None]) != kind[None]
-    epsilon, sizes = 0.1, [25, 50, 100, 200, 400, 800]
-    samples = 500 if effort == "quick" else 20_000
-    found = {n: studies.bad_samples(wrong, n, epsilon, samples=samples) for n in sizes}
-    needed = studies.examples_needed(len(cuts), epsilon, 0.05)
-    enough = studies.bad_samples(wrong, needed, epsilon, samples=samples)
-    holds = all(f.value <= f.bound for f in found.values()) and enough.value <= 0.05
-    figure = pictures.curves(
-        {
-            "counted": (sizes, [f.value or np.nan for f in found.values()]),
-            "Hoeffding's bound": (sizes, [f.bound for f in found.values()]),
-        },
-        "The share of bad samples against their size, where there are any: it falls, always below "
-        "the bound.",
-        style="o-", xlabel="examples N", ylabel="P(bad)", xscale="log", yscale="log",
-        ylim=(0.3 / samples, 2),
-    )  # fmt: skip
-    return Finding(
-        name="bad-samples",
-        question="How many examples does a validation set need?",
-        verdict="Some of 100 thresholds is off by more than 0.1 on "
-        + ", ".join(f"{f.value:.1%} of the samples of {n}" for n, f in list(found.items())[1:5])
-        + f"; with the {needed} that the bound asks for, on {enough.value:.1%}.",
-        sections=[Section("Counted and bounded", figures=[figure])],
-        numbers={"examples": sizes, "frequency": [f.value for f in found.values()],
-                 "bound": [f.bound for f in found.values()], "needed": needed,
-                 "frequency_there": enough.value},
-        expected="the frequency never exceeds 2|H|exp(−2Nε²), and N ≥ log(2|H|/δ)/2ε² is enough",
-        holds=bool(holds),
-    )  # fmt: skip
-
-
-def tents(effort: Effort = "quick") -> Finding:
-    """K layers of two neurons fold the line 2^K times; one layer of as many neurons cannot."""
-    depths = list(range(1, 6 if effort == "quick" else 11))
-    deep, shallow = {}, {}
-    for depth in depths:
-        model, params = nn.mlp([1, *[2] * depth, 1]), studies.tents(depth)
-        deep[depth] = studies.linear_pieces(
-            lambda x, model=model, params=params: model.apply(params, {}, x[None, None])[0][0, 0],
-            resolution=2**14,
-        )
-        wide = nn.mlp([1, 2 * depth, 1])
-        random = wide.init(key(0))[0]
-        random["dense_0"]["bias"] = -jnp.linspace(0.05, 0.95, 2 * depth)
-        random["dense_0"]["kernel"] = jnp.ones((1, 2 * depth))
-        shallow[depth] = studies.linear_pieces(
-            lambda x, wide=wide, random=random: wide.apply(random, {}, x[None, None])[0][0, 0],
-            resolution=2**14,
-        )
-    holds = all(deep[k] == 2**k and shallow[k] <= 2 * k + 1 for k in depths)
-    last = depths[min(3, len(depths) - 1)]
-    x = np.linspace(0, 1, 2**last * 32 + 1, dtype=np.float32)
-    model, params = nn.mlp([1, *[2] * last, 1]), studies.tents(last)
-    y = np.asarray(model.apply(params, {}, x[:, None])[0])[:, 0]
-    figures = [
-        pictures.curves(
-            {"K layers of two": (depths, list(deep.values())),
-             "one layer of 2K": (depths, list(shallow.values()))},
-            "Pieces against K on a logarithmic scale: a straight line for depth, far below it the "
-            "single layer.",
-            style="o-", xlabel="K", ylabel="linear pieces", yscale="log",
-        ),
-        pictures.curves(
-            {f"{last} layers of two": (x, y)},
-            f"A sawtooth of {2 ** last} straight pieces.", xlabel="x", ylabel="y",
-        ),
-    ]  # fmt: skip
-    k = depths[-1]
-    return Finding(
-        name="tents",
-        question="What does depth buy that width does not?",
-        verdict=f"{k} layers of two neurons make {deep[k]:,} linear pieces; one layer of the same "
-        f"{2 * k} neurons makes {shallow[k]}.",
-        sections=[Section("Folding the line", figures=figures)],
-        numbers={"layers": depths, "deep": list(deep.values()), "shallow": list(shallow.values())},
-        expected="K layers of two ReLU make 2^K pieces, one layer of 2K at most 2K + 1",
-        holds=bool(holds),
-    )
-
-
 def shared_weights(effort: Effort = "quick") -> Finding:
     """A convolutional and a fully connected network on shifted digits."""
     digits = data.load("digits").splits
@@ -361,45 +220,3 @@ def shared_weights(effort: Effort = "quick") -> Finding:
         expected="shifts cost the convolutional network less, by 5 points or more",
         holds=bool(holds),
     )
-
-
-LECTURE_3 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 3"
-
-EXPERIMENTS = (
-    Experiment(
-        "convolution-is-dense", 3, "a convolution is a dense layer with few and shared weights",
-        LECTURE_3, convolution_is_dense, 0.1,
-        "Give the convolution a stride of 2: how many columns has the matrix then?",
-    ),
-    Experiment(
-        "receptive-field", 3, "two layers of 3 by 3 see 5 by 5 pixels", LECTURE_3,
-        receptive_field, 0.1, "Put a max pooling between the layers: how fast does it grow now?",
-    ),
-    Experiment(
-        "shift-equivariance", 3, "a shifted image has a shifted feature map", LECTURE_3,
-        shift_equivariance, 0.1, "Pool the maps by 2 before comparing: which shifts survive?",
-    ),
-    Experiment(
-        "shared-weights", 3, "shared weights make a network less sensitive to shifts",
-        LECTURE_3, shared_weights, 1.0,
-        "Train both with augmentation.shift(2): what is left of the difference?",
-    ),
-    Experiment(
-        "pooling", 3, "subsampling the pixels does not change the object", LECTURE_3, pooling, 0.3,
-        "Pool twice, down to 2 by 2 pixels, or take nn.max_pool.",
-    ),
-    Experiment(
-        "rotation", 3, "a CNN is not invariant to rotation; augmentation helps",
-        LECTURE_3, rotation, 2.0, "Test beyond the 60 degrees that the training saw.",
-    ),
-    Experiment(
-        "bad-samples", 3, "P(a sample is bad) ≤ 2|H| exp(−2Nε²)",
-        f"{LECTURE_3} (Pokémon and Digimon); Hoeffding 1963", bad_samples, 0.5,
-        "Take 10 thresholds instead of 100: by how much may N shrink?",
-    ),
-    Experiment(
-        "tents", 3, "K layers of two neurons make 2^K pieces, a shallow network needs as many",
-        f"{LECTURE_3} (why deep); Telgarsky 2016", tents, 0.1,
-        "Change one weight of the first layer a little: how many pieces are left?",
-    ),
-)  # fmt: skip

@@ -1,0 +1,137 @@
+"""Go: a board is an image, but not one that can be pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxml import data, nn, training
+from jaxml.core import drawing
+from jaxml.core.finding import Figure, Finding, Section, Table
+from jaxml.core.seeds import key
+from jaxml.course.experiment import Effort
+from jaxml.training import augmentation, losses, optimizers, sampling, schedules
+
+
+def go_policy(effort: Effort = "quick") -> Finding:
+    """Networks without and with pooling predict the moves of games that they have not seen."""
+    games = data.load("go_games")
+    seeds, steps, channels = (1, 150, 16) if effort == "quick" else (3, 2000, 48)
+    rows, planes = {k: games.train[k] for k in ("x", "y")}, games.meta["input_shape"][-1]
+    models = {
+        "without pooling": nn.go_policy(9, planes, channels=channels),
+        # two poolings leave 2 by 2 points; the dense layers make the numbers of parameters alike
+        "with pooling": nn.cnn(
+            (9, 9, planes), 81, channels=(channels, 2 * channels), hidden=(8 * channels // 3,)
+        ),
+    }
+    sample = augmentation.augmented(sampling.epochs(128), augmentation.board_symmetry())
+    rate = schedules.cosine(3e-3, steps)
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    policy = None
+    for name, model in models.items():
+        algorithm = training.supervised(
+            model, losses.softmax_cross_entropy, optimizers.adamw(rate, weight_decay=1e-4)
+        )
+        for seed in range(seeds):
+            run = training.fit(algorithm, rows, sample, key=key(seed), steps=steps)
+            judged = {k: _agreement(model, run.state, games.test, k) for k in (1, 5)}
+            found[name].append({f"top {k}": value for k, value in judged.items()})
+            if policy is None:
+                policy = model, run.state
+    sizes = {
+        name: sum(leaf.size for leaf in jax.tree.leaves(model.init(key(0))[0]))
+        for name, model in models.items()
+    }
+    mean = {
+        name: {k: float(np.mean([seed[k] for seed in runs])) for k in ("top 1", "top 5")}
+        for name, runs in found.items()
+    }
+    without, pooled = mean["without pooling"], mean["with pooling"]
+    holds = all(
+        a["top 1"] > b["top 1"]
+        for a in found["without pooling"]
+        for b in found["with pooling"]
+    )  # fmt: skip
+    assert policy is not None
+    table = Table(
+        ("network", "parameters", "agrees", "among five", "each seed"),
+        [
+            (
+                name, f"{sizes[name]:,}",
+                f"{mean[name]['top 1']:.1%}", f"{mean[name]['top 5']:.1%}",
+                ", ".join(f"{seed['top 1']:.1%}" for seed in runs),
+            )
+            for name, runs in found.items()
+        ],
+    )  # fmt: skip
+    return Finding(
+        name="go-policy",
+        question="May a board be pooled as a photograph is?",
+        verdict=f"Without pooling a network names GNU Go's move in {without['top 1']:.0%} of "
+        f"{games.meta['counts']['test']:,} positions of unseen games, and has it among five in "
+        f"{without['top 5']:.0%}; with pooling {pooled['top 1']:.0%} and {pooled['top 5']:.0%}.",
+        sections=[
+            Section("Agreement with GNU Go", table=table),
+            Section("What the network looks at", figures=_boards(*policy, games.test)),
+        ],
+        numbers={"agreement": found, "parameters": sizes, "positions": games.meta["counts"]},
+        expected="with every seed the network without pooling agrees more often",
+        holds=holds,
+    )
+
+
+def _logits(model: Any, state: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(model.apply(state.params, state.model_state, x)[0])
+
+
+def _agreement(model: Any, state: Any, rows: Mapping[str, np.ndarray], k: int) -> float:
+    """The share of positions where the move is among the k likeliest legal points."""
+    right = 0
+    for start in range(0, len(rows["y"]), 500):
+        x, y = rows["x"][start : start + 500], rows["y"][start : start + 500]
+        logits = _logits(model, state, x)
+        logits = np.where(x[..., 2].reshape(len(x), -1) > 0, logits, -np.inf)
+        right += (np.argsort(-logits, 1)[:, :k] == y[:, None]).any(1).sum()
+    return float(right / len(rows["y"]))
+
+
+def _boards(model: Any, state: Any, rows: Mapping[str, np.ndarray]) -> list[Figure]:
+    """Two positions, of the beginning and of the middle of a game."""
+    stones = rows["x"][..., :2].sum((1, 2, 3))
+    chosen = [int(np.flatnonzero(stones >= n)[0]) for n in (8, 30)]
+    chances = np.asarray(jax.nn.softmax(_logits(model, state, rows["x"][chosen])))
+    return [
+        _board(rows["x"][i], chance.reshape(9, 9), int(rows["y"][i]))
+        for i, chance in zip(chosen, chances, strict=True)
+    ]
+
+
+def _board(planes: np.ndarray, chance: np.ndarray, move: int) -> Figure:
+    count = int(planes[..., :2].sum())
+    alt = (
+        f"A board with {count} stones, the network's chances as shades on the empty points, and a "
+        "cross where GNU Go moved."
+    )
+
+    def draw(ax: Any) -> None:
+        size = len(planes)
+        ax.imshow(chance, cmap="Blues", origin="lower", vmin=0)
+        for line in range(size):
+            ax.plot([0, size - 1], [line, line], color=drawing.GREY, linewidth=0.6, zorder=1)
+            ax.plot([line, line], [0, size - 1], color=drawing.GREY, linewidth=0.6, zorder=1)
+        for plane, color in ((0, "black"), (1, "white")):  # who moves is drawn black
+            row, column = np.nonzero(planes[..., plane])
+            ax.scatter(column, row, 130, color, edgecolors="black", zorder=2)
+        ax.plot(move % size, move // size, "x", color=drawing.RED, markersize=9, mew=2.5, zorder=3)
+        ax.set(
+            xlim=(-0.7, size - 0.3), ylim=(-0.7, size - 0.3), xticks=[], yticks=[],
+            title=f"black to move; darkest: {chance.max():.0%}; cross: GNU Go",
+        )  # fmt: skip
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+
+    return Figure(draw, alt, height=0.95)
