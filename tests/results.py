@@ -18,6 +18,7 @@ def check_shown_and_kept(result, verdict, folder):
     assert shown.question.endswith("?")
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["verdict"] == shown.verdict
     assert result._repr_html_().count("<svg ") == len(shown.figures)
+    assert result._repr_mimebundle_(include=None, exclude=None) == {"text/plain": str(result)}
     result.save(folder / "result.npz")
     assert to_npz(type(result).load(folder / "result.npz")) == to_npz(result)
     for i in range(len(shown.figures)):

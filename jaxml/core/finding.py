@@ -120,6 +120,9 @@ class Finding:
     def _repr_html_(self) -> str:
         return markup(self)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self)}  # in IPython, beside the HTML
+
     def plot(self, ax: Any = None, *, figure: int = 0) -> Any:
         """Draw one of the pictures.
 

@@ -29,6 +29,9 @@ class Result:
     def _repr_html_(self) -> str:
         return finding(self)._repr_html_()
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self)}  # in IPython, beside the HTML
+
     def plot(self, ax: Any = None, *, figure: int = 0) -> Any:
         """Draw one of the pictures, by default the first; see `Finding.plot`."""
         return finding(self).plot(ax, figure=figure)

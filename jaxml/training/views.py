@@ -72,7 +72,9 @@ def _curve(name: str, values: np.ndarray) -> Figure:
             ax.fill_between(at, np.nanmin(means, 0), np.nanmax(means, 0), color=BLUE, alpha=0.25,
                             lw=0, label=f"range of {len(lanes)} lanes")  # fmt: skip
             ax.legend(frameon=False)
+        known = means[np.isfinite(means)]
+        wide = known.size > 0 and known.max() > 10 * known.min()
         label = f"{name}, means over {stretch} steps" if stretch > 1 else name
-        ax.set(xlabel="step", ylabel=label, yscale=scale_of(means))
+        ax.set(xlabel="step", ylabel=label, yscale=scale_of(known) if wide else "linear")
 
     return Figure(draw, f"{_outcome(name, values)}, over {lanes.shape[1]:,} steps.")

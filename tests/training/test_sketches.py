@@ -2,8 +2,11 @@
 
 A GAN with two networks, a policy gradient that rolls out its environment inside the step, MAML
 with its inner loop inside its loss, and a sequence-to-sequence network with lengths and masks; each
-under `fit`, `fit_many`, checkpoints, resumption to the bit, and `landscape` in a part of its state.
+under `fit`, `fit_many`, checkpoints, resumption to the bit, `landscape` in a part of its state, and
+a page of both.
 """
+
+import html
 
 import flax.struct
 import jax
@@ -14,7 +17,8 @@ import optax
 import pytest
 from flax import linen
 
-from jaxml import landscape, nn, training
+from jaxml import landscape, nn, report, training
+from jaxml.core.finding import finding
 from jaxml.core.types import Algorithm, Model, TrainState
 from jaxml.training import losses, metrics, sampling
 
@@ -250,6 +254,27 @@ def test_the_curvature_of_a_part_of_the_state_is_seen(name):
     expected = (gradient(0.01) - gradient(-0.01)) / 0.02
     products = landscape.hessian(loss, params).matvec(jnp.asarray(direction))
     np.testing.assert_allclose(products, expected, atol=1e-2 * float(abs(expected).max()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "policy gradient" else pytest.param(name, marks=pytest.mark.slow)
+     for name in SKETCHES],
+)  # fmt: skip
+def test_a_page_shows_the_run_and_the_part(name, tmp_path):
+    """A curve for each metric, then the curvature, each with its verdict."""
+    make, source, loss_at, part = SKETCHES[name]
+    run = training.fit(make(), *source, key=KEY, steps=6, chunk=3)
+    operator = landscape.hessian(loss_at(run.state), part(run.state))
+    pairs = landscape.eigenpairs(operator, top=1, tolerance=1e-2)
+    page = report.write([run, pairs], tmp_path / "page.html", title=f"A {name}").read_text()
+    assert f"<h1>A {name}</h1>" in page
+    assert page.count("<svg") == len(run.history) + len(finding(pairs).figures)
+    for shown in (run, pairs):
+        assert html.escape(finding(shown).verdict) in page
+    for metric, values in run.history.items():
+        first, *_, last = np.repeat(values[np.isfinite(values)], 2)
+        assert f"{metric} {first:.4g} → {last:.4g}" in page
 
 
 def test_what_is_evaluated_may_be_made_of_several_networks():

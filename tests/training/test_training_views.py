@@ -51,6 +51,15 @@ def test_lanes():
     assert (box.y0, box.y1) == (1, 9)
 
 
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([2.0, 0.1], "log"), ([1.0, 0.2], "linear"), ([-1.0, 20.0], "linear"), ([0.0, 1.0], "linear")],
+)
+def test_a_curve_over_more_than_a_decade_is_drawn_on_a_logarithmic_scale(values, scale):
+    ax = drawn(finding(Run(None, {"return": np.array(values)}, {})).figures[0])
+    assert ax.get_yscale() == scale
+
+
 @pytest.mark.parametrize("history", [{}, {"loss": np.full(3, np.nan)}])
 def test_nothing_recorded(history):
     run = Run(None, history, {})
