@@ -11,7 +11,7 @@ from jaxml.core.serialization import to_npz
 
 
 def check_shown_and_kept(result, verdict, folder):
-    """It begins with its verdict, draws into axes, is strict JSON, survives a file, and is frozen."""
+    """It begins with its verdict, draws into axes, is strict JSON, survives a file, is frozen."""
     shown = finding(result)
     assert shown.verdict.startswith(verdict)
     assert str(result).splitlines()[0] == shown.verdict
