@@ -127,6 +127,20 @@ def test_full_loss_is_the_mean_in_evaluation_mode():
     assert float(loss(state.params)) == float(value)
 
 
+def test_full_loss_in_training_is_the_mean_over_its_batches():
+    """Batch norm by the statistics of each batch of four, of which the last has one row."""
+    model = nn.mlp([3, 4, 2], norm="batch")
+    algorithm = supervised(model, losses.softmax_cross_entropy, optimizers.sgd(0.1))
+    state = algorithm.init(KEY)
+    whole = full_loss(algorithm, state, BATCH, train=True, batch_size=4)(state.params)
+    apply = jax.jit(lambda x: model.apply(state.params, state.model_state, x, train=True)[0])
+    z = np.concatenate([apply(BATCH["x"][first : first + 4]) for first in (0, 4, 8)], dtype=float)
+    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    assert float(whole) == pytest.approx(-log_p[np.arange(9), BATCH["y"]].mean(), rel=1e-5)
+    together = full_loss(algorithm, state, BATCH, train=True)(state.params)
+    assert float(together) != pytest.approx(float(whole), rel=1e-3)
+
+
 def test_full_loss_is_an_argument_of_compiled_functions():
     algorithm, state = trained()
     traces = []

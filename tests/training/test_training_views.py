@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from jaxml import Run
 from jaxml.core.finding import finding
+from jaxml.training import LearningRates
 
 
 def drawn(figure):
@@ -27,6 +28,12 @@ def test_one_run():
     loss, sparse = map(drawn, finding(run).figures)
     np.testing.assert_array_equal(loss.lines[0].get_xydata().T, [[1, 2, 3, 4], [4, 2, 1, 0.5]])
     np.testing.assert_array_equal(sparse.lines[0].get_xydata(), [[2, 3]])
+
+
+def test_results_are_values():
+    """Nobody changes one that another holds."""
+    for kind in (Run, LearningRates):
+        assert kind.__dataclass_params__.frozen
 
 
 def test_a_long_curve_is_drawn_by_means():

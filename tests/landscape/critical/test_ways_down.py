@@ -119,6 +119,16 @@ def spread(w, weights):
     return 0.5 * (weights * w**2).sum() + 0.25 * (w**4).sum()
 
 
+def test_a_direction_by_products_of_three_parameters(monkeypatch):
+    monkeypatch.setattr(escape_module, "DENSE_SIZE", 2)
+    weights = np.array([1.0, -0.3, 2.0])
+    out = landscape.escape(Partial(spread, weights=weights), np.zeros(3), float64=True, max_steps=0)
+    np.testing.assert_allclose(abs(out.direction), [0, 1, 0], atol=1e-3)
+    assert out.loss == pytest.approx(-(0.3**2) / 4, rel=0.1)  # of −0.15t² + t⁴/4
+    with pytest.raises(landscape.NoDescentError, match="lowest eigenvalue 0.3"):
+        landscape.escape(Partial(spread, weights=abs(weights)), np.zeros(3), float64=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("float64", [False, True])
 def test_an_escape_by_products_alone(float64):
