@@ -16,6 +16,18 @@ from jaxml import landscape
 from jaxml.data import linear_autoencoder
 
 
+def one_of(*losses):
+    """Each of some losses of the same parameters, as one function of its number.
+
+    What is compiled for one of them is compiled for all.
+    """
+
+    def choose(params, number):
+        return jax.lax.switch(number, losses, params)
+
+    return [Partial(choose, number=number) for number in range(len(losses))]
+
+
 def quadratic(params, matrix, vector):
     """½ wᵀAw − bᵀw for a symmetric A: Hessian A, critical point A⁻¹b."""
     return 0.5 * params @ matrix @ params - vector @ params

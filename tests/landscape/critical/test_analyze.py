@@ -67,15 +67,15 @@ def test_eigenvectors_of_the_negative_eigenvalues(x64, net):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_tolerance_at_an_exact_point(dtype):
-    h = np.array([-3.0, 1.0, 2.0, 7.0], dtype)
+    h = np.array([-3.0, 7.0], dtype)
     float64 = dtype is np.float64
     with jax.enable_x64(float64):
-        point = landscape.analyze(Partial(diagonal, h=jnp.array(h)), np.zeros(4, dtype))
+        point = landscape.analyze(Partial(diagonal, h=jnp.array(h)), np.zeros(2, dtype))
     assert point.dtype == dtype
-    assert point.tolerance == pytest.approx(4 * EPSILON[dtype] * 7, rel=1e-6)
+    assert point.tolerance == pytest.approx(2 * EPSILON[dtype] * 7, rel=1e-6)
     assert (point.gradient_norm, point.distance) == (0, 0)
     assert point.gradient_tolerance == pytest.approx(EPSILON[dtype] ** 0.5 * 7, rel=1e-6)
-    assert point.counts == (1, 0, 3)
+    assert point.counts == (1, 0, 1)
     np.testing.assert_allclose(point.eigenvalues, h, rtol=1e-6)
 
 
@@ -188,11 +188,12 @@ def random_polynomial(rng, n=3):
     return vectors * values @ vectors.T, cubic, rng.normal(size=n)
 
 
-def test_a_certificate_holds(x64):
+@pytest.mark.parametrize("points", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_a_certificate_holds(x64, points):
     """Where one is given, Newton's method ends near, at a point of the same index."""
     rng = np.random.default_rng(0)
     certified = refused = wrong_below = 0
-    for _ in range(400):
+    for _ in range(points):
         matrix, cubic, quartic = random_polynomial(rng)
         direction = rng.normal(size=3)
         x = 10.0 ** rng.uniform(-9, -1) * direction / np.linalg.norm(direction)
@@ -209,9 +210,9 @@ def test_a_certificate_holds(x64):
         assert np.linalg.norm(end - x) <= 2 * point.distance + 1e-14
         assert int((np.linalg.eigvalsh(hessian) < 0).sum()) == point.index == raw
     # neither is rare, and what is refused is often wrong as it stands
-    assert certified > 80
-    assert refused > 80
-    assert wrong_below > 20
+    assert certified > points / 5
+    assert refused > points / 5
+    assert wrong_below > points / 20
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from problems import float32, quadratic
+from problems import float32, one_of, quadratic
 
 from jaxml import landscape
 from jaxml.data.surfaces import himmelblau
+
+STEPS = 60
+"""Of every search on one surface: so many are a program of their own."""
 
 METHODS = pytest.mark.parametrize("method", landscape.METHODS)
 
@@ -23,7 +26,7 @@ def indefinite(n=6, seed=0):
     return matrix, vector, np.linalg.solve(matrix, vector)
 
 
-@pytest.mark.parametrize("float64", [False, True])
+@pytest.mark.parametrize("float64", [pytest.param(False, marks=pytest.mark.slow), True])
 @METHODS
 def test_a_quadratic_is_solved_in_few_steps(method, float64):
     matrix, vector, solution = indefinite()
@@ -45,11 +48,11 @@ def test_a_quadratic_is_solved_in_few_steps(method, float64):
 @METHODS
 def test_the_path_and_the_rate_at_a_nonsingular_point(x64, method):
     find = functools.partial(landscape.find_critical_point, himmelblau, method=method)
-    found = find(np.array([3.2, 0.4]), max_steps=60)
+    found = find(np.array([3.2, 0.4]), max_steps=STEPS)
     np.testing.assert_allclose(found.params, [3.3851541836070209, 0.073851879837749288], atol=1e-9)
     steps = int(found.steps)
     for values in found.path.values():
-        assert values.shape == (61,)
+        assert values.shape == (STEPS + 1,)
         assert np.isfinite(values[: steps + 1]).all()
         assert np.isnan(values[steps + 1 :]).all()
     norms = np.asarray(found.path["gradient_norm"])[: steps + 1]
@@ -71,38 +74,36 @@ def test_the_path_and_the_rate_at_a_nonsingular_point(x64, method):
 @METHODS
 def test_a_start_that_is_critical_is_left_alone(x64, method):
     """Where the gradient is exactly zero, ‖Hg‖/(‖H‖‖g‖) has no value."""
-    found = landscape.find_critical_point(himmelblau, np.array([3.0, 2.0]), method)
+    start = np.array([3.0, 2.0])
+    found = landscape.find_critical_point(himmelblau, start, method, max_steps=STEPS)
     assert (int(found.steps), bool(found.converged), bool(found.flat)) == (0, True, False)
     assert float(found.gradient_norm) == 0
     assert np.isnan(found.flatness)
 
 
-def slope_and_valley(w):
-    """y + x²: at x = 0 the gradient (0, 1) lies in the Hessian's kernel."""
-    return w[1] + w[0] ** 2
+SLOPE_AND_VALLEY, SLOPE = one_of(
+    # at x = 0 the gradient (0, 1) lies in the Hessian's kernel
+    lambda w: w[1] + w[0] ** 2,
+    # linear: every gradient lies in the kernel of a Hessian that is zero
+    lambda w: w[1] + 2 * w[0],
+)
 
 
-def slope(w):
-    """Linear: every gradient lies in the kernel of a Hessian that is zero."""
-    return w[1] + 2 * w[0]
-
-
-@pytest.mark.parametrize("loss", [slope_and_valley, slope])
+@pytest.mark.parametrize(("loss", "smallest"), [(SLOPE_AND_VALLEY, 1), (SLOPE, 5**0.5)])
 @METHODS
-def test_gradient_flat_points_are_not_converged(x64, method, loss):
+def test_gradient_flat_points_are_not_converged(x64, method, loss, smallest):
     """Frye et al. 2021: the searches stall where the gradient is in the Hessian's kernel."""
     found = landscape.find_critical_point(loss, np.array([0.7, 0.2]), method)
     assert not found.converged
     assert found.flat
     assert found.flatness < 1e-4
-    smallest = 1 if loss is slope_and_valley else 5**0.5
     assert float(found.gradient_norm) == pytest.approx(smallest, abs=1e-6)
 
 
 def test_flat_is_a_matter_of_its_tolerance(x64):
     # the least-squares step leads from x = 2 to 0; the slope √17 changes by 3/4 of itself over
     # 1.64, of which the power of two below is the radius of the first region
-    loss, start = slope_and_valley, np.array([2.0, 0.0])
+    loss, start = SLOPE_AND_VALLEY, np.array([2.0, 0.0])
     found = landscape.find_critical_point(loss, start, max_steps=1)
     np.testing.assert_allclose(found.params, [1, 0], atol=1e-11)
     # Hg = (4x, 0), ‖H‖ = 2, ‖g‖² = 1 + 4x²
@@ -117,17 +118,19 @@ def test_flat_is_a_matter_of_its_tolerance(x64):
 
 
 def test_what_has_converged_is_not_flat(x64):
-    found = landscape.find_critical_point(slope_and_valley, np.zeros(2), gradient_tolerance=2.0)
+    found = landscape.find_critical_point(SLOPE_AND_VALLEY, np.zeros(2), gradient_tolerance=2.0)
     assert (bool(found.converged), float(found.flatness), bool(found.flat)) == (True, 0, False)
 
 
 @METHODS
 def test_vmap_equals_single_runs(x64, method):
-    one = functools.partial(landscape.find_critical_point, himmelblau, method=method, max_steps=50)
+    one = functools.partial(
+        landscape.find_critical_point, himmelblau, method=method, max_steps=STEPS
+    )
     starts = np.random.default_rng(1).uniform(-5, 5, (6, 2))
     many = jax.vmap(one)(jnp.array(starts))
     assert many.converged.shape == (6,)
-    assert many.path["loss"].shape == (6, 51)
+    assert many.path["loss"].shape == (6, STEPS + 1)
     for i, start in enumerate(starts):
         single = one(start)
         np.testing.assert_allclose(many.params[i], single.params, atol=1e-9)

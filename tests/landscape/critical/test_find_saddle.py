@@ -43,7 +43,7 @@ def many(loss, starts, **options):
         return jax.device_get(jax.jit(jax.vmap(one))(jax.tree.map(jnp.asarray, starts)))
 
 
-@pytest.mark.parametrize("index", [1, 2])
+@pytest.mark.parametrize("index", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_saddle_of_the_camel_and_none_other(index):
     known = critical_points_of_the_camel()
     assert [len(known[k]) for k in range(3)] == [6, 7, 2]
@@ -143,6 +143,7 @@ def test_an_index_that_no_eigenvalue_decides_is_not_claimed():
     assert not near.converged
 
 
+@pytest.mark.slow
 def test_single_precision():
     starts = np.random.default_rng(0).uniform((-2, -1.2), (2, 1.2), (20, 2)).astype(np.float32)
     found = jax.jit(jax.vmap(lambda start: find_saddle(camel, start)))(starts)

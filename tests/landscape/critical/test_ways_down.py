@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from jax.tree_util import Partial
-from problems import classifier_data, tanh_classifier, tanh_classifier_params
+from problems import classifier_data, one_of, tanh_classifier, tanh_classifier_params
 
 from jaxml import landscape
 from jaxml.data.surfaces import course_saddle, himmelblau, rosenbrock
@@ -59,7 +59,10 @@ def test_trust_region_newton_is_scipy_s(size):
 
 def test_trust_region_newton_follows_negative_curvature():
     """One step from (0, y) on x² − y² + y⁴/4: to the boundary, which is at distance 1."""
-    loss = lambda w: w[0] ** 2 - w[1] ** 2 + w[1] ** 4 / 4  # noqa: E731
+    loss, bowl = one_of(
+        lambda w: w[0] ** 2 - w[1] ** 2 + w[1] ** 4 / 4,
+        lambda w: 2 * w[0] ** 2 + w[1] ** 2 + w[0],
+    )
     start = np.array([0.0, 1e-7])
     got = landscape.descend(loss, start, "trust_region", max_steps=1, float64=True)
     np.testing.assert_allclose(got.params, [0, 1 + 1e-7], rtol=1e-12)
@@ -67,9 +70,7 @@ def test_trust_region_newton_follows_negative_curvature():
     end = landscape.descend(loss, start, "trust_region", float64=True)
     np.testing.assert_allclose(end.params, [0, 2**0.5], atol=1e-10)
     # a quadratic whose minimum is within the region: conjugate gradients solve it
-    got = landscape.descend(
-        lambda w: 2 * w[0] ** 2 + w[1] ** 2 + w[0], np.zeros(2), "trust_region", float64=True
-    )
+    got = landscape.descend(bowl, np.zeros(2), "trust_region", float64=True)
     np.testing.assert_allclose(got.params, [-0.25, 0], atol=1e-12)
 
 
@@ -260,17 +261,14 @@ def test_follow_in_float32_has_float32_s_tolerance():
 
 def test_find_minimum_leaves_a_saddle_that_descent_converges_to():
     """From w₁ = −w₂ the course's surface leads straight to its saddle at 0."""
-
-    def loss(w):
-        return (1 - w[0] * w[1]) ** 2
-
     start = np.array([1.0, -1.0])
-    assert landscape.analyze(loss, landscape.descend(loss, start).params).kind == "saddle"
-    point = landscape.find_minimum(loss, start)
+    end = landscape.descend(course_saddle, start).params
+    assert landscape.analyze(course_saddle, end).kind == "saddle"
+    point = landscape.find_minimum(course_saddle, start)
     assert point.loss < 1e-15
     assert point.kind == "degenerate"
     assert point.descent is None
-    assert landscape.find_minimum(loss, start, rounds=1).kind == "saddle"
+    assert landscape.find_minimum(course_saddle, start, rounds=1).kind == "saddle"
 
 
 def test_find_minimum_of_himmelblau():
@@ -284,10 +282,12 @@ def test_find_minimum_of_himmelblau():
 def test_where_both_ways_are_alike_the_first_is_taken(turn):
     """cos has a maximum at 0, and the loss is even: rounding must not choose the way."""
     direction = np.array([turn * 0.6, turn * 0.8])
-    loss = lambda w: jnp.cos(w[0]) + jnp.cos(w[1])  # noqa: E731
-    given = landscape.escape(loss, np.zeros(2), direction=direction, max_steps=0)
+    hill, ridge = one_of(
+        lambda w: jnp.cos(w[0]) + jnp.cos(w[1]), lambda w: jnp.cos(w[0]) + 0.5 * w[1] ** 2
+    )
+    given = landscape.escape(hill, np.zeros(2), direction=direction, max_steps=0)
     assert np.dot(given.params, direction) > 0
-    own = landscape.escape(lambda w: jnp.cos(w[0]) + 0.5 * w[1] ** 2, np.zeros(2), max_steps=0)
+    own = landscape.escape(ridge, np.zeros(2), max_steps=0)
     assert own.params[0] > 0
 
 
@@ -296,5 +296,5 @@ def test_find_minimum_ends_where_no_straight_line_falls(monkeypatch):
         raise landscape.NoDescentError("expected a loss that falls along the direction")
 
     monkeypatch.setattr(minimum_module, "escape", stuck)
-    point = landscape.find_minimum(lambda w: (w[0] * w[1] - 1) ** 2, np.zeros(2))
+    point = landscape.find_minimum(course_saddle, np.zeros(2))
     assert point.kind == "saddle"

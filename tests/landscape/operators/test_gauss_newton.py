@@ -38,7 +38,7 @@ def sandwich(name, curvature):
     _, params, data = problem(name)
     x, unravel = ravel_pytree(params)
     outputs = lambda v: predict(unravel(v), data)  # noqa: E731
-    jacobian, z = np.asarray(jax.jacrev(outputs)(x)), np.asarray(outputs(x))
+    jacobian, z = np.asarray(jax.jit(jax.jacrev(outputs))(x)), np.asarray(outputs(x))
     total = np.zeros((x.size, x.size))
     for j, zn, yn, w in zip(jacobian, z, data["y"], data["weights"], strict=True):
         total += w * j.T @ curvature(zn, yn) @ j

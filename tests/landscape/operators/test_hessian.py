@@ -106,7 +106,10 @@ def float32_loss(loss):
     return Partial(tanh_classifier, y=np.asarray(loss.keywords["y"], np.int32), **data)
 
 
-@pytest.mark.parametrize("block", [1, 3, 8, 27, 100])
+SLOW_BLOCKS = [pytest.param(block, marks=pytest.mark.slow) for block in (1, 27)]
+
+
+@pytest.mark.parametrize("block", [3, 8, 100, *SLOW_BLOCKS])
 def test_every_block_size_gives_the_same_matrix(x64, net, block):
     loss, params, _, dense = net
     got, _ = jax.jit(lambda p: dense_hessian(loss, p, Dense((), block)))(params)

@@ -48,7 +48,7 @@ def problem(request):
     """A module, what calls it, and the Hessian of its flattened parameters by JAX."""
     net, call, params, merge = request.param()
     x, unravel = ravel_pytree(params)
-    truth = jax.hessian(lambda v: ((call(merge(unravel(v)), X) - Y) ** 2).mean())(x)
+    truth = jax.jit(jax.hessian(lambda v: ((call(merge(unravel(v)), X) - Y) ** 2).mean()))(x)
     return net, call, truth
 
 

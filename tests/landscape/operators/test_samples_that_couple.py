@@ -212,7 +212,7 @@ W = np.random.default_rng(1).normal(size=(3, 2))
 
 
 def hessian_of(loss, w):
-    return jax.hessian(lambda v: loss(v.reshape(w.shape)))(jnp.asarray(w.ravel()))
+    return jax.jit(jax.hessian(lambda v: loss(v.reshape(w.shape))))(jnp.asarray(w.ravel()))
 
 
 def test_a_cox_likelihood_is_the_same_everywhere(x64):
