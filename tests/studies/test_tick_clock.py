@@ -38,13 +38,21 @@ def test_an_update_is_optax_s(name):
         optimizer = OPTAX[name](0.01, 0.8)
         lane = jax.tree.map(lambda c: c[0], two_slots([name], [0.8]))
         ours, slots, theirs, state = params, (zeros, zeros), params, optimizer.init(params)
+
+        @jax.jit
+        def both(t, g, ours, slots, theirs, state):
+            change, state = optimizer.update(g, state, theirs)
+            return (
+                *update(lane, 0.01, t, ours, slots, g),
+                optax.apply_updates(theirs, change),
+                state,
+            )
+
         for t in range(60):
             key = jax.random.fold_in(key, t)
             g = jax.tree.map(lambda p, k=key: jax.random.normal(k, p.shape) * 0.3, params)
             g["b"] = g["b"] * (t > 3)  # no gradient at first
-            ours, slots = update(lane, 0.01, t, ours, slots, g)
-            change, state = optimizer.update(g, state, theirs)
-            theirs = optax.apply_updates(theirs, change)
+            ours, slots, theirs, state = both(t, g, ours, slots, theirs, state)
             for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
                 np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13)
 
@@ -132,7 +140,7 @@ def test_lanes_are_plain_loops(small, schedule, every):
 
 def test_order_of_lanes_and_buckets_change_nothing(small):
     task, data = small
-    lanes = studies.grid([4, 12, 48], [0.05, 0.2], optimizers=["momentum", "adam"], seeds=2)
+    lanes = studies.grid([4, 12], [0.05, 0.2], optimizers=["momentum", "adam"], seeds=2)
     order = np.random.default_rng(0).permutation(len(lanes))
     options = {"splits": {"train": data}, "epochs": 12, "keep_params": True}
     with jax.enable_x64(True):
