@@ -61,7 +61,7 @@ def test_without_them_it_is_degenerate_and_its_tolerance_larger():
 
 
 @pytest.mark.parametrize("off", [0, 1e-13, 1e-9])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_a_linear_molecule_has_one_rotation_fewer(off, dtype):
     """Where it is linear only nearly too: then the third rotation is one of its bends."""
     line = trimer()
@@ -171,6 +171,7 @@ def test_the_units_of_a_relu_net(relu):
     np.testing.assert_allclose(found.eigenvalues, nonzero(matrix, 2), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_weight_decay_breaks_the_rescaling_but_not_the_permutations(relu):
     loss, params = relu
     decayed = Partial(loss.func, **loss.keywords, l2=0.01)
