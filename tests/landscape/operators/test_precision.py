@@ -49,6 +49,7 @@ def test_empty_arrays_and_global_float64(measure, x64):
     assert np.asarray(values).dtype in (np.float32, np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x64", [False, True])
 def test_descents_with_empty_arrays(x64):
     with jax.enable_x64(x64):
