@@ -26,7 +26,6 @@ def spectrum(
     params: Params,
     *,
     exact: bool | None = None,
-    seed: int = 0,
     memory: int | None = None,
 ) -> Analysis | Inspection:
     """How a loss curves at a point: all eigenvalues of its Hessian, or what products tell of them.
@@ -39,7 +38,6 @@ def spectrum(
         params: the point; a pytree of arrays, or a module of NNX or Equinox.
         exact: whether by the matrix; up to 3,000 parameters by default, as far as it fits into
             memory.
-        seed: of the random vectors where it is by products.
         memory: bytes it may take; half of what is free by default.
 
     Returns:
@@ -65,4 +63,4 @@ def spectrum(
     if exact:
         return analyze(loss, params, memory=memory)
     parts = ("eigenpairs", "index", "density")
-    return inspect(loss, params, parts, seed=seed, memory=memory)
+    return inspect(loss, params, parts, memory=memory)

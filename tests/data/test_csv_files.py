@@ -115,3 +115,10 @@ def test_files_that_are_no_text(tmp_path):
         data.from_csv(tmp_path / "missing.csv", target="y")
     with pytest.raises(ValueError, match="table in UTF-8"):
         data.from_csv(write(tmp_path, "größe,y\n1,0\n", encoding="latin-1"), target="y")
+
+
+def test_a_name(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b\n" + "".join(f"{i},{i % 2}\n" for i in range(40)))
+    assert data.from_csv(path).meta["name"] == "mine"
+    assert data.from_csv(path, name="other").meta["name"] == "other"

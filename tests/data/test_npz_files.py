@@ -163,3 +163,12 @@ def test_a_small_file_that_unpacks_to_much_is_warned_of(tmp_path, monkeypatch):
         data.from_npz(path)
     np.savez(path, x=np.zeros((20_000, 1000), np.uint8), y=np.arange(20_000) % 2)
     data.from_npz(path)  # as large as it says
+
+
+def test_a_name_and_a_task(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, x=X, y=np.arange(len(X)) % 3)
+    assert data.from_npz(path).meta["task"] == "classification"
+    got = data.from_npz(path, task="regression", name="other")
+    assert (got.meta["task"], got.meta["name"]) == ("regression", "other")
+    assert got.train["y"].dtype == np.float32

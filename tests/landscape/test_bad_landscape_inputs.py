@@ -107,6 +107,16 @@ BAD_CALLS = {
         lambda: analyze(loss, W, memory=10),
         r"at most 0\.00 MiB of memory for the dense matrix, got 2 parameters \(float32\)",
     ),
+    "explore memory": (lambda: landscape.explore(loss, W, memory=10), "for the dense matrix, got"),
+    "explore steps": (lambda: landscape.explore(loss, W, max_steps=0), "max_steps to be a whole"),
+    "explore method": (lambda: landscape.explore(loss, W, method="nelder"), "method.*got 'nelder'"),
+    "minima memory": (lambda: landscape.connected_minima(loss, W, memory=10), "the dense matrix"),
+    "minima tolerance": (
+        lambda: landscape.connected_minima(
+            lambda w: w[0] ** 2 + (w[1] ** 2 - 1) ** 2, 0 * W, gradient_tolerance=-1.0
+        ),
+        "gradient_tolerance .*got -1",
+    ),
     "follow memory": (lambda: follow(loss, W[None], memory=10), "for the dense matrix, got 2"),
     "escape memory": (lambda: escape(loss, W, memory=10), "for the dense matrix, got 2"),
     "descent's steps": (lambda: descend(loss, W, max_steps=-1), "max_steps of at least 0, got -1"),

@@ -145,6 +145,10 @@ def test_keywords_of_earlier_versions(problem):
     assert list(found.seconds) == ["eigenpairs", "index", "surface"]
     with pytest.warns(DeprecationWarning, match=r"parts=\['index'\]"):
         assert landscape.inspect(*problem, top=0, lowest=0, index=True).eigenpairs is None
+    flags = {"measure_sharpness": True, "density": True, "layers": True}
+    message = r"parts=\['eigenpairs', 'sharpness', 'density', 'layers'\]"
+    with pytest.warns(DeprecationWarning, match=message):
+        landscape.inspect(*problem, top=1, lowest=0, on_part=lambda *_: True, **flags)
 
 
 def test_files_of_earlier_versions(whole):

@@ -336,3 +336,42 @@ def test_batch_norm_smooths_the_way():
     assert plain.updates.tolist() == list(range(0, 60, 10))
     assert np.median(normed.loss) < np.median(plain.loss)
     assert np.isfinite(normed.lipschitz).all()
+
+
+def test_seeds_are_those_of_the_draws():
+    losses = thresholds()
+    for draw in (
+        lambda seed: studies.bad_samples(losses, 50, 0.1, samples=200, seed=seed).value,
+        lambda seed: studies.best_of_many(losses, 50, [10], draws=20, seed=seed)[0],
+    ):
+        assert draw(0) == draw(0) != draw(1)
+
+
+def test_the_seed_of_cross_validation_divides_the_rows():
+    """A loss that is the row's own number: a fold's score is the mean of its rows."""
+    x = np.arange(6.0, dtype=np.float32) ** 2
+    task = studies.Task(
+        init=lambda key: (jnp.ones(1), None),
+        loss=lambda w, state, batch, key: (0 * w + batch["x"], state),
+        measures=lambda w, state, batch: {"loss": 0 * w + batch["x"]},
+    )
+    lanes = studies.grid([4], [0.1], optimizers=["sgd"], seeds=1)
+    options = {"folds": 3, "measure": "loss", "steps": 1, "noise": False}
+    scores = studies.cross_validate(task, {"x": x}, lanes, seed=5, **options).scores
+    order = np.random.default_rng(5).permutation(6).reshape(3, 2)
+    np.testing.assert_allclose(scores[0], x[order].mean(1), rtol=1e-6)
+
+
+def test_descents_with_another_momentum():
+    """Heavy ball on ½(w₀² + 3w₁²), by hand."""
+    curvature = np.array([1.0, 3.0])
+    found = studies.descents(
+        lambda w: 0.5 * (jnp.asarray(curvature) * w**2).sum(), [1.0, 1.0],
+        optimizers=["momentum"], rates=[0.1], steps=4, momentum=0.5,
+    )  # fmt: skip
+    w, m, path = np.ones(2), np.zeros(2), [np.ones(2)]
+    for _ in range(4):
+        m = 0.5 * m + curvature * w
+        w = w - 0.1 * m
+        path.append(w)
+    np.testing.assert_allclose(found.path[0], path, rtol=1e-5)

@@ -182,3 +182,7 @@ def test_the_noisy_quadratic_s_ends():
     assert np.isnan(rate)
     with pytest.raises(ValueError, match="a share in"):
         model.steps_to(1.0, 4, [0.1])
+    steps = int(model.steps_to(0.7, 100, [0.1])[0])
+    assert steps > 1
+    assert model.steps_to(0.7, 100, [0.1], max_steps=steps)[0] == steps
+    assert model.steps_to(0.7, 100, [0.1], max_steps=steps - 1)[0] == np.inf

@@ -181,3 +181,21 @@ def test_the_fit_of_a_published_curve(name, least, critical):
     assert fit.least_steps == pytest.approx(least, rel=0.01)
     assert fit.value == pytest.approx(critical, rel=0.01)
     assert fit.interval[0] < critical < fit.interval[1]
+
+
+def test_a_higher_confidence_is_a_wider_interval():
+    study = planted(hyperbola(50, 200), noise=0.2)
+    low, high = (studies.steps_to_target(study, confidence=c) for c in (0.5, 0.95))
+    assert (low.confidence, high.confidence) == (0.5, 0.95)
+    for inner, outer in zip(low.rows, high.rows, strict=True):
+        assert outer.low < inner.low <= inner.steps <= inner.high < outer.high
+    least, most = (studies.by_overhead(high, confidence=c).interval for c in (0.5, 0.95))
+    assert most[0] <= least[0] <= least[1] <= most[1]
+    assert least != most
+
+
+def test_a_seed_is_one_bootstrap():
+    study = planted(hyperbola(50, 200), noise=0.2)
+    one, same, other = (studies.steps_to_target(study, seed=seed).resamples for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()

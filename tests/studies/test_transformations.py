@@ -146,3 +146,12 @@ LANES = grid([4], [0.1], ["lion"], LION)
 def test_is_refused(what, message):
     with pytest.raises(ValueError, match=message):
         what()
+
+
+def test_a_split_is_measured_some_rows_at_a_time():
+    """Seven at a time of 24, of which the last are three, or all at once."""
+    lanes = grid([24], [0.1], ["sgd"], None)
+    whole, parts = (run(lanes, None, rows=rows).records["train loss"] for rows in (1000, 7))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    far = 0.8 ** np.arange(9)[:, None] * (1 - X.mean(0)) + X.mean(0)
+    np.testing.assert_allclose(whole, ((far[:, None] - X) ** 2).sum(-1).mean(1), rtol=1e-5)

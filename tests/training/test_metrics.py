@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from jaxml import Model, training
-from jaxml.training import metrics
+from jaxml.training import losses, metrics
 
 RNG = np.random.default_rng(0)
 OUTPUTS = RNG.normal(size=(50, 6)).astype(np.float32)
@@ -149,3 +149,13 @@ def test_a_length_mask():
         [1, 1, 1],
         [1, 0, 0],
     ]
+
+
+def test_the_perplexity_of_another_loss():
+    smoothed = functools.partial(losses.softmax_cross_entropy, label_smoothing=0.2)
+    metric = metrics.perplexity(smoothed)
+    outputs = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
+    found = metric.result(metric.values(jnp.asarray(outputs), {"y": jnp.array([0, 0])}))
+    log_p = scipy.special.log_softmax(outputs, -1)
+    nats = -(0.9 * log_p[:, 0] + 0.1 * log_p[:, 1]).mean()
+    assert found == pytest.approx(np.exp(nats), rel=1e-6)

@@ -209,6 +209,14 @@ def other_shapes(step):
         (lambda: streaming.passes(lambda number: []), "passes of at least one batch, got none"),
         (lambda: streaming.batches(numbers(0)), "a function of the step .* got generator"),
         (lambda: streaming.batches(numbers, prefetch=0), "prefetch to be a whole number of at le"),
+        (
+            lambda: streaming.passes(lambda number: [WITNESS], prefetch=0),
+            "prefetch to be a whole number of at le",
+        ),
+        (
+            lambda: streaming.rows({"x": np.ones((3, 1))}, SAMPLE, prefetch=0),
+            "prefetch to be a whole number of at le",
+        ),
         (lambda: streaming.rows({"x": np.ones(3), "y": np.ones(2)}, SAMPLE), "one leading axis"),
         (lambda: streaming.rows({"x": np.ones(3)}, 64), "a sampler such as .* got 64"),
         (

@@ -66,7 +66,7 @@ class NoisyQuadratic:
         batch_size: float,
         rates: Sequence[float],
         *,
-        most: int = 2**20,
+        max_steps: int = 2**20,
     ) -> tuple[int | float, float]:
         """Steps until the mean loss first is at most a share of the loss at the start.
 
@@ -74,13 +74,13 @@ class NoisyQuadratic:
             share: of the loss.
             batch_size: B.
             rates: η, of which the best is taken.
-            most: steps that are looked at.
+            max_steps: that are looked at.
 
         Returns:
             The steps, infinite if none gets there, and the rate.
         """
         require(0 < share < 1, "a share in (0, 1)", share)
-        grid = np.unique(np.round(np.geomspace(1, most, 400)).astype(int))
+        grid = np.unique(np.round(np.geomspace(1, max_steps, 400)).astype(int))
         goal = share * self.loss([0], rates[0], batch_size)[0]
         best: tuple[int | float, float] = (math.inf, math.nan)
         for rate in rates:

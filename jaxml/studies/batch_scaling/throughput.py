@@ -37,7 +37,6 @@ def throughput(
     data: Batch,
     batch_sizes: Sequence[int],
     *,
-    optimizer: str = "momentum",
     turns: int = 5,
     seconds: float = 0.1,
 ) -> list[Throughput]:
@@ -47,7 +46,6 @@ def throughput(
         task: as in `batch_size`.
         data: what is trained on.
         batch_sizes: B.
-        optimizer: its name.
         turns: of each.
         seconds: that a turn takes, about.
 
@@ -61,7 +59,7 @@ def throughput(
     count = examples(data)
     for size in batch_sizes:
         require(1 <= size <= count, f"batch sizes of 1 to {count}", size)
-    coefficients = jax.tree.map(lambda c: c[0], two_slots([optimizer], [0.9]))
+    coefficients = jax.tree.map(lambda c: c[0], two_slots(["momentum"], [0.9]))
     task = as_it_is(task, data)
     state = _start(task)
 

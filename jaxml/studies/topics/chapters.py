@@ -149,7 +149,6 @@ def diagnose_networks(
     *,
     splits: Mapping[str, Batch],
     acceptable: float,
-    measure: str = "error",
     **options: Any,
 ) -> DiagnosisStudy:
     """Train a network and smaller ones over the same rates, and say what is wrong.
@@ -161,7 +160,6 @@ def diagnose_networks(
         lanes: rates and seeds; every network is judged at its lowest error in training.
         splits: `validation`, and `test` if there is one.
         acceptable: the error that one would be content with.
-        measure: the error's name.
         **options: of `batch_size`.
 
     Raises:
@@ -169,15 +167,13 @@ def diagnose_networks(
     """
     every = {"train": data, **splits}
     study = batch_size(task, data, lanes, splits=every, **options)
-    best = _lowest(study, measure)
+    best = _lowest(study)
     counts = {name: len(next(iter(split.values()))) for name, split in every.items()}
-    scores = {
-        name: Score(float(study.last(f"{name} {measure}")[best]), counts[name]) for name in every
-    }
+    scores = {name: Score(float(study.last(f"{name} error")[best]), counts[name]) for name in every}
     others = {}
     for name, other in smaller.items():
         trained = batch_size(other, data, lanes, splits={"train": data}, **options)
-        error = trained.last(f"train {measure}")[_lowest(trained, measure)]
+        error = trained.last("train error")[_lowest(trained)]
         others[name] = Score(float(error), counts["train"])
     found = diagnose(
         scores["train"],
@@ -189,5 +185,5 @@ def diagnose_networks(
     return DiagnosisStudy(found, scores, others, study, best)
 
 
-def _lowest(study: Study, measure: str) -> int:
-    return best_finite(study.final(f"train {measure}"), f"train {measure}")
+def _lowest(study: Study) -> int:
+    return best_finite(study.final("train error"), "train error")

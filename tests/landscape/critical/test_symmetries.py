@@ -230,6 +230,8 @@ def test_a_false_symmetry_is_refused(loss, point, symmetry, name, float64):
         ([lambda t, w: w + 1 + t], r"identity at t = 0 of the symmetry symmetries\[0\], got 1"),
         ([rotations(3)], r"points of 3 coordinates, shape \(\.\.\., 3\), got shape \(2,\)"),
         ([translations(2, leaf="w")], "path, got 'w'"),
+        ([rotations(2, leaf="w")], "path, got 'w'"),
+        ([reflection(2, leaf="w")], "path, got 'w'"),
         ([permutations(1)], "an axis of the array, of shape"),
         ([permutations({"w": 0})], "path, got 'w'"),
     ],

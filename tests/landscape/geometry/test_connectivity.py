@@ -115,3 +115,15 @@ def test_bad_input(change, message):
     arguments = {"start": np.zeros(2), "end": np.ones(2)} | change
     with pytest.raises(ValueError, match=message):
         connect(lambda w: (w**2).sum(), **arguments)
+
+
+def test_the_seed_is_that_of_the_draws():
+    ring = lambda w: ((w**2).sum() - 1) ** 2  # noqa: E731
+    one, same, other = (
+        connect(
+            ring, np.array([-1.0, 0.0]), np.array([1.0, 0.0]), bends=2, steps=20, seed=seed
+        ).bends
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert abs(one - other).max() > 1e-6

@@ -101,3 +101,11 @@ def test_random_walk_has_its_known_shares():
 def test_bad_input(points, message):
     with pytest.raises(ValueError, match=message):
         trajectory(lambda w: (w**2).sum(), points)
+
+
+def test_in_float64_if_asked(rows):
+    """Of float32 points far out, where the losses of float32 have no digits left."""
+    points = (rows + 1e3).astype(np.float32)
+    found = trajectory(lambda w: ((w - 1e3) ** 2).sum(), points, float64=True)
+    exact = ((points.astype(float) - 1e3) ** 2).sum(1)
+    np.testing.assert_allclose(found.losses, exact, rtol=1e-12)

@@ -139,6 +139,28 @@ def test_a_layer_and_a_bound(x64):
     small = landscape.gauss_newton(loss, params, memory=8_000)
     v = np.ones(21)
     np.testing.assert_allclose(small.matvec(v), whole @ v, atol=1e-13)
+    fisher = landscape.fisher(loss, params, layers="b", memory=8_000)
+    np.testing.assert_allclose(fisher.dense(), whole[12:, 12:], atol=1e-14)  # of this loss the same
+
+
+def test_targets_drawn_as_the_caller_says(x64):
+    """Of a loss that is not known, drawn as those of the one that it is."""
+    known, params, data = problem("softmax")
+    own = landscape.data_loss(
+        predict, lambda outputs, batch: 1.0 * LOSSES["softmax"](outputs, batch), data
+    )
+    options = {"kind": "monte carlo", "samples": 3, "seed": 2}
+    with pytest.raises(ValueError, match="or `draw`"):
+        landscape.fisher(own, params, **options)
+    drawn = landscape.fisher(
+        own, params, draw=lambda key, outputs, _: jax.random.categorical(key, outputs), **options
+    ).dense()
+    expected = landscape.fisher(known, params, **options).dense()
+    np.testing.assert_allclose(drawn, expected, atol=1e-14)
+    likeliest = landscape.fisher(
+        own, params, draw=lambda key, outputs, _: outputs.argmax(-1), **options
+    ).dense()
+    assert abs(likeliest - expected).max() > 1e-3
 
 
 def test_bad_input():

@@ -230,6 +230,18 @@ def test_grids_and_masses(density):
     assert "10 probes of 20 steps, 200 products" in str(density)
 
 
+def test_the_width_of_a_curve_over_decades(density):
+    """Every eigenvalue a Gaussian in log₁₀|λ|, mean over the probes."""
+    curve = density.logarithmic(floor=1e-3, width=0.3).positive
+    apart = (np.log10(curve.points) - np.log10(abs(density.nodes))[..., None]) / 0.3
+    bumps = np.exp(-0.5 * apart**2) / (0.3 * np.sqrt(2 * np.pi))
+    chosen = (density.weights * (density.nodes > 1e-3))[..., None]
+    np.testing.assert_allclose(curve.density, (chosen * bumps).sum(1).mean(0), atol=1e-12)
+    assert curve.width == 0.3
+    with pytest.raises(ValueError, match="a width above 0"):
+        density.logarithmic(width=0.0)
+
+
 def test_it_stops_by_accuracy_and_by_the_hook(wigner):
     asked = []
     found = landscape.spectral_density(
