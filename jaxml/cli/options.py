@@ -64,7 +64,7 @@ def _counts(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def spread(low: float, high: float, count: int) -> tuple[float, ...]:
+def log_spaced(low: float, high: float, count: int) -> tuple[float, ...]:
     """Numbers spread evenly in the logarithm."""
     return tuple(float(f"{value:.4g}") for value in np.geomspace(low, high, count))
 
@@ -76,7 +76,7 @@ def _numbers(text: str) -> list[float]:
         low, high = map(float, ends)
         if not (0 < int(count) <= _MOST and 0 < low < math.inf and 0 < high < math.inf):
             raise ValueError
-        values = list(spread(low, high, int(count)))
+        values = list(log_spaced(low, high, int(count)))
     else:
         values = [float(part) for part in text.split(",")]
     if not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""Losses over data, as sums over examples that can be taken apart.
+"""Losses over data, as sums over examples that can be split.
 
 A curvature matrix needs the parts of a loss that an optimiser does not: the network's outputs for
 Gauss–Newton, one value an example for the Fisher information, one batch at a time for data that
@@ -26,7 +26,7 @@ from jaxml.core.checks import require
 from jaxml.core.programs import Bits
 from jaxml.core.row_coupling import coupling
 from jaxml.core.row_rules import Mixed, Rows, State
-from jaxml.core.sharding import constrain, spread
+from jaxml.core.sharding import constrain, shard
 from jaxml.core.types import Batch, DataLoss, Params
 
 Tree = TypeVar("Tree")
@@ -206,7 +206,7 @@ class EmpiricalRisk:
         return dataclasses.replace(self, objective=objective)
 
     def check_rows(self, params: Params) -> None:
-        """Refuse rows that by the program depend on others that they are taken apart from.
+        """Refuse rows that by the program depend on others that they are split from.
 
         Raises:
             ValueError: if they do.
@@ -238,7 +238,7 @@ class EmpiricalRisk:
         if self.mesh is None:
             return params, batch
         params = constrain(params, self.mesh)  # the derivatives too are then
-        batch = spread(batch, self.mesh)  # also where jit has made constants of them
+        batch = shard(batch, self.mesh)  # also where jit has made constants of them
         if self.repeated and not isinstance(self.objective, Objective):
             weigh = lambda weights: self.objective(params, self.state, batch | {"weights": weights})  # noqa: E731
             traced = jax.make_jaxpr(weigh)(batch["weights"]).jaxpr
@@ -311,7 +311,7 @@ def fold_batches(
 
     def rows(first, number):
         taken = jax.tree.map(lambda leaf: take(leaf, first, number), _tree(batch))
-        return taken if mesh is None or shares == 1 else spread(taken, mesh)
+        return taken if mesh is None or shares == 1 else shard(taken, mesh)
 
     sums, _ = jax.lax.scan(
         lambda sums, i: (add(sums, rows(i * size, size)), None), sums, jnp.arange(whole)

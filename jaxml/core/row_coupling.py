@@ -1,4 +1,4 @@
-"""Which rows of a batch the results of a traced function depend on, told from its program.
+"""Which rows of a batch the results of a traced function depend on, read from its program.
 
 Every intermediate array is the same for all rows (`Same`), has one axis along which its slice n
 depends on row n alone (`Rows`), or neither (`Mixed`). An operation is followed where its effect on

@@ -27,7 +27,7 @@ def to_npz(value: Any) -> bytes:
         ValueError: if something else is among them.
     """
     arrays: list[np.ndarray] = []
-    structure = json.dumps(_taken_apart(value, arrays))
+    structure = json.dumps(_flattened(value, arrays))
     buffer = io.BytesIO()
     members = {str(i): array for i, array in enumerate(arrays)}
     np.savez(buffer, allow_pickle=False, **{_STRUCTURE: np.array(structure)}, **members)
@@ -69,22 +69,22 @@ def _known(types: Sequence[type]) -> dict[str, type]:
     return known
 
 
-def _taken_apart(value: Any, arrays: list[np.ndarray]) -> Any:
+def _flattened(value: Any, arrays: list[np.ndarray]) -> Any:
     """The value as JSON, where a list is `[kind, content]` and arrays are told by their number."""
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         arrays.append(np.asarray(value))
         return ["array", len(arrays) - 1]
     if isinstance(value, dict):
         # pairs, because JSON would make strings of whole numbers
-        return ["dict", [[key, _taken_apart(item, arrays)] for key, item in value.items()]]
+        return ["dict", [[key, _flattened(item, arrays)] for key, item in value.items()]]
     names = getattr(value, "_fields", None)
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
     if names is not None:
-        fields = {name: _taken_apart(getattr(value, name), arrays) for name in names}
+        fields = {name: _flattened(getattr(value, name), arrays) for name in names}
         return ["object", type(value).__name__, fields]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, [_taken_apart(item, arrays) for item in value]]
+        return [type(value).__name__, [_flattened(item, arrays) for item in value]]
     known = value is None or isinstance(value, str | int | float)
     require(known, "arrays, plain values, and containers of them", type(value).__name__)
     return value

@@ -137,7 +137,7 @@ def constrain(tree: Any, mesh: Mesh | None, axis: str | None = None) -> Any:
     return jax.lax.with_sharding_constraint(tree, sharding)
 
 
-def spread(batch: Any, mesh: Mesh) -> Any:
+def shard(batch: Any, mesh: Mesh) -> Any:
     """A batch being traced, with its examples along the axis `data`.
 
     Raises:

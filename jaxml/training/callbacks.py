@@ -155,7 +155,7 @@ class Watched:
         self._watched, self._metric = watched, metric
         self._sign = 1 if require_choice("mode", mode, ["min", "max"]) == "min" else -1
 
-    def badness(self) -> float:
+    def score(self) -> float:
         """The latest value, negated where large is good; infinite where it is NaN."""
         known = [name for name in self._watched.history if name != "step"]
         require(self._metric in known, f"a metric among {known}", repr(self._metric))
@@ -170,7 +170,7 @@ class early_stopping:  # noqa: N801 - used as a function
     Args:
         watched: an `evaluation`, placed before this hook in the list of hooks.
         metric: which of its values, a number.
-        patience: evaluations without improvement that are borne.
+        patience: evaluations without improvement that are tolerated.
         mode: `"min"` where small is good, `"max"` where large is.
 
     Attributes:
@@ -191,7 +191,7 @@ class early_stopping:  # noqa: N801 - used as a function
 
     def __call__(self, chunk: Chunk) -> bool:
         """See `Hook`."""
-        if self.see(chunk.step, self._sign * self._watched.badness()):
+        if self.see(chunk.step, self._sign * self._watched.score()):
             self.best_state = chunk.state
         return self.stopped
 

@@ -75,9 +75,9 @@ class checkpoint:  # noqa: N801 - used as a function
             f"{str(self._directory)!r} with one of step {latest}",
         )
         state = _arrays(state)
-        about = {"step": chunk.step, "badness": None, "leaves": _leaves(state)}
+        about = {"step": chunk.step, "score": None, "leaves": _leaves(state)}
         if self._watched is not None:
-            about["badness"] = self._watched.badness()
+            about["score"] = self._watched.score()
         if self._log is not None:
             about["log"] = self._log.seal
         with checksummed_dirs.new(self._directory, chunk.step) as folder:
@@ -226,8 +226,9 @@ def _best(directory: Path) -> int | None:
     for step in checksummed_dirs.numbers(directory):
         # one that is damaged is not chosen here; whoever asks for it is told
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            badness = json.loads((directory / str(step) / _ABOUT).read_text())["badness"]
-            known += [] if badness is None else [(float(badness), step)]
+            about = json.loads((directory / str(step) / _ABOUT).read_text())
+            score = about["score"] if "score" in about else about["badness"]  # as 0.1 wrote it
+            known += [] if score is None else [(float(score), step)]
     return min(known, default=(0.0, None))[1]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.programs import read
-from jaxml.core.sharding import Rows, check_mesh, constrain, place, spread
+from jaxml.core.sharding import Rows, check_mesh, constrain, place, shard
 from jaxml.core.types import Algorithm, Run
 from jaxml.training import streaming
 from jaxml.training.batches import check_data, check_use, is_numeric, shapes
@@ -368,7 +368,7 @@ def _along_rows(sample: Sample, data: Any) -> Sample:
     if not isinstance(data, Rows):
         return sample
     # left alone, a batch drawn from all devices' rows would be whole on each of them
-    return lambda *arguments: spread(sample(*arguments), data.mesh)
+    return lambda *arguments: shard(sample(*arguments), data.mesh)
 
 
 def _drive(advance, state, steps, chunk, hooks, finite: frozenset[str] | None = None) -> Run:

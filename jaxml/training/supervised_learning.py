@@ -194,8 +194,8 @@ def full_loss(
     require(plain is not None, "an algorithm that descends a loss", "one without")
     assert plain is not None
     if batch_size is not None or train:
-        taken_apart = isinstance(plain, Objective)
-        require(taken_apart, "an algorithm of `supervised` for batch_size and train", "another")
+        decomposed = isinstance(plain, Objective)
+        require(decomposed, "an algorithm of `supervised` for batch_size and train", "another")
     if train:
         assert isinstance(plain, Objective)
         predict = functools.partial(plain.predict, train=True, key=key)

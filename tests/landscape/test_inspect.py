@@ -141,8 +141,10 @@ def test_parts_in_the_caller_s_order(problem, tmp_path):
 
 def test_keywords_of_earlier_versions(problem):
     with pytest.warns(DeprecationWarning, match=r"parts=\['eigenpairs', 'index', 'surface'\]"):
-        found = landscape.inspect(*problem, top=1, lowest=0, index=True, plane="random", points=3)
-    assert list(found.seconds) == ["eigenpairs", "index", "surface"]
+        found = landscape.inspect(
+            *problem, top=1, lowest=0, index=True, plane="random", on_part=lambda *_: True
+        )
+    assert list(found.seconds) == ["eigenpairs"]
     with pytest.warns(DeprecationWarning, match=r"parts=\['index'\]"):
         assert landscape.inspect(*problem, top=0, lowest=0, index=True).eigenpairs is None
     flags = {"measure_sharpness": True, "density": True, "layers": True}

@@ -82,7 +82,7 @@ def test_normalisations_are_compared_by_their_curvature(monkeypatch):
         {"plain": QUADRATIC}, {"x": X}, [0.2, 1e200], batch_size=4, steps=4, every=2,
         on_progress=lambda *numbers: told.append(numbers),
     )  # fmt: skip
-    (rate, seen, sharpness), (wild, _, unknown) = found.ways["plain"]
+    (rate, seen, sharpness), (wild, _, unknown) = found.runs["plain"]
     assert (rate, wild) == (0.2, 1e200)
     assert sharpness == pytest.approx(3.0, rel=1e-3)
     assert np.isnan(unknown)  # the parameters are not finite

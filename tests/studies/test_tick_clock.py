@@ -233,18 +233,18 @@ def test_lanes_are_moved_together_where_that_saves(monkeypatch):
     study = types.SimpleNamespace(lanes=lanes, exits=exits)
     index = np.arange(8)[None]
     monkeypatch.setattr(executor, "by_cores", lambda _: False)
-    closer = executor._closer(study, index, None, executor.COMPILE / 3.9)
+    closer = executor._compact(study, index, None, executor.COMPILE / 3.9)
     assert closer[0].tolist() == [[0, 3, 5, -1]]
     assert closer[1].tolist() == [[0, 3, 5, 0]]
-    assert executor._closer(study, index, None, executor.COMPILE / 4.1) is None
+    assert executor._compact(study, index, None, executor.COMPILE / 4.1) is None
     study.exits = np.array(["target"] * 8)
-    assert executor._closer(study, index, None, 1e20) is None
+    assert executor._compact(study, index, None, 1e20) is None
     # of two seeds, rows that are fewer, where cores take a row each and the width is known
     two = studies.grid([4], [0.1, 0.2, 0.4, 0.8], seeds=[5, 6])
     index = np.array([[0, 2, 4, -1], [1, 3, 5, 7], [6, -1, -1, -1]])
     study = types.SimpleNamespace(lanes=two, exits=np.where(np.arange(8) == 2, "budget", ""))
     monkeypatch.setattr(executor, "by_cores", lambda _: True)
-    places, chosen = executor._closer(study, index, None, 1.0)
+    places, chosen = executor._compact(study, index, None, 1.0)
     assert places.tolist() == [[0, 4, 6, -1], [1, 3, 5, 7]]
     assert index.ravel()[chosen].tolist() == [[0, 4, 6, 0], [1, 3, 5, 7]]
 

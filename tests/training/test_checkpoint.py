@@ -15,6 +15,7 @@ from jaxml.training import (
     Chunk,
     DamagedError,
     checkpoint,
+    checkpointing,
     evaluation,
     fit,
     fit_many,
@@ -215,6 +216,14 @@ def test_the_best_is_kept_besides(tmp_path, values, mode, best):
     assert steps_in(tmp_path) == sorted({best, 12})
     assert_same(restore(tmp_path, like()), run.state)
     assert int(restore(tmp_path, like(), step="best").step) == best
+
+
+def test_the_best_of_checkpoints_of_earlier_versions(tmp_path):
+    """Their score was called badness."""
+    for step, name, score in [(3, "badness", 2.0), (6, "badness", 1.0), (9, "score", 1.5)]:
+        (tmp_path / str(step)).mkdir()
+        (tmp_path / str(step) / "checkpoint.json").write_text(json.dumps({name: score}))
+    assert checkpointing._best(tmp_path) == 6
 
 
 def test_the_best_of_checkpoints_that_watched_nothing(saved):

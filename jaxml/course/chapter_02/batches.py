@@ -112,7 +112,7 @@ def half_squared_error(outputs: jax.Array, batch: Any) -> jax.Array:
 
 
 def edge_of_stability(effort: Effort = "quick") -> Finding:
-    """λ_max of full-batch training against what each optimiser can bear."""
+    """λ_max of full-batch training against each optimiser's stability threshold."""
     digits = data.load("digits").everything()
     x = digits["x"] - digits["x"].mean(0)
     one_hot = {"x": x, "y": np.eye(10, dtype=np.float32)[digits["y"]]}

@@ -105,12 +105,12 @@ def start(settings: Settings, pack: Pack) -> LaneState:
     seeds, lanes = pack.ticks.shape
     params, model_state = jax.vmap(settings.task.init)(_keys(pack.key)[0])
 
-    def spread(tree):
+    def for_every_lane(tree):
         return jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf[:, None], (seeds, lanes, *leaf.shape[1:])), tree
         )
 
-    params = spread(params)
+    params = for_every_lane(params)
     zeros = jax.tree.map(jnp.zeros_like, params)
     dtype = jax.tree.leaves(params)[0].dtype
     slots: Any = tuple(zeros if used else None for used in settings.slots)
@@ -121,7 +121,7 @@ def start(settings: Settings, pack: Pack) -> LaneState:
         params=params,
         slots=slots,
         total=zeros if settings.accumulate else None,
-        model_state=spread(model_state),
+        model_state=for_every_lane(model_state),
         count=jnp.zeros((seeds, lanes), jnp.int32),
         live=pack.last > 0,
         window=jnp.zeros((seeds, lanes, 5), dtype),

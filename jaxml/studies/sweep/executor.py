@@ -64,10 +64,10 @@ def measurements(ticks: int, least: int, resolution: float) -> np.ndarray:
     return np.array(found)
 
 
-def _closer(
+def _compact(
     study: Study, index: np.ndarray, mesh: Mesh | None, flops: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Live lanes closer together, if that saves more than it costs to compile.
+    """Live lanes in fewer places, if that saves more than it costs to compile.
 
     Args:
         study: so far.
@@ -228,9 +228,9 @@ def run_bucket(
         tick = first + int(ahead[-1])
         study = _take_in(work, study, states, record, index)
         left = longest - tick
-        closer = _closer(study, index, work.mesh, left * (m + TICK) * work.plan.example_flops)
-        if closer is not None:
-            index, chosen = closer
+        compact = _compact(study, index, work.mesh, left * (m + TICK) * work.plan.example_flops)
+        if compact is not None:
+            index, chosen = compact
             whole = jax.tree.map(
                 lambda leaf, c=chosen: leaf.reshape(-1, *leaf.shape[2:])[c], _whole(states)
             )

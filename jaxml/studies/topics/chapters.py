@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -39,13 +39,15 @@ class DepthStudy(Result):
 
 @dataclasses.dataclass(frozen=True)
 class EdgeStudy(Result):
-    """Full-batch training against what its optimisers can bear.
+    """Full-batch training against its optimisers' stability thresholds.
 
     Attributes:
-        ways: name of the loss -> trainings, from `sharpening`.
+        runs: name of the loss -> trainings, from `sharpening`.
     """
 
-    ways: dict[str, list[Sharpening]]
+    runs: dict[str, list[Sharpening]]
+
+    FORMERLY: ClassVar = {"ways": "runs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +80,13 @@ class NormalizationStudy(Result):
     """The same network with and without a normalisation.
 
     Attributes:
-        ways: name -> (rate, what was seen along the gradient, λ_max at the end to a thousandth;
+        runs: name -> (rate, measurements along the gradient, λ_max at the end to a thousandth;
             NaN where the parameters are not finite or λ_max did not converge).
     """
 
-    ways: dict[str, list[tuple[float, Smoothness, float]]]
+    runs: dict[str, list[tuple[float, Smoothness, float]]]
+
+    FORMERLY: ClassVar = {"ways": "runs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,15 +125,15 @@ def compare_normalization(
         on_progress: called with the numbers of trainings done and in all.
         **options: of `smoothness`.
     """
-    ways: dict[str, list[tuple[float, Smoothness, float]]] = {}
+    runs: dict[str, list[tuple[float, Smoothness, float]]] = {}
     total = len(tasks) * len(rates)
     for name, task in tasks.items():
-        ways[name] = []
+        runs[name] = []
         for rate in rates:
             found = smoothness(task, data, learning_rate=float(rate), **options)
-            ways[name].append((float(rate), found, _sharpness(task, data, found)))
-            on_progress(sum(map(len, ways.values())), total)
-    return NormalizationStudy(ways)
+            runs[name].append((float(rate), found, _sharpness(task, data, found)))
+            on_progress(sum(map(len, runs.values())), total)
+    return NormalizationStudy(runs)
 
 
 def _sharpness(task: Task, data: Batch, found: Smoothness) -> float:

@@ -24,8 +24,8 @@ def _(result: NormalizationStudy) -> Finding:
             "lipschitz": float(np.median(seen.lipschitz)),
             "sharpness": top,
         }
-        for name, ways in result.ways.items()
-        for rate, seen, top in ways
+        for name, runs in result.runs.items()
+        for rate, seen, top in runs
     ]
     table = [
         [
@@ -37,7 +37,7 @@ def _(result: NormalizationStudy) -> Finding:
     ]  # fmt: skip
     columns = ["network", "η", "loss at the end", "highest/lowest", "median β", "λ_max at the end"]
     told = []
-    for name in result.ways:
+    for name in result.runs:
         own = [r for r in rows if r["network"] == name and np.isfinite(r["loss"])]
         tolerated = f"to η = {max(r['learning_rate'] for r in own):.3g}" if own else "at no rate"
         least = f", loss {min(r['loss'] for r in own):.3g} at best" if own else ""
@@ -58,13 +58,13 @@ def _(result: NormalizationStudy) -> Finding:
             )
         ],
         numbers={
-            "ways": {
+            "runs": {
                 name: [
                     {"learning_rate": rate, "sharpness": top}
                     | {n: v for n, v in vars(seen).items() if n not in ("params", "model_state")}
-                    for rate, seen, top in ways
+                    for rate, seen, top in runs
                 ]
-                for name, ways in result.ways.items()
+                for name, runs in result.runs.items()
             }
         },
         records=rows,
@@ -77,8 +77,8 @@ def _common(result: NormalizationStudy) -> float:
     Where at every rate some network's loss is not finite, the smallest.
     """
     worst: dict[float, float] = {}
-    for ways in result.ways.values():
-        for rate, seen, _ in ways:
+    for runs in result.runs.values():
+        for rate, seen, _ in runs:
             end = float(np.mean(seen.loss[-3:]))
             worst[rate] = max(worst.get(rate, 0.0), end if np.isfinite(end) else np.inf)
     return min(worst, key=lambda rate: (worst[rate], rate))
@@ -87,10 +87,10 @@ def _common(result: NormalizationStudy) -> float:
 def _normalization_figures(result: NormalizationStudy) -> list[Figure]:
     """The loss along the gradient and its smoothness at one rate, and the losses at the end."""
     common = _common(result)
-    looks = dict(zip(result.ways, styles(len(result.ways)), strict=True))
+    looks = dict(zip(result.runs, styles(len(result.runs)), strict=True))
     at = {
-        name: next((seen for rate, seen, _ in ways if rate == common), None)
-        for name, ways in result.ways.items()
+        name: next((seen for rate, seen, _ in runs if rate == common), None)
+        for name, runs in result.runs.items()
     }
     seen = {name: one for name, one in at.items() if one is not None}
 
@@ -113,9 +113,9 @@ def _normalization_figures(result: NormalizationStudy) -> list[Figure]:
 
     def ends(ax: Any) -> None:
         shown = []
-        for name, ways in result.ways.items():
-            shown.append([np.mean(one.loss[-3:]) for _, one, _ in ways])
-            ax.plot([rate for rate, _, _ in ways], shown[-1], **looks[name], ms=4, label=name)
+        for name, runs in result.runs.items():
+            shown.append([np.mean(one.loss[-3:]) for _, one, _ in runs])
+            ax.plot([rate for rate, _, _ in runs], shown[-1], **looks[name], ms=4, label=name)
         ax.set(xscale="log", yscale=scale_of(*shown), ylabel="loss at the end", xlabel="η")
         legend(ax)
 

@@ -1,4 +1,4 @@
-"""How sharp full-batch training gets, against what its optimiser can bear."""
+"""How sharp full-batch training gets, against its optimiser's stability threshold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EDGES = {
     "nesterov": "(2 + 2β)/((1 + 2β)η)",
     "adam": "(2 + 2β)/((1 − β)η)",
 }
-"""Optimiser -> the largest eigenvalue that it can bear, of H, of Adam that of P⁻¹H."""
+"""Optimiser -> its stability threshold, of λ_max of H, of Adam of that of P⁻¹H."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sharpening(Result):
         updates: at which it was looked at.
         sharpness: λ_max there, of Adam that of P⁻¹H.
         residual: an eigenvalue lies within it of `sharpness`.
-        edge: what the optimiser can bear; NaN if it diverged before the first look.
+        edge: the optimiser's stability threshold; NaN if it diverged before the first look.
         losses: of every update, until one was not finite.
         diverged: whether one was not.
     """

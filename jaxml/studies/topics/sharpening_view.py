@@ -44,13 +44,13 @@ def _(result: EdgeStudy) -> Finding:
                 (f"{run.sharpness[0]:.4g}", f"{run.ratio:.3f}", f"{run.losses[-1]:.4g}")
             ),
         ]
-        for loss, runs in result.ways.items()
+        for loss, runs in result.runs.items()
         for run in runs
     ]  # fmt: skip
     columns = ["loss", "optimiser", "η", "threshold", "λ_max at first", "/threshold, last half"]
     columns.append("loss at last")
     formulas = ", ".join(f"{name} {edge}" for name, edge in EDGES.items())
-    runs = [run for own in result.ways.values() for run in own]
+    runs = [run for own in result.runs.values() for run in own]
     near = sum(0.9 <= run.ratio <= 1.1 for run in runs)
     diverged = sum(run.diverged for run in runs)
     return Finding(
@@ -69,15 +69,15 @@ def _(result: EdgeStudy) -> Finding:
         sections=[
             *(
                 Section(f"Training over all rows, {loss}", figures=edges(own))
-                for loss, own in result.ways.items()
+                for loss, own in result.runs.items()
             ),
             Section("All trainings", table=Table(columns, rows)),
         ],
-        numbers={"ways": result.ways},
+        numbers={"runs": result.runs},
         records=[
             {"loss": loss, "optimizer": run.optimizer, "learning_rate": run.learning_rate}
             | {"threshold": run.edge, "ratio": run.ratio, "diverged": run.diverged}
-            for loss, own in result.ways.items()
+            for loss, own in result.runs.items()
             for run in own
         ],
     )

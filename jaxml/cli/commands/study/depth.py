@@ -5,7 +5,7 @@ from typing import Annotated
 
 from jaxml import nn, studies
 from jaxml.cli.commands.study.common import BATCH, Advance, Problem, Study, study
-from jaxml.cli.options import COUNT, COUNTS, FLAT, NUMBERS, POSITIVE, Config, spread
+from jaxml.cli.options import COUNT, COUNTS, FLAT, NUMBERS, POSITIVE, Config, log_spaced
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class Depth(Study):
 
     activation: str | None = None
     """Of the hidden layers (relu)."""
-    rates: Annotated[tuple[float, ...], NUMBERS] = spread(0.01, 1, 5)
+    rates: Annotated[tuple[float, ...], NUMBERS] = log_spaced(0.01, 1, 5)
     """η: LOW:HIGH:COUNT, or a list."""
     seeds: Annotated[int, COUNT] = 3
     """How many."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from jaxml import nn, studies
 from jaxml.cli.commands.study.common import BATCH, Advance, Problem, Study, study
-from jaxml.cli.options import COUNTS, FLAT, FRACTION, NUMBERS, POSITIVE, Config, spread
+from jaxml.cli.options import COUNTS, FLAT, FRACTION, NUMBERS, POSITIVE, Config, log_spaced
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Diagnose(Study):
     """batch or layer (none)."""
     dropout: Annotated[float | None, FRACTION] = None
     """Probability of a hidden value's loss (0)."""
-    rates: Annotated[tuple[float, ...], NUMBERS] = spread(0.01, 1, 5)
+    rates: Annotated[tuple[float, ...], NUMBERS] = log_spaced(0.01, 1, 5)
     """η: LOW:HIGH:COUNT, or a list."""
     epochs: Annotated[float, POSITIVE] = 40.0
     """Budget of a network."""

@@ -14,7 +14,7 @@ from jaxml.cli.commands.study.common import (
     Problem,
     study,
 )
-from jaxml.cli.options import FLAT, NUMBERS, POSITIVE, Config, spread
+from jaxml.cli.options import FLAT, NUMBERS, POSITIVE, Config, log_spaced
 from jaxml.core.types import Model
 from jaxml.training import metrics
 
@@ -23,7 +23,7 @@ from jaxml.training import metrics
 class Generalization(OfNetwork):
     """The options."""
 
-    rates: Annotated[tuple[float, ...], NUMBERS] = spread(0.001, 1, 7)
+    rates: Annotated[tuple[float, ...], NUMBERS] = log_spaced(0.001, 1, 7)
     """η: LOW:HIGH:COUNT, or a list."""
     epochs: Annotated[float, POSITIVE] = 20.0
     """Budget of a network."""

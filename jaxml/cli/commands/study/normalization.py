@@ -12,7 +12,7 @@ from jaxml.cli.commands.study.common import (
     Problem,
     study,
 )
-from jaxml.cli.options import COUNTS, FLAT, NUMBERS, POSITIVE, Config, spread
+from jaxml.cli.options import COUNTS, FLAT, NUMBERS, POSITIVE, Config, log_spaced
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Normalization(OfNetwork):
     """Widths of hidden dense layers, as 64,32."""
     norm: Annotated[str | None, Parameter(parse=False)] = None
     """What the study is about."""
-    rates: Annotated[tuple[float, ...], NUMBERS] = spread(0.03, 10, 6)
+    rates: Annotated[tuple[float, ...], NUMBERS] = log_spaced(0.03, 10, 6)
     """η: LOW:HIGH:COUNT, or a list."""
     epochs: Annotated[float, POSITIVE] = 20.0
     """Budget of a network."""

@@ -23,8 +23,8 @@ from jaxml.cli.options import (
     NUMBERS,
     POSITIVE,
     Config,
+    log_spaced,
     names,
-    spread,
 )
 from jaxml.core.checks import require
 from jaxml.core.files import to_json, write_atomically
@@ -32,8 +32,8 @@ from jaxml.core.finding import finding
 
 _SAVED = "study.npz"
 # those that divide by the gradient's size want smaller rates
-_RATES = dict.fromkeys(studies.OPTIMIZERS, spread(0.0005, 0.5, 9)) | dict.fromkeys(
-    ("sgd", "momentum", "nesterov"), spread(0.005, 2, 9)
+_RATES = dict.fromkeys(studies.OPTIMIZERS, log_spaced(0.0005, 0.5, 9)) | dict.fromkeys(
+    ("sgd", "momentum", "nesterov"), log_spaced(0.005, 2, 9)
 )
 
 
