@@ -61,7 +61,7 @@ def test_stopped_and_gone_on_with(trained, monkeypatch, capsys):
 
     again = EVERYTHING.replace("--out look", "--out again")
     with monkeypatch.context() as patch:
-        patch.setattr(landscape.inspection, "spectral_density", interrupted)
+        patch.setattr(landscape.inspection_parts, "spectral_density", interrupted)
         lines = run(again, capsys, 130)
     assert any("again/report.html" in line for line in lines)
     assert "Sharpness" in Path("again/report.html").read_text()
