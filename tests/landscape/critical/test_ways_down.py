@@ -126,7 +126,7 @@ def test_a_direction_by_products_of_three_parameters(monkeypatch):
     out = landscape.escape(Partial(spread, weights=weights), np.zeros(3), float64=True, max_steps=0)
     np.testing.assert_allclose(abs(out.direction), [0, 1, 0], atol=1e-3)
     assert out.loss == pytest.approx(-(0.3**2) / 4, rel=0.1)  # of −0.15t² + t⁴/4
-    with pytest.raises(landscape.NoDescentError, match="lowest eigenvalue 0.3"):
+    with pytest.raises(landscape.NoDescentError, match=r"lowest eigenvalue 0\.3"):
         landscape.escape(Partial(spread, weights=abs(weights)), np.zeros(3), float64=True)
 
 
