@@ -125,6 +125,21 @@ def test_the_clock_s_updates_are_updates():
     np.testing.assert_allclose(w, expected, rtol=1e-12)
 
 
+def test_a_lane_descends_over_many_orders_of_the_rows():
+    """Batches of 4 of 10 rows, each order followed by another; many orders in one compiled call."""
+    lanes = studies.grid([4], [0.2], optimizers=["sgd"], seeds=[5])
+    study = studies.batch_size(
+        QUADRATIC, {"x": X}, lanes, splits={"train": {"x": X}}, steps=60, resolution=1.0,
+        keep_params=True, noise=False,
+    )  # fmt: skip
+    order = jax.random.split(jax.random.key(5), 3)[1]
+    orders = [sampling.permute(jax.random.fold_in(order, e), jnp.arange(10), 10) for e in range(24)]
+    stream, w = X[np.concatenate(orders)], np.ones(2)
+    for first in range(0, 240, 4):
+        w = w - 0.2 * H * (w - stream[first : first + 4].mean(0))
+    np.testing.assert_allclose(study.params[0], w, rtol=1e-10)
+
+
 def test_schedules_update_by_update():
     """A loss of slope 1: an update takes off the rate, measured at each."""
     slope = studies.Task(
