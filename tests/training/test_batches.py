@@ -10,6 +10,7 @@ import pytest
 
 from jaxml import landscape, nn, studies, training
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling
+from jaxml.training.batches import Expected, _check_targets
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -257,3 +258,13 @@ def test_ignored_labels_count_in_no_metric():
 def test_nothing_left_is_refused():
     with pytest.raises(ValueError, match=r"other than -1 in data\['y'\], got none"):
         training.ignore_label({"x": X, "y": np.full(12, -1)})
+
+
+def test_distributions_are_along_the_last_axis():
+    """Of a row's several targets each sums to 1, whatever they sum to across the row."""
+    expected = Expected(None, "distribution")
+    targets = np.broadcast_to(np.array([0.5, 0.25, 0.25, 0.0]), (2, 3, 4)).copy()
+    _check_targets("y", targets, expected)
+    targets[1, 2] = [0.5, 0.25, 0.0, 0.0]
+    with pytest.raises(ValueError, match="probabilities of sum 1 in y"):
+        _check_targets("y", targets, expected)
