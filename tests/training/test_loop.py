@@ -81,6 +81,11 @@ def assert_close(a, b, tolerance=1e-5):
 
 
 every = pytest.mark.parametrize("name", MODELS)
+# where nothing is left to see of a plain net that those with a state or random numbers do not show
+every_other = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "mlp" else name for name in MODELS],
+)
 
 
 @every
@@ -158,7 +163,7 @@ def test_dropout_draws_anew_at_every_step():
     assert len(set(run.history["loss"].tolist())) == 10
 
 
-@every
+@every_other
 def test_the_chunk_changes_nothing_to_the_bit(name):
     for chunk in (None, STEPS):  # by default 1
         run = fit(algorithm(name), DATA, SAMPLE, key=KEY, steps=STEPS, chunk=chunk)
@@ -178,7 +183,7 @@ def test_a_resumed_run_is_an_uninterrupted_one_to_the_bit(name):
     assert_same(both, whole(name).history)
 
 
-@every
+@every_other
 def test_lanes_of_seeds_are_single_runs(name):
     keys = jax.random.split(KEY, 3)
     many = fit_many(algorithm(name), DATA, SAMPLE, keys=keys, steps=7, chunk=7)
