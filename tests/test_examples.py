@@ -54,6 +54,19 @@ def test_lag_features(tmp_path, monkeypatch):
     ]
 
 
+def test_forecast(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXML_DATA", str(tmp_path / "cache"))
+    lines = run([EXAMPLES / "forecast.py", "forecast.html"], tmp_path).splitlines()
+    error, before, inside = re.search(r"by (\S+) thousand .* by (\S+); (\d+)%", lines[0]).groups()
+    assert float(error) < 1.6
+    assert before == "3.31"
+    assert 72 <= int(inside) <= 88
+    groups = [line.split() for line in lines if re.match(r"[A-Z]\w+day |\w+(er|ing|umn) ", line)]
+    assert len(groups) == 7 + 4
+    assert all(float(own) < float(week) for _, own, week, _ in groups)
+    assert (tmp_path / "forecast.html").stat().st_size > 10_000
+
+
 def test_many_devices(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
     assert "on 8 devices" in run([EXAMPLES / "many_devices.py"], tmp_path)

@@ -30,7 +30,7 @@ class Chapter(NamedTuple):
 CHAPTERS = (
     Chapter(
         1, "Basics", "How does a machine find a function?", chapter_01.EXPERIMENTS,
-        "sequences; depth as a hyper-parameter",
+        "sequences",
     ),
     Chapter(
         2, "Training guide", "What to do when training fails?", chapter_02.EXPERIMENTS,

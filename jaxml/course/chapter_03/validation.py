@@ -55,7 +55,7 @@ def edge_threshold(effort: Effort = "quick") -> Finding:
     cuts = np.arange(64 * 64 + 1)
     wrong = (edges[None] >= cuts[:, None]) != google[None]
     error = wrong.mean(1)
-    epsilon, samples = 0.1, 200 if effort == "quick" else 10_000
+    epsilon, samples = 0.1, 200 if effort == "quick" else 1000
     sizes = [50, 100, 200, 500]
     bad = {n: studies.bad_samples(wrong, n, epsilon, samples=samples) for n in sizes}
     needed = studies.examples_needed(len(cuts), epsilon, 0.1)
