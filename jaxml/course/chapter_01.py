@@ -249,8 +249,8 @@ def layers(effort: Effort = "quick") -> Finding:
         for decay in decays
     }
     single, (_, together) = singles["test"][depths.index(chosen)], found[chosen]["test"]
-    week = riders.test["x"][:, -7:-6]
-    persistence = float(np.sqrt(np.mean((week - riders.test["y"]) ** 2)))
+    test = riders.splits["test"]
+    persistence = float(np.sqrt(np.mean((test["x"][:, -7:-6] - test["y"]) ** 2)))
     gaps = np.subtract(singles["test"], singles["train"])
     fit_better = bool((np.diff(singles["train"]) < 0).all())
     figure = pictures.curves(
@@ -263,7 +263,7 @@ def layers(effort: Effort = "quick") -> Finding:
         ("hidden layers", "train", "validation", "test", "test, each seed", "test, all together"),
         [
             (
-                depth, *(f"{singles[name][i]:.2f}" for name in singles),
+                str(depth), *(f"{singles[name][i]:.2f}" for name in singles),
                 f"{min(found[depth]['test'][0]):.2f} to {max(found[depth]['test'][0]):.2f}",
                 f"{found[depth]['test'][1]:.2f}",
             )

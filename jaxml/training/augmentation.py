@@ -27,6 +27,7 @@ __all__ = [
     "cutout",
     "flip",
     "mixup",
+    "noise",
     "rotation",
     "scale",
     "shift",
@@ -120,6 +121,26 @@ def scale(factor: float) -> Transform:
         return factor ** -drawn[:, None, None] * jnp.eye(2, 3)
 
     return _moved(matrices)
+
+
+@functools.cache
+def noise(deviation: float) -> Transform:
+    """Add to every number of `x`, an image or not, a draw from a normal distribution.
+
+    Args:
+        deviation: its standard deviation, in the units of `x`, above 0.
+
+    Reference:
+        Bishop 1995, "Training with noise is equivalent to Tikhonov regularization", Neural
+        Computation 7(1).
+    """
+    require(0 < deviation < float("inf"), "a standard deviation above 0", deviation)
+
+    def add(batch, key):
+        x = batch["x"]
+        return {**batch, "x": x + deviation * jax.random.normal(key, x.shape, x.dtype)}
+
+    return add
 
 
 @functools.cache

@@ -78,6 +78,15 @@ def test_scale_equals_scipys_for_one_factor():
     assert np.median(errors) > 0.1
 
 
+def test_noise_has_its_deviation():
+    rows = {"x": jnp.full((200, 50), 3.0), "y": jnp.zeros(200)}
+    added = transformed(augmentation.noise(0.5), rows)["x"] - 3
+    assert added.mean() == pytest.approx(0, abs=5 * 0.5 / 100)
+    assert added.std() == pytest.approx(0.5, rel=5 / np.sqrt(2 * added.size))
+    with pytest.raises(ValueError, match="deviation above 0, got -1"):
+        augmentation.noise(-1)
+
+
 def test_boards_turn_with_their_points():
     boards = np.asarray(jax.random.uniform(KEY, (40, 5, 5, 2)))
     points = np.arange(40) % 25

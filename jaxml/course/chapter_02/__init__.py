@@ -9,6 +9,7 @@ from jaxml.course.chapter_02 import (
     guide,
     normalization,
     rates,
+    speakers,
 )
 from jaxml.course.experiment import Experiment
 
@@ -29,6 +30,11 @@ EXPERIMENTS = (
         "leaderboard", 2, "the best of many on a small public set is chosen by luck",
         f"{LECTURE_2}, guide", guide.best_of_many, 0.1,
         "Make the public set 500 examples: how much of the luck is left?",
+    ),
+    Experiment(
+        "speakers", 2, "validation must differ from training as the test will",
+        f"{LECTURE_2}, guide (mismatch); Deterding 1989 for the vowels", speakers.speakers, 4.0,
+        "Give every speaker a share in both splits of the test: what does the network reach then?",
     ),
     Experiment(
         "course-saddle", 2, "(1 − w₁w₂)² has a saddle at 0 with eigenvalues ±2",

@@ -20,7 +20,8 @@ def go_policy(effort: Effort = "quick") -> Finding:
     """Networks without and with pooling predict the moves of games that they have not seen."""
     games = data.load("go_games")
     seeds, steps, channels = (1, 150, 16) if effort == "quick" else (3, 2000, 48)
-    rows, planes = {k: games.train[k] for k in ("x", "y")}, games.meta["input_shape"][-1]
+    rows, test = ({k: games.splits[s][k] for k in ("x", "y")} for s in ("train", "test"))
+    planes = games.meta["input_shape"][-1]
     models = {
         "without pooling": nn.go_policy(9, planes, channels=channels),
         # two poolings leave 2 by 2 points; the dense layers make the numbers of parameters alike
@@ -38,7 +39,7 @@ def go_policy(effort: Effort = "quick") -> Finding:
         )
         for seed in range(seeds):
             run = training.fit(algorithm, rows, sample, key=key(seed), steps=steps)
-            judged = {k: _agreement(model, run.state, games.test, k) for k in (1, 5)}
+            judged = {k: _agreement(model, run.state, test, k) for k in (1, 5)}
             found[name].append({f"top {k}": value for k, value in judged.items()})
             if policy is None:
                 policy = model, run.state
@@ -76,7 +77,7 @@ def go_policy(effort: Effort = "quick") -> Finding:
         f"{without['top 5']:.0%}; with pooling {pooled['top 1']:.0%} and {pooled['top 5']:.0%}.",
         sections=[
             Section("Agreement with GNU Go", table=table),
-            Section("What the network looks at", figures=_boards(*policy, games.test)),
+            Section("What the network looks at", figures=_boards(*policy, test)),
         ],
         numbers={"agreement": found, "parameters": sizes, "positions": games.meta["counts"]},
         expected="with every seed the network without pooling agrees more often",

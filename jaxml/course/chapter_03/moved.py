@@ -88,21 +88,24 @@ def spatial_transformer(effort: Effort = "quick") -> Finding:
     }
     angles = [-90, -60, -30, 0, 30, 60, 90]
     views = {angle: {"x": turned(test, angle), "y": digits["test"]["y"]} for angle in angles}
-    accuracy, sizes, last = {}, {}, None
+    accuracy, sizes, states = {}, {}, {}
     for name, (model, sample) in nets.items():
         rate = schedules.cosine(3e-3, steps)
         algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(rate))
         found = []
         for seed in range(seeds):
-            last = training.fit(algorithm, rows, sample, key=key(seed), steps=steps).state
+            state = training.fit(algorithm, rows, sample, key=key(seed), steps=steps).state
+            states[name] = state
             found.append(
                 [
-                    training.evaluate(model, last, view, {"accuracy": metrics.accuracy})["accuracy"]
+                    training.evaluate(model, state, view, {"accuracy": metrics.accuracy})[
+                        "accuracy"
+                    ]
                     for view in views.values()
                 ]
             )
         accuracy[name] = np.array(found)
-        sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(last.params))
+        sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(states[name].params))
     mean = {name: values.mean(0) for name, values in accuracy.items()}
     far = [angles.index(angle) for angle in (-60, 60)]
     at_60 = {name: values[:, far].mean(1) for name, values in accuracy.items()}
@@ -116,7 +119,7 @@ def spatial_transformer(effort: Effort = "quick") -> Finding:
             "the two others stay high.",
             style="o-", xlabel="angle, degrees", ylabel="test accuracy", ylim=(0, 1.02),
         ),
-        _looks(last, views, shape),
+        _looks(states["spatial transformer"], views, shape),
     ]  # fmt: skip
     table = Table(
         ("network", "parameters", "upright", "turned by ±60°", "each seed at ±60°"),
