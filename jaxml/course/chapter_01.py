@@ -520,7 +520,7 @@ EXPERIMENTS = (
     Experiment(
         "layers", 1, "with more layers the training error falls on, the test error does not",
         LECTURE_1, layers, 1.5,
-        "Give the networks 28 days, or train for 10 epochs: which depth is best now?",
+        "Give the networks 28 days, or 8 layers: which depth is best, and does the training go on?",
     ),
     Experiment(
         "hard-sigmoid", 1, "two ReLU make a hard sigmoid", LECTURE_1, hard_sigmoid, 0.1,
