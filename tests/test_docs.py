@@ -72,3 +72,14 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_gallery_has_every_example():
+    gallery = (ROOT / "docs" / "gallery.md").read_text()
+    listed = re.findall(r"^\| `(\w+\.py)` \| (.*?) \| `(.*)` \|$", gallery, flags=re.MULTILINE)
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+    assert [name for name, *_ in listed] == [script.name for script in scripts]
+    for script, (_, title, command) in zip(scripts, listed, strict=True):
+        header = script.read_text()
+        assert header.startswith(f'"""{title}.\n')
+        assert f"Run:    {command}\n" in header
