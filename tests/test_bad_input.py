@@ -194,6 +194,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_command_line(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

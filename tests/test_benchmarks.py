@@ -81,6 +81,7 @@ def test_facts_and_checks_are_shown_beside_the_figures():
     assert row.record()["checks"] == {"few": True}
 
 
+@pytest.mark.slow
 def test_the_ends_take_no_more_products_than_restarted_lanczos():
     """Counts, which no other load on the machine changes."""
     sparse = pytest.importorskip("scipy.sparse.linalg")

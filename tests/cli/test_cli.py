@@ -109,6 +109,7 @@ def test_train_refuses_sequences(monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_train_ends_with_metrics_and_sha256(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     first = run([*TRAIN, "--seed", "3"], capsys).splitlines()

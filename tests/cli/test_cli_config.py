@@ -17,6 +17,7 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_config_of_a_run_trains_the_same_again(capsys):
     assert main([*TRAIN, "--hidden", "8,4", "--steps", "8", "--out", "one"]) == 0
     digest = capsys.readouterr().out.splitlines()[-1]

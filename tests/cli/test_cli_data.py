@@ -39,6 +39,7 @@ def _untrained(monkeypatch):
     monkeypatch.setattr(training, "fit", interrupted)
 
 
+@pytest.mark.slow
 def test_what_is_trained_on_is_said(capsys):
     table("own.csv", "id,size,colour,note,kind",
           lambda i: f"{7 * 10**18 + i},{i}.5,{'rb'[i % 2]},n{i},{'pq'[i % 2]}")  # fmt: skip

@@ -27,6 +27,7 @@ def run(arguments, capsys, code=0):
     return (captured.err if code == 2 else captured.out).splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -69,7 +69,8 @@ def test_a_study_takes_its_own_options_alone(command, message, tmp_path, monkeyp
 
 
 def test_each_study_has_a_help_of_its_own(capsys):
-    common = {"help", "config", "data", "task", "target-column", "missing", "l2", "out"}
+    common = {"help", "config", "data", "task", "target-column", "missing", "image-size", "l2"}
+    common |= {"out"}
     network = {"model", "hidden", "channels", "activation", "norm", "dropout"}
     sweep = {"batch-sizes", "rates", "optimizers", "momenta", "schedules", "warmup", "seeds"}
     sweep |= {"target", "epochs", "steps", "plateau", "train-loss"}

@@ -95,6 +95,7 @@ def test_interrupted_twice_and_gone_on_with(whole, monkeypatch, capsys):
     assert lines[-4:] == whole
 
 
+@pytest.mark.slow
 def test_a_lengthened_run(whole, capsys):
     run(f"{TRAIN.replace('40', '20')} --out short", capsys)
     lines = run("train --resume short --steps 40", capsys)
@@ -318,6 +319,7 @@ def replay(walked):
     return walk
 
 
+@pytest.mark.slow
 def test_a_staircase_goes_on_after_the_last_width(walked, iris, tmp_path, monkeypatch, capsys):
     """The command; that a walk itself goes on is in test_staircase, and in test_kill for real."""
     monkeypatch.chdir(tmp_path)

@@ -33,6 +33,7 @@ def test_every_data_set_keeps_the_contract(name):
         assert set(dataset.train["y"].tolist()) == set(range(dataset.meta["classes"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AT_HAND)
 def test_writing_into_a_data_set_leaves_the_next_one_as_it_was(name):
     before = data.load(name).train["x"].copy()
@@ -40,6 +41,7 @@ def test_writing_into_a_data_set_leaves_the_next_one_as_it_was(name):
     np.testing.assert_array_equal(data.load(name).train["x"], before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(AT_HAND) - {"xor"}))
 def test_the_seed_alone_decides(name):
     one, same, other = (data.load(name, seed=seed) for seed in (1, 1, 2))

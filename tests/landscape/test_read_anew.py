@@ -65,6 +65,7 @@ MEASURED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", MEASURED.values(), ids=MEASURED)
 def test_everything_reads_the_loss_at_every_call(measure):
     holder = {"s": 1.0}
@@ -75,6 +76,7 @@ def test_everything_reads_the_loss_at_every_call(measure):
     assert before != 0
 
 
+@pytest.mark.slow
 def test_attribute_global_closure_in_place_and_partial():
     global SCALE  # noqa: PLW0603 - the point of the test
     largest = lambda loss: landscape.analyze(loss, W).eigenvalues[-1]  # noqa: E731
@@ -125,6 +127,7 @@ OVER_DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 5])
 @pytest.mark.parametrize("measure", OVER_DATA.values(), ids=OVER_DATA)
 def test_losses_over_data_too(measure, batch_size):

@@ -41,6 +41,7 @@ def over_data(traced):
     return landscape.data_loss(predict, losses.mse, DATA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("float64", [None, False])
 @pytest.mark.parametrize("make", [plain, over_data])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

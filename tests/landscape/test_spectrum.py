@@ -13,6 +13,7 @@ def loss(w):
     return (VALUES * w**2).sum() / 2 + w[0] ** 4
 
 
+@pytest.mark.slow
 def test_both_ways_see_the_same_spectrum():
     w = jnp.zeros(VALUES.size)
     exact = landscape.spectrum(loss, w)

@@ -22,6 +22,7 @@ class Reference(linen.Module):
         return linen.Dense(4, name="dense_1")(linen.relu(linen.Dense(7, name="dense_0")(x)))
 
 
+@pytest.mark.slow
 def test_cnn_equals_linens_layers_in_value_and_gradient():
     model = nn.cnn((8, 8, 1), 4, channels=(3, 5), hidden=(7,))
     params, model_state = model.init(jax.random.key(1))
@@ -37,6 +38,7 @@ def test_cnn_equals_linens_layers_in_value_and_gradient():
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_lenet_5_has_the_papers_sizes():
     model = nn.cnn(
         (32, 32, 1), 10, channels=(6, 16), hidden=(120, 84), kernel_size=5, padding="VALID",

@@ -54,6 +54,7 @@ def test_equals_linen_conv(size, strides, padding, pixels):
     assert_close(*(jax.tree.leaves(result) for result in results))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "shape"),
     [

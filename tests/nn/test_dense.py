@@ -208,6 +208,7 @@ def test_norms_survive_a_large_mean(norm):
     np.testing.assert_allclose(y, formula(params, x, norm=norm), atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [None, "batch", "layer"])
 def test_gradient_by_finite_differences(norm):
     with jax.enable_x64(True):

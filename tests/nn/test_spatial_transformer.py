@@ -61,6 +61,7 @@ def test_rows_and_columns_are_a_grid():
         np.testing.assert_allclose(ours, nn.grid_sample(IMAGES, grid, border=border), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_by_differences(x64):
     images = jnp.asarray(IMAGES, jnp.float64)
     weights = jnp.asarray(RNG.normal(size=(3, 5, 7, 2)))
@@ -100,6 +101,7 @@ POINT = jnp.zeros((3, 1))
 SEEN = Model(lambda key, x=None: ({}, {}), lambda params, state, x, **_: (x, state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", ["affine", "rotation", "attention"])
 def test_a_transformer_starts_at_the_identity_and_moves_where_told(transform):
     model = nn.spatial_transformer(SEEN, (5, 7, 2), transform=transform, channels=(3,), hidden=(4,))

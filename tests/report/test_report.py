@@ -50,6 +50,7 @@ class Page(html.parser.HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fixture", "images", "words"),
     [

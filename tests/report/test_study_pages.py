@@ -379,6 +379,7 @@ def test_folds_say_what_the_error_is_of():
     assert generalization_view.folds_error(folds) == "25.00% ± 2.00% (standard error over 5 folds)"
 
 
+@pytest.mark.slow
 def test_a_headline_says_what_has_not_converged():
     """Of a random matrix, stopped after a few products; and of one that is done."""
     matrix = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)

@@ -78,6 +78,7 @@ def test_sharpness_at_one_loss(task, digits):
     assert 0 < found.p_value <= 1
 
 
+@pytest.mark.slow
 def test_a_quadratic_s_minima_by_hand():
     """½(xw − y)²: the Hessian is XᵀX/N everywhere, and the loss a parabola along every line."""
     random = np.random.default_rng(0)

@@ -73,11 +73,13 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 def test_the_least_that_is_taken():
     assert run(LANES.take([0]), epochs=None, steps=1).updates.tolist() == [1]
     assert studies.grid([4], [0.1], seeds=[2**63 - 1]).seed[0] == 2**63 - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_is_refused(name):
     what, message = CASES[name]

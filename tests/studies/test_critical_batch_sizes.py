@@ -236,6 +236,7 @@ def test_a_first_branch_that_falls_behind_tells_no_size():
     assert found.flags == ("already 8 falls behind",)
 
 
+@pytest.mark.slow
 def test_branches_that_differ_have_an_error():
     """Noise by the order of the examples: the standard error of the mean of the seeds' losses."""
     x = np.random.default_rng(0).normal(size=(16, 1)).astype(np.float32)

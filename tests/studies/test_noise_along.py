@@ -25,6 +25,7 @@ def by_hand(start, loss, rate=0.05):
         w, updates = w - rate * gradients.mean(0)[:, None], updates + 1
 
 
+@pytest.mark.slow
 def test_is_that_of_descent_by_hand():
     lanes = studies.grid([40], [0.05], optimizers=["sgd"], seeds=2)
     wanted = [1.0, 0.1, 0.02]

@@ -14,6 +14,7 @@ SIZES = [1, 4, 16, 64, 256, 1024, 4096, 65536]
 STEPS = [90323, 22707, 5803, 1611, 691, 515, 467, 455]
 
 
+@pytest.mark.slow
 def test_the_noisy_quadratic_s_steps():
     """Recomputed independently for this project with the notebook's faults mended."""
     rates = np.geomspace(1e-4, 1.999, 150)

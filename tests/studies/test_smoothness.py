@@ -125,6 +125,7 @@ def test_the_clock_s_updates_are_updates():
     np.testing.assert_allclose(w, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_lane_descends_over_many_orders_of_the_rows():
     """Batches of 4 of 10 rows, each order followed by another; many orders in one compiled call."""
     lanes = studies.grid([4], [0.2], optimizers=["sgd"], seeds=[5])

@@ -138,6 +138,7 @@ def test_lanes_are_plain_loops(small, schedule, every):
             np.testing.assert_allclose(study.params[i], expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_order_of_lanes_and_buckets_change_nothing(small):
     task, data = small
     lanes = studies.grid([4, 12], [0.05, 0.2], optimizers=["momentum", "adam"], seeds=2)
@@ -155,6 +156,7 @@ def test_order_of_lanes_and_buckets_change_nothing(small):
     np.testing.assert_array_equal(other.updates, one.updates)
 
 
+@pytest.mark.slow
 def test_going_on_where_it_stopped(small):
     task, data = small
     lanes = studies.grid([4, 48], [0.05, 0.5], seeds=2)
@@ -170,6 +172,7 @@ def test_going_on_where_it_stopped(small):
         np.testing.assert_array_equal(resumed.records[name], column, err_msg=name)
 
 
+@pytest.mark.slow
 def test_exits(small):
     """A target met, a budget spent, a rate that blows up, and a plateau, each by its own name."""
     task, data = small
@@ -191,6 +194,7 @@ def test_exits(small):
     assert study.updates[1] < 400 * 103 // 4
 
 
+@pytest.mark.slow
 def test_above_is_below_of_the_negative(small):
     """A target from below and one from above end every lane alike: met, plateau and budget."""
     task, data = small

@@ -44,6 +44,7 @@ def grid(sizes, rates, names, own, seeds=1, **options: Any):
     return studies.grid(sizes, rates, **given, **options)
 
 
+@pytest.mark.slow
 def test_adam_given_is_adam():
     """Beside the one built in: batches of one and of three microbatches, and a schedule."""
     own = {"given": optax.adam}
@@ -57,6 +58,7 @@ def test_adam_given_is_adam():
     assert len(found.programs[4]) == 2
 
 
+@pytest.mark.slow
 def test_lion_goes_by_the_rate_at_every_update():
     """Where the gradient's signs never change, an update is η·sign(g), to the bit."""
     lanes = grid([12], [2**-4], ["lion"], LION, schedules=["constant", "linear"])
@@ -111,6 +113,7 @@ def test_a_stopped_study_goes_on_by_name():
         run(lanes, {"lion": optax.adam}, done=done, **options)
 
 
+@pytest.mark.slow
 def test_a_transformation_is_read_at_every_call():
     scale = {"of": 1.0}
     own = {"scaled": lambda rate: optax.sgd(scale["of"] * rate)}
@@ -148,6 +151,7 @@ def test_is_refused(what, message):
         what()
 
 
+@pytest.mark.slow
 def test_a_split_is_measured_some_rows_at_a_time():
     """Seven at a time of 24, of which the last are three, or all at once."""
     lanes = grid([24], [0.1], ["sgd"], None)

@@ -59,6 +59,7 @@ def test_averages_are_their_formulas(make, expected, path):
     np.testing.assert_allclose(weights(run.state.inner.params), path[-1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_whoever_looks_at_a_state_sees_the_average(tmp_path):
     """A checkpoint's fields, evaluation and the full loss; and a run goes on to the bit."""
     algorithm = averaging.moving_average(PLAIN, 0.9)

@@ -115,6 +115,7 @@ def test_a_resumed_run_goes_on_saving(tmp_path):
     assert_same(restore(tmp_path, like()), run.state)
 
 
+@pytest.mark.slow
 def test_lanes_come_back(tmp_path):
     keys = jax.random.split(KEY, 2)
     run = fit_many(

@@ -163,6 +163,7 @@ def test_dropout_draws_anew_at_every_step():
     assert len(set(run.history["loss"].tolist())) == 10
 
 
+@pytest.mark.slow
 @every_other
 def test_the_chunk_changes_nothing_to_the_bit(name):
     for chunk in (None, STEPS):  # by default 1
@@ -183,6 +184,7 @@ def test_a_resumed_run_is_an_uninterrupted_one_to_the_bit(name):
     assert_same(both, whole(name).history)
 
 
+@pytest.mark.slow
 @every_other
 def test_lanes_of_seeds_are_single_runs(name):
     keys = jax.random.split(KEY, 3)
@@ -209,6 +211,7 @@ def test_lanes_of_hyperparameters_are_single_runs():
         assert_close(lane, (one.state, one.history), 2e-5)
 
 
+@pytest.mark.slow
 def test_lanes_are_chunk_invariant_and_resume_to_the_bit():
     run = functools.partial(fit_many, algorithm("mlp"), DATA, SAMPLE, keys=jax.random.split(KEY))
     at_once, first = run(steps=6, chunk=6), run(steps=3, chunk=1)

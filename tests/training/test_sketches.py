@@ -217,6 +217,7 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
 
 
+@pytest.mark.slow
 @every
 def test_a_run_goes_on_from_its_checkpoint_to_the_bit(name, tmp_path):
     make, source, _, part = SKETCHES[name]
@@ -231,6 +232,7 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_bit(name, tmp_path):
     assert_same(jax.tree.map(lambda leaf: leaf[1], kept.params), part(whole.state))
 
 
+@pytest.mark.slow
 @each
 def test_lanes_are_single_runs(name):
     make, source, _, _ = SKETCHES[name]
@@ -297,6 +299,7 @@ def _mean_output(outputs, batch):
     return outputs[:, 0]
 
 
+@pytest.mark.slow
 def test_maml_learns_to_adapt():
     """After one inner step on episodes it has not seen it is better than before training."""
     new, error = sines(64), {"error": of_query(losses.mse)}

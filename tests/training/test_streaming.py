@@ -42,6 +42,7 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, (a.state, a.history), (b.state, b.history))
 
 
+@pytest.mark.slow
 def test_rows_of_the_host_are_those_of_memory_to_the_bit(tmp_path):
     """Arrays, and a file; whatever the chunk; and where a run goes on."""
     np.save(tmp_path / "x.npy", DATA["x"])
@@ -94,6 +95,7 @@ def test_a_file_cut_short_is_an_error(tmp_path):
         fit(WITNESS, streaming.rows({"x": file}, SAMPLE), key=KEY, steps=9)
 
 
+@pytest.mark.slow
 def test_what_transforms_batches_is_given_to_fit():
     images = {"x": np.float32(RNG.normal(size=(12, 3, 3, 1))), "y": RNG.integers(0, 3, 12)}
     model = nn.mlp([9, 3])

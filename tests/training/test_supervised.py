@@ -85,6 +85,7 @@ def test_the_first_step_is_the_hand_computed_one():
     assert float(record["loss"]) == pytest.approx(objective, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_are_repeats():
     repeats = np.array([1, 3, 0, 2, 1, 1, 0, 4, 2])
     weighted = {**BATCH, "weights": repeats.astype(np.float32)}
@@ -108,6 +109,7 @@ def test_weights_are_repeats():
     )
 
 
+@pytest.mark.slow
 def test_full_loss_is_the_mean_in_evaluation_mode():
     algorithm, state = trained()
     loss = full_loss(algorithm, state, BATCH)
@@ -281,6 +283,7 @@ def test_a_gradient_in_parts_is_that_of_the_whole_batch(optimizer, weighted):
     jax.tree.map(compare, ends[1][1], ends[0][1])
 
 
+@pytest.mark.slow
 def test_a_gradient_in_parts_in_float64(x64):
     """To its digits, with a mask that leaves the parts unequal and one of them nothing."""
     batch = {"x": RNG.normal(size=(4, 3)), "y": RNG.integers(0, 2, 4), "mask": np.arange(4) < 3}

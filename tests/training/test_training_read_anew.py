@@ -95,6 +95,7 @@ def test_an_algorithm_of_ones_own_and_its_sampler_are_read_anew():
     assert total() == 16
 
 
+@pytest.mark.slow
 def test_equal_programs_are_compiled_once():
     """Fresh algorithms, models, metrics and samplers, of which only the shapes are the same."""
 

@@ -95,15 +95,17 @@ def descend(
         [1.0, 1.0, 1.0]
     """
     require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
-    require(
-        gradient_tolerance is None or 0 <= gradient_tolerance < np.inf,
-        "a gradient_tolerance of at least 0",
-        gradient_tolerance,
-    )
+    check_gradient_tolerance(gradient_tolerance)
     require_choice("method", method, ("lbfgs", "trust_region"))
     with checked_problem(loss, params, float64) as problem:
         loss, params = problem
         return descend_checked(loss, params, params, gradient_tolerance, max_steps, method)
+
+
+def check_gradient_tolerance(tolerance: float | None) -> None:
+    """Raises `ValueError` for what is neither None nor a number of at least 0."""
+    valid = tolerance is None or 0 <= tolerance < np.inf
+    require(valid, "a gradient_tolerance of at least 0", tolerance)
 
 
 def descend_checked(

@@ -14,7 +14,7 @@ from jaxml.core.checks import require
 from jaxml.core.result import Result
 from jaxml.core.types import Params
 from jaxml.landscape.critical.analysis import analyze
-from jaxml.landscape.critical.descent import descend_checked
+from jaxml.landscape.critical.descent import check_gradient_tolerance, descend_checked
 from jaxml.landscape.critical.scale import first_power_of_two, length_scale, loss_rounding
 from jaxml.landscape.critical.symmetry_checks import check_symmetries
 from jaxml.landscape.critical.symmetry_group import Declared, Symmetries
@@ -103,6 +103,7 @@ def escape(
         True
     """
     require(isinstance(max_steps, int) and max_steps >= 0, "max_steps of at least 0", max_steps)
+    check_gradient_tolerance(gradient_tolerance)
     with checked_problem(loss, params, float64) as problem:
         loss, params = problem
         held = check_symmetries(symmetries, loss, params)

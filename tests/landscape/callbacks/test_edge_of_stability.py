@@ -110,6 +110,7 @@ def trained(classifier, algorithm, *, batch_size=None, steps=400, chunk=40, **op
     return edge, states, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["momentum", "adam"])
 def test_against_the_dense_hessian_along_a_run(classifier, name):
     optimizer = {"momentum": optimizers.momentum(0.3), "adam": optimizers.adam(0.02)}[name]

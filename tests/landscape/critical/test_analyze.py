@@ -29,6 +29,7 @@ def net():
         return loss, params, landscape.analyze(loss, params)
 
 
+@pytest.mark.slow
 def test_fields_of_a_point_of_a_net(x64, net):
     loss, params, point = net
     assert point.size == sum(point.counts) == len(point.eigenvalues) == 27

@@ -147,6 +147,7 @@ def test_a_fall_along_a_curve_is_found(x64, loss, size):
     assert out.loss < point.loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     one_of(
@@ -169,6 +170,7 @@ CUT, CUT_NEARER = one_of(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "ends"), [(CUT, 0.3), (CUT_NEARER, 1e-3)])
 def test_a_descent_nearer_in_than_where_the_loss_is_not_finite(x64, loss, ends):
     point = landscape.analyze(loss, np.zeros(2))

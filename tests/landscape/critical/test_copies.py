@@ -35,6 +35,7 @@ def triangle(points):
     return (a + b + c - 7) ** 2 + (a * b + b * c + c * a - 14) ** 2 / 4 + (a * b * c - 8) ** 2 / 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "count"),
     [

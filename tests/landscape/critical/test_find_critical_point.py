@@ -45,6 +45,7 @@ def test_a_quadratic_is_solved_in_few_steps(method, float64):
         assert isinstance(found.path["loss"], np.ndarray)
 
 
+@pytest.mark.slow
 @METHODS
 def test_the_path_and_the_rate_at_a_nonsingular_point(x64, method):
     find = functools.partial(landscape.find_critical_point, himmelblau, method=method)
@@ -122,6 +123,7 @@ def test_what_has_converged_is_not_flat(x64):
     assert (bool(found.converged), float(found.flatness), bool(found.flat)) == (True, 0, False)
 
 
+@pytest.mark.slow
 @METHODS
 def test_vmap_equals_single_runs(x64, method):
     one = functools.partial(

@@ -64,6 +64,7 @@ def test_every_saddle_of_the_camel_and_none_other(index):
     assert found.path["eigenvalue"][k][found.steps[k]] == found.eigenvalues[k].max() < 0
 
 
+@pytest.mark.slow
 def test_the_minima_on_either_side_are_the_tabled_ones():
     minima = np.array([point.x for point in CRITICAL_POINTS["muller_brown"][:3]])
     for saddle, ends in zip(CRITICAL_POINTS["muller_brown"][3:], ({0, 2}, {1, 2}), strict=True):
@@ -75,6 +76,7 @@ def test_the_minima_on_either_side_are_the_tabled_ones():
         assert sides[1].distance > 0
 
 
+@pytest.mark.slow
 def test_between_two_minima_the_highest_saddle_on_the_way():
     first, second, _, highest, lower = CRITICAL_POINTS["muller_brown"]
     ends = np.array(first.x), np.array(second.x)
@@ -103,6 +105,7 @@ def test_a_string_leaves_a_ridge_that_a_symmetry_keeps_it_on():
     assert np.ptp(np.linalg.norm(points, axis=1)) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [(0.0, 0.0), (-0.270844590667, -0.923038556479)])
 def test_a_start_of_another_index_is_left(start):
     """From a maximum of Himmelblau's, and from near it, to one of the four saddles."""
@@ -134,6 +137,7 @@ def test_a_minimum_is_left_where_it_is_told():
     assert (gone.converged, gone.point) == (False, None)
 
 
+@pytest.mark.slow
 def test_an_index_that_no_eigenvalue_decides_is_not_claimed():
     """The monkey saddle's Hessian is zero: at it nothing is followed, near it nothing decided."""
     at = find_saddle(monkey_saddle, np.zeros(2))
@@ -164,6 +168,7 @@ def test_of_index_two_along_two_directions():
     np.testing.assert_allclose(found.directions @ found.directions.T, np.eye(2), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_no_unit_matters():
     known = critical_points_of_the_camel()[1]
     for height, length in ((1e-12, 1.0), (1e15, 1e-10), (1e-15, 1e12)):

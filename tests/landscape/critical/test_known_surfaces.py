@@ -106,6 +106,7 @@ def test_degenerate_points_are_approached_and_called_so(name, method):
         assert (point.descent is not None) == (name == "monkey_saddle")
 
 
+@pytest.mark.slow
 def test_the_monkey_saddle_is_escaped_and_the_bowl_is_not():
     out = landscape.escape(monkey_saddle, np.zeros(2), max_steps=0, float64=True)
     assert out.loss < -1
@@ -126,6 +127,7 @@ def cubic_valley(x):
     return x[0] ** 3 + x[1] ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3])
 def test_a_degenerate_point_is_recognised_from_a_distance(distance):
     for sense in (1, -1):
@@ -141,6 +143,7 @@ def test_a_degenerate_point_is_recognised_from_a_distance(distance):
         assert cubic.descent[0] < -0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("float64", [False, True])
 def test_the_saddle_of_the_course(float64):
     origin = landscape.analyze(course_saddle, np.zeros(2, np.float32), float64=float64)

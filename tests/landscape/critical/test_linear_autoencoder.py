@@ -12,6 +12,7 @@ from problems import autoencoder
 from jaxml import landscape, nn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("eigenvalues", "hidden", "subsets"),
     [((5.0, 3.7, 2.2, 1.3, 0.6), 2, 16), (tuple(range(10, 0, -1)), 3, 176)],

@@ -47,6 +47,7 @@ def test_a_cluster_in_float32():
     np.testing.assert_allclose(found.eigenvalues, nonzero(derivatives(points)[2], 6), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_without_them_it_is_degenerate_and_its_tolerance_larger():
     """A point off its minimum: along zero modes to rounding, a Newton step would be long."""
     points = relaxed(MINIMA["LJ5"][1]) + 1e-9 * np.random.default_rng(1).normal(size=(5, 3))
@@ -90,6 +91,7 @@ def hat(w, height):
     return height * ((w**2).sum() - 1) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("float64", [False, True])
 @pytest.mark.parametrize("height", [1e-3, 1.0, 1e3])
 def test_the_ring_of_the_mexican_hat(float64, height):

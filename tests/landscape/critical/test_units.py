@@ -35,6 +35,7 @@ def scaled(function, s, t):
 CAMEL = [0.089842013100318062, -0.71265640302073963], [1.2302298765166526, 0.16233458445899497]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "x", "kind", "index"),
     [

@@ -53,6 +53,7 @@ def test_descents_and_searches_have_no_unit(name, height, length):
         assert float(found.gradient_norm) <= 1e-10 * found.path["gradient_norm"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "length"), [(1e-12, 1.0), (1e-20, 1e20), (1e20, 1e-20)])
 @pytest.mark.parametrize(("f", "start"), [(rosenbrock, [-1.2, 1.0]), (beale, [1.0, 1.0])])
 def test_the_minimum_of_a_small_loss(f, start, height, length):
@@ -144,6 +145,7 @@ def test_newton_converges_from_most_starts_of_the_chained_rosenbrock(x64):
     assert (found.converged | (found.steps > 0)).all()
 
 
+@pytest.mark.slow
 def test_keskar_s_measure_alone_is_lost_where_it_is_undefined():
     def cosine(w):
         return -w.sum() / jnp.linalg.norm(w) / 3**0.5 - 1e-12

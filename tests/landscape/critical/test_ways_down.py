@@ -105,6 +105,7 @@ def tilted(w):
     return 6 * (w[0] ** 4 / 4 + w[0] ** 3 / 6 - w[0] ** 2 / 4) + w[1] ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sense", [1.0, -1.0])
 def test_escape_tries_both_senses(sense):
     direction = np.array([sense, 0.0])
@@ -120,6 +121,7 @@ def spread(w, weights):
     return 0.5 * (weights * w**2).sum() + 0.25 * (w**4).sum()
 
 
+@pytest.mark.slow
 def test_a_direction_by_products_of_three_parameters(monkeypatch):
     monkeypatch.setattr(escape_module, "DENSE_SIZE", 2)
     weights = np.array([1.0, -0.3, 2.0])
@@ -228,6 +230,7 @@ def snapshots():
     return loss, points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leading", [(6,), (2, 3)])
 def test_follow_is_analyze_at_every_point(snapshots, leading):
     loss, points = snapshots
@@ -259,6 +262,7 @@ def test_follow_in_float32_has_float32_s_tolerance():
     assert followed.minimum_ratio.tolist() == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_find_minimum_leaves_a_saddle_that_descent_converges_to():
     """From w₁ = −w₂ the course's surface leads straight to its saddle at 0."""
     start = np.array([1.0, -1.0])

@@ -36,6 +36,7 @@ CENTRE = np.random.default_rng(5).normal(size=N)
 VALUES = np.array([0.1, 0.2, 0.4, 0.8, 1.0, 1.5, 2.0, 4.0])
 
 
+@pytest.mark.slow
 def test_the_minimum_of_a_diagonal_quadratic(x64):
     found = landscape.sharpness(bowl(np.diag(VALUES), CENTRE), CENTRE)
     np.testing.assert_allclose(found.loss, 3, rtol=1e-14)
@@ -133,6 +134,7 @@ def relu_net(params, x, y):
     return ((hidden @ params["out"] - y) ** 2).mean()
 
 
+@pytest.mark.slow
 def test_adaptive_sam_alone_is_invariant_under_rescaled_relu_layers():
     with jax.enable_x64(True):
         rng = np.random.default_rng(7)
@@ -162,6 +164,7 @@ def test_at_a_maximum_nothing_rises(x64):
     assert found.largest_eigenvalue == pytest.approx(-0.1)
 
 
+@pytest.mark.slow
 def test_dtypes_seeds_and_words(net):
     loss, params, found, _ = net
     outside = landscape.sharpness(loss, params, box=0.01)  # float64 outside x64 mode
@@ -184,6 +187,7 @@ def test_bad_sizes(name, size):
         landscape.sharpness(lambda w: (w**2).sum(), np.ones(2), **{name: size})
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_trace_holds_it():
     """A Hessian of rank one by four probes: two standard errors hold it in three of four."""
     vector = np.random.default_rng(2).normal(size=40)

@@ -93,6 +93,7 @@ def test_drawn_targets_have_the_fisher_as_mean(x64, name):
     assert error(4) > 0.02
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_the_batches(x64):
     options = {"kind": "monte carlo", "samples": 2, "seed": 3}
     loss, params, _ = problem("softmax")
@@ -110,6 +111,7 @@ def test_draws_do_not_depend_on_the_batches(x64):
     assert abs(landscape.fisher(loss, params, **options | {"seed": 4}).dense() - whole).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_of_a_sum_each_is_the_weights_sum_times_that_of_the_mean(x64, batch_size):
     mean, params, data = problem("softmax")

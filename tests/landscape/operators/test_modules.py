@@ -52,6 +52,7 @@ def problem(request):
     return net, call, truth
 
 
+@pytest.mark.slow
 def test_three_lines(problem):
     net, call, truth = problem
 
@@ -63,6 +64,7 @@ def test_three_lines(problem):
     assert loss(net) == pytest.approx(point.loss)
 
 
+@pytest.mark.slow
 def test_a_loss_over_data_keeps_its_fast_matrices(problem):
     net, call, truth = problem
     data = {"x": X, "y": Y}

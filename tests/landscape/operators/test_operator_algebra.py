@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_refused():
         _ = a * [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_scipy_finds_the_eigenpairs(x64):
     x, y = classifier_data(RNG, 20, 4, 3)
     loss = functools.partial(tanh_classifier, x=x, y=y, l2=1e-2)

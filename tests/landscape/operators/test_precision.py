@@ -150,6 +150,7 @@ def test_functions_of_a_batch_are_given_jax_arrays_outside_of_jit_too():
     assert float(loss(np.ones(1, np.float32))) == 5
 
 
+@pytest.mark.slow
 def test_data_of_either_precision_meet_the_parameters():
     """A raw lax primitive does not promote."""
 

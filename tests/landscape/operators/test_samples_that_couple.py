@@ -182,6 +182,7 @@ def error(seed):
     return float(abs(matrix - truth).max() / abs(truth).max()), float(found)
 
 
+@pytest.mark.slow
 def test_random_programs(x64):
     found = [error(seed) for seed in range(3)]
     assert max(matrix for matrix, _ in found) < 1e-10
@@ -215,6 +216,7 @@ def hessian_of(loss, w):
     return jax.jit(jax.hessian(lambda v: loss(v.reshape(w.shape))))(jnp.asarray(w.ravel()))
 
 
+@pytest.mark.slow
 def test_a_cox_likelihood_is_the_same_everywhere(x64):
     loss = landscape.data_loss(cox, negative, {"x": X})
     truth = np.linalg.eigvalsh(hessian_of(loss, W))

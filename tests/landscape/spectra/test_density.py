@@ -136,6 +136,7 @@ def test_quadrature_bounds_hold_for_each_probe(wigner):
         assert (share.upper - share.lower).max() < 2.5 * found.resolution
 
 
+@pytest.mark.slow
 def test_against_the_dense_hessian_of_a_net():
     """Both ends and the shares, for a tanh net on the digits, in float32."""
     digits = data.load("digits").train

@@ -63,6 +63,7 @@ CASES = {
 cases = pytest.mark.parametrize("name", CASES)
 
 
+@pytest.mark.slow
 @cases
 def test_calibration(name):
     """That the intervals cover the truth, and that mean and standard error are right."""
@@ -189,6 +190,7 @@ def test_truncation_tells_of_too_few_steps():
     assert "truncation" in str(rough)
 
 
+@pytest.mark.slow
 def test_float32():
     single = operator(INDEFINITE, np.float32)
     for method in METHODS:
@@ -240,6 +242,7 @@ def test_products_that_are_not_finite():
         landscape.trace(np.eye(3))
 
 
+@pytest.mark.slow
 def test_one_compiled_program_serves_all_data():
     compiled = [
         trace_samples._apply,

@@ -44,6 +44,7 @@ def test_an_eigenvalue_at_the_edge_is_undecided():
     assert "1 to 2 negative, 0 to 2 within ±1.0e-01, 1 to 2 positive, 2 undecided" in str(counts)
 
 
+@pytest.mark.slow
 def test_few_negative_ones_are_found_one_by_one():
     spectrum = np.concatenate([np.linspace(0.5, 1, 150), [2.0] * 3, [-1, -1, -0.3, -0.2]])
     counts = count_eigenvalues(diagonal(spectrum), memory=0, max_products=800)
@@ -56,6 +57,7 @@ def test_few_negative_ones_are_found_one_by_one():
     assert "no negative one" in counts.certainty
 
 
+@pytest.mark.slow
 def test_no_negative_ones():
     counts = count_eigenvalues(diagonal(np.linspace(0.5, 1, 160)), memory=0, max_products=800)
     assert counts.negative == (0, 0)
@@ -159,6 +161,7 @@ def test_radau_masses_enclose_the_measure():
             assert high - low < 0.5
 
 
+@pytest.mark.slow
 def test_a_hook_ends_it_with_wider_intervals():
     matrix, operator = random_quadratic(160)
     counts = count_eigenvalues(

@@ -89,6 +89,7 @@ def test_the_residuals_are_those_of_the_matrix(dense):
     assert (found.residuals <= 1e-9 * found.norm).all()
 
 
+@pytest.mark.slow
 def test_a_restarted_basis_finds_the_same(dense):
     _, operator, found = dense
     again = eigenpairs(operator, top=4, lowest=3, tolerance=1e-9, memory=24 * 4 * 150 * 8)
@@ -97,6 +98,7 @@ def test_a_restarted_basis_finds_the_same(dense):
     assert again.products > found.products
 
 
+@pytest.mark.slow
 def test_no_more_products_than_eigsh():
     spectrum, products = outliers(), 0
 
@@ -139,6 +141,7 @@ def net():
     return params, at
 
 
+@pytest.mark.slow
 def test_float32_residuals_and_bounds_hold_in_float64(net):
     params, at = net
     # the same numbers in both precisions
@@ -175,6 +178,7 @@ def test_three_hundred_steps_show_no_ghosts():
     np.testing.assert_allclose(rows @ rows.T, np.eye(300), atol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_repeated_eigenvalues_are_counted(dtype):
     spectrum = np.concatenate([[5, 5, 5, 4, 4, 3], np.linspace(0, 1, 150), [-2, -2, -1.0]])
@@ -293,6 +297,7 @@ def test_it_stops_where_rounding_does():
     np.testing.assert_allclose(found.values, np.sort(outliers())[-5:], rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_product_that_is_not_linear_does_not_converge():
     rough = lambda values, v: values * v + 1e-3 * jnp.sin(1e4 * v)  # noqa: E731
     found = eigenpairs(symmetric(rough, outliers(), size=407), max_products=100)
