@@ -19,7 +19,7 @@ from jaxml.training import augmentation, losses, optimizers, sampling, schedules
 def go_policy(effort: Effort = "quick") -> Finding:
     """Networks without and with pooling predict the moves of games that they have not seen."""
     games = data.load("go_games")
-    seeds, steps, channels = (1, 150, 16) if effort == "quick" else (3, 2000, 48)
+    seeds, steps, channels = (1, 80, 12) if effort == "quick" else (3, 1000, 48)
     rows, test = ({k: games.splits[s][k] for k in ("x", "y")} for s in ("train", "test"))
     planes = games.meta["input_shape"][-1]
     models = {

@@ -74,7 +74,7 @@ def rotation(effort: Effort = "quick") -> Finding:
 def spatial_transformer(effort: Effort = "quick") -> Finding:
     """Turned digits read as they are, by a network trained on turned ones, and turned back."""
     digits = data.load("digits").splits
-    seeds, steps = (1, 500) if effort == "quick" else (5, 5000)
+    seeds, steps = (1, 300) if effort == "quick" else (5, 5000)
     rows = digits["train"] | {"x": digits["train"]["x"].reshape(-1, 8, 8, 1)}
     test = digits["test"]["x"].reshape(-1, 8, 8, 1)
     shape = (8, 8, 1)
