@@ -1,12 +1,17 @@
 """Every example runs as its header says, and shows what the header expects."""
 
+import lzma
 import re
+import shutil
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from jaxml.data import loaders
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 pytestmark = pytest.mark.slow
@@ -65,6 +70,15 @@ def test_forecast(tmp_path, monkeypatch):
     assert len(groups) == 7 + 4
     assert all(float(own) < float(week) for _, own, week, _ in groups)
     assert (tmp_path / "forecast.html").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(
+    shutil.which("gnugo", path="/usr/games:/usr/local/bin:/usr/bin") is None, reason="needs gnugo"
+)
+def test_go_self_play(tmp_path):
+    assert run([EXAMPLES / "go_self_play.py", 2, "games.sgf"], tmp_path) == "2 games in games.sgf\n"
+    games = lzma.decompress((resources.files(loaders) / "go_games.sgf.xz").read_bytes())
+    assert (tmp_path / "games.sgf").read_bytes().splitlines() == games.splitlines()[:2]
 
 
 def test_many_devices(tmp_path, monkeypatch):
