@@ -6,7 +6,7 @@ Expect: error on the last 730 days, in thousand riders: 6.62 from one day, 3.07 
         have a weekly cycle), 2.48 from 28, 2.38 from 56; least squares gives the same
 """
 
-from jaxml.course.chapter_01 import lag_features
+from jaxml.course.chapter_01.riders import lag_features
 
 found = lag_features("full")
 numbers = found.numbers
