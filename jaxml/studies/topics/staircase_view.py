@@ -254,7 +254,7 @@ def _stairs(result: Staircase) -> Figure:
     steps, levels = result.config["steps"], result.levels
     seeds = len(levels[0].minima)
 
-    def place(end: float, seed: int) -> float:
+    def place(end: int | float, seed: int) -> float:
         """Seeds side by side, so that none hides another."""
         return end + (seed - (seeds - 1) / 2) * 0.03 * steps
 
