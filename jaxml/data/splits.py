@@ -92,6 +92,33 @@ def split(
     return train, take(validation_rows), take(test_rows)
 
 
+def split_groups(
+    groups: np.ndarray, *, validation: float, test: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Deal groups of rows out whole: the rows of train, validation and test, in their order.
+
+    Args:
+        groups: `(N,)`, the group of each row.
+        validation: fraction of the groups, see `split`.
+        test: likewise.
+        rng: where the randomness comes from.
+
+    Raises:
+        ValueError: as `split`.
+
+    >>> parts = split_groups(np.array([7, 7, 8, 9]), validation=0, test=0.4,
+    ...                      rng=np.random.default_rng(0))
+    >>> [part if part is None else part.tolist() for part in parts]
+    [[0, 1, 2], None, [3]]
+    """
+    parts = split({"x": np.unique(groups)}, validation=validation, test=test, rng=rng)
+    train, held_out, last = (
+        None if part is None else np.flatnonzero(np.isin(groups, part["x"])) for part in parts
+    )
+    assert train is not None  # as in `split`
+    return train, held_out, last
+
+
 def _mixed_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random order of the rows in which every stretch has the classes in proportion.
 

@@ -41,7 +41,7 @@ def lag_features(effort: Effort = "quick") -> Finding:
         prediction = target @ np.linalg.lstsq(design.astype(float), y)[0]
         solved[lags] = float(np.sqrt(np.mean((prediction - riders["test"]["y"]) ** 2)))
     week = data.load("chicago_ridership", lags=7).splits["test"]
-    persistence = float(np.sqrt(np.mean((week["x"][:, :1] - week["y"]) ** 2)))
+    persistence = _same_day_last_week(week)
     errors = list(trained.values())
     holds = (np.diff(errors) < 0).all() and all(
         abs(trained[lags] - solved[lags]) < 0.02 for lags in trained
@@ -115,8 +115,7 @@ def layers(effort: Effort = "quick") -> Finding:
         for decay in decays
     }
     single, (_, together) = singles["test"][depths.index(chosen)], found[chosen]["test"]
-    test = riders.splits["test"]
-    persistence = float(np.sqrt(np.mean((test["x"][:, -7:-6] - test["y"]) ** 2)))
+    persistence = _same_day_last_week(riders.splits["test"])
     gaps = np.subtract(singles["test"], singles["train"])
     fit_better = bool((np.diff(singles["train"]) < 0).all())
     figure = pictures.curves(
@@ -160,3 +159,8 @@ def layers(effort: Effort = "quick") -> Finding:
         holds=fit_better and bool(gaps[-1] > gaps[0])
         and (quick or (single <= 1.75 and together <= 1.6)),
     )  # fmt: skip
+
+
+def _same_day_last_week(split: data.Split) -> float:
+    """The error of taking the riders of seven days before, in thousand."""
+    return float(np.sqrt(np.mean((split["x"][:, -7:-6] - split["y"]) ** 2)))

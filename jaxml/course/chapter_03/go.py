@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml import data, nn, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import key
+from jaxml.core.types import Model
 from jaxml.course.experiment import Effort
-from jaxml.training import augmentation, losses, optimizers, sampling, schedules
+from jaxml.training import augmentation, losses, metrics, optimizers, sampling, schedules
+
+AGREEMENT = {"top 1": metrics.accuracy, "top 5": metrics.top_k_accuracy}  # of five
 
 
 def go_policy(effort: Effort = "quick") -> Finding:
@@ -39,8 +44,8 @@ def go_policy(effort: Effort = "quick") -> Finding:
         )
         for seed in range(seeds):
             run = training.fit(algorithm, rows, sample, key=key(seed), steps=steps)
-            judged = {k: _agreement(model, run.state, test, k) for k in (1, 5)}
-            found[name].append({f"top {k}": value for k, value in judged.items()})
+            legal = functools.partial(_legal_logits, model)
+            found[name].append(training.evaluate(legal, run.state, test, AGREEMENT))
             if policy is None:
                 policy = model, run.state
     sizes = {
@@ -85,26 +90,18 @@ def go_policy(effort: Effort = "quick") -> Finding:
     )
 
 
-def _logits(model: Any, state: Any, x: np.ndarray) -> np.ndarray:
-    return np.asarray(model.apply(state.params, state.model_state, x)[0])
-
-
-def _agreement(model: Any, state: Any, rows: Mapping[str, np.ndarray], k: int) -> float:
-    """The share of positions where the move is among the k likeliest legal points."""
-    right = 0
-    for start in range(0, len(rows["y"]), 500):
-        x, y = rows["x"][start : start + 500], rows["y"][start : start + 500]
-        logits = _logits(model, state, x)
-        logits = np.where(x[..., 2].reshape(len(x), -1) > 0, logits, -np.inf)
-        right += (np.argsort(-logits, 1)[:, :k] == y[:, None]).any(1).sum()
-    return float(right / len(rows["y"]))
+def _legal_logits(model: Model, state: Any, batch: Mapping[str, Any]) -> jax.Array:
+    """Those of the points that are empty."""
+    logits, _ = model.apply(state.params, state.model_state, batch["x"])
+    return jnp.where(batch["x"][..., 2].reshape(logits.shape) > 0, logits, -jnp.inf)
 
 
 def _boards(model: Any, state: Any, rows: Mapping[str, np.ndarray]) -> list[Figure]:
     """Two positions, of the beginning and of the middle of a game."""
     stones = rows["x"][..., :2].sum((1, 2, 3))
     chosen = [int(np.flatnonzero(stones >= n)[0]) for n in (8, 30)]
-    chances = np.asarray(jax.nn.softmax(_logits(model, state, rows["x"][chosen])))
+    logits, _ = model.apply(state.params, state.model_state, rows["x"][chosen])
+    chances = np.asarray(jax.nn.softmax(logits))
     return [
         _board(rows["x"][i], chance.reshape(9, 9), int(rows["y"][i]))
         for i, chance in zip(chosen, chances, strict=True)

@@ -14,8 +14,7 @@ from jaxml.core.checks import require
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.fetching import Fetched, fetch
 from jaxml.data.sources import Arrays, File, npm_packages
-from jaxml.data.splits import generator
-from jaxml.data.splits import split as split_rows
+from jaxml.data.splits import generator, split_groups
 
 ARTISTS = ("google", "twitter")
 CATEGORIES = (
@@ -135,13 +134,10 @@ def emoji(*, size: int = 32, validation: float = 0.1, test: float = 0.2, seed: i
     require(size in (8, 16, 32, 64), "size to be 8, 16, 32 or 64", repr(size))
     rng = generator(seed)
     arrays, _ = fetch(EMOJI)
-    signs = {"x": np.unique(arrays["sign"])}
-    parts = split_rows(signs, validation=validation, test=test, rng=rng)
+    train, *others = split_groups(arrays["sign"], validation=validation, test=test, rng=rng)
 
-    def rows(part: Split | None) -> Split | None:
-        if part is None:
-            return None
-        chosen = np.flatnonzero(np.isin(arrays["sign"], part["x"])).astype(np.int32)
+    def rows(chosen: np.ndarray) -> Split:
+        chosen = chosen.astype(np.int32)
         drawn = [_on_white(arrays[artist][chosen], size) for artist in ARTISTS]
         return {
             "x": np.stack(drawn, 1).reshape(-1, size, size, 3),
@@ -150,9 +146,8 @@ def emoji(*, size: int = 32, validation: float = 0.1, test: float = 0.2, seed: i
             "category": np.repeat(arrays["category"][chosen], 2),
         }
 
-    train, held_out, last = map(rows, parts)
-    assert train is not None
-    return Dataset(train, held_out, last, meta={**EMOJI.meta, "categories": CATEGORIES})
+    held_out, last = (None if chosen is None else rows(chosen) for chosen in others)
+    return Dataset(rows(train), held_out, last, meta={**EMOJI.meta, "categories": CATEGORIES})
 
 
 def _on_white(images: np.ndarray, size: int) -> np.ndarray:
