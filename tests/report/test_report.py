@@ -72,16 +72,20 @@ def test_page_is_self_contained(fixture, images, words, request, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("fixture", ["point", "explored", "walked"])
-def test_record_is_json_and_complete(fixture, request):
-    written = json.dumps(report.record(request.getfixturevalue(fixture)), allow_nan=False)
+@pytest.fixture(params=["point", "explored", "walked"])
+def result(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_record_is_json_and_complete(result, walked):
+    written = json.dumps(report.record(result), allow_nan=False)
     body = json.loads(written)
     assert body["versions"]["jax"]
     assert body["device"]["platform"]
     for entry in body.get("points", [body]):
         assert {"kind", "loss", "gradient_norm", "index", "counts", "tolerance"} <= set(entry)
         assert sum(entry["counts"].values()) == entry["size"] == len(entry["eigenvalues"])
-    if fixture == "walked":
+    if result is walked:
         assert body["arguments"]["seeds"] == 3
         roles = [entry["role"] for entry in body["points"]]
         assert roles.count("minimum") == 6
