@@ -32,6 +32,7 @@ from jaxml.data.loaders.two_spirals import two_spirals
 from jaxml.data.loaders.vowel import VOWEL, vowel
 from jaxml.data.loaders.xor import xor
 from jaxml.data.npz_files import array_rows, from_npz
+from jaxml.data.series import from_series
 from jaxml.data.sgf_files import from_sgf
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "from_csv",
     "from_image_folder",
     "from_npz",
+    "from_series",
     "from_sgf",
     "go_games",
     "image_rows",

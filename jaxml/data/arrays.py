@@ -77,8 +77,8 @@ def checked_rows(x: Any, y: Any, task: str | None, suffix: str = "") -> tuple[Sp
     Raises:
         ValueError: as in `from_arrays`.
     """
-    inputs = _numbers(f"x{suffix}", x)
-    targets = _numbers(f"y{suffix}", y)
+    inputs = finite_numbers(f"x{suffix}", x)
+    targets = finite_numbers(f"y{suffix}", y)
     require(
         len(inputs) == len(targets),
         f"x{suffix} and y{suffix} of one length",
@@ -87,8 +87,8 @@ def checked_rows(x: Any, y: Any, task: str | None, suffix: str = "") -> tuple[Sp
     if task is None:
         task = guessed_task(f"y{suffix}", targets)
     require_choice("task", task, TASKS)
-    as_task = _labels if task == "classification" else _float32
-    return {"x": _float32(f"x{suffix}", inputs), "y": as_task(f"y{suffix}", targets)}, task
+    as_task = _labels if task == "classification" else to_float32
+    return {"x": to_float32(f"x{suffix}", inputs), "y": as_task(f"y{suffix}", targets)}, task
 
 
 def described(
@@ -151,7 +151,7 @@ def _require_task(condition: Any, name: str, told: str) -> None:
     require(condition, f"the task, classification or regression, to be given for {name}", told)
 
 
-def _numbers(name: str, values: Any) -> np.ndarray:
+def finite_numbers(name: str, values: Any) -> np.ndarray:
     """The values as an array of at least one row, checked to be finite real numbers."""
     array = np.asarray(values)
     require(array.dtype.kind in "biuf", f"{name} to hold real numbers", f"dtype {array.dtype}")
@@ -163,7 +163,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def _float32(name: str, array: np.ndarray) -> np.ndarray:
+def to_float32(name: str, array: np.ndarray) -> np.ndarray:
+    """The array in float32, if that keeps its numbers finite and apart."""
     with np.errstate(over="ignore"):  # said below, with the place
         converted = array.astype(np.float32)
     _require_none(name, "out of float32's range", np.isinf(converted))

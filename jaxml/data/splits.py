@@ -69,18 +69,7 @@ def split(
     [8, 2, None]
     """
     n = len(rows["x"])
-    counts = []
-    for name, fraction in (("validation", validation), ("test", test)):
-        value = require_nonnegative(name, fraction)
-        require(value < 1, f"{name} to be a fraction below 1", repr(fraction))
-        counts.append(max(1, round(value * n)) if value > 0 else 0)
-    n_validation, n_test = counts
-    left = n - n_validation - n_test
-    require(
-        left >= 1,
-        "fractions that leave at least one row to train on",
-        f"validation={validation!r} and test={test!r} of {n} rows",
-    )
+    n_validation, n_test = counts_of(n, validation, test)
     order = rng.permutation(n) if labels is None else _mixed_order(labels, rng)
     test_rows, validation_rows, train_rows = np.split(order, [n_test, n_test + n_validation])
 
@@ -90,6 +79,46 @@ def split(
     train = take(train_rows)
     assert train is not None  # checked above
     return train, take(validation_rows), take(test_rows)
+
+
+def counts_of(rows: int, validation: float, test: float) -> tuple[int, int]:
+    """How many of the rows are the validation's and the test's, see `split`.
+
+    Raises:
+        ValueError: if a fraction is out of range or nothing is left to train on.
+    """
+    counts = []
+    for name, fraction in (("validation", validation), ("test", test)):
+        value = require_nonnegative(name, fraction)
+        require(value < 1, f"{name} to be a fraction below 1", repr(fraction))
+        counts.append(max(1, round(value * rows)) if value > 0 else 0)
+    require(
+        sum(counts) < rows,
+        "fractions that leave at least one row to train on",
+        f"validation={validation!r} and test={test!r} of {rows} rows",
+    )
+    return counts[0], counts[1]
+
+
+def cut(rows: Split, validation: int, test: int) -> tuple[Split, Split | None, Split | None]:
+    """The last rows are the test, those before them the validation; copies, in their order.
+
+    Args:
+        rows: arrays of more rows than the two have together.
+        validation: its rows; 0 makes no such split.
+        test: likewise.
+    """
+    n = len(next(iter(rows.values())))
+    left = n - validation - test
+
+    def take(start: int, end: int) -> Split:
+        return {key: values[start:end].copy() for key, values in rows.items()}
+
+    return (
+        take(0, left),
+        take(left, n - test) if validation else None,
+        take(n - test, n) if test else None,
+    )
 
 
 def split_groups(

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
-from jaxml.data.dataset import Dataset, Split
+from jaxml.data.dataset import Dataset
 from jaxml.data.fetching import Fetched, fetch
+from jaxml.data.series import lagged
 from jaxml.data.sources import Arrays, File, address, wheel
+from jaxml.data.splits import cut
 from jaxml.data.unpickling import Globals, restricted_loads
 
 TEST_DAYS = 730
@@ -133,16 +135,8 @@ def chicago_ridership(*, lags: int = 28, validation: int = 365) -> Dataset:
     riders = arrays["ridership"].astype(np.float32)
     left = len(riders) - lags - TEST_DAYS - int(validation)
     require(left >= 1, "days that are left to train on", f"lags={lags}, validation={validation}")
-    x = np.lib.stride_tricks.sliding_window_view(riders, lags)[:-1]
-    y = riders[lags:, None]
-
-    def split(rows: slice) -> Split:
-        return {"x": x[rows].copy(), "y": y[rows].copy()}
-
     return Dataset(
-        split(slice(left)),
-        split(slice(left, -TEST_DAYS)) if validation else None,
-        split(slice(-TEST_DAYS, None)),
+        *cut(lagged(riders, lags), int(validation), TEST_DAYS),
         meta={
             **CHICAGO_RIDERSHIP.meta,
             "lags": lags,
