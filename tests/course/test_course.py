@@ -16,7 +16,7 @@ from jaxml.course import chapter_01, chapter_02, chapter_03, chapter_08, pages, 
 FAST = {
     "course-saddle", "fused-logits", "hard-sigmoid", "leaderboard", "bad-samples",
     "mean-and-median", "mse-softmax", "rate-decay", "rmsprop-forgets",
-    "saddle-to-saddle", "softmax-sigmoid", "updates-per-epoch",
+    "saddle-to-saddle", "softmax-sigmoid", "step-and-slope", "updates-per-epoch",
 }  # fmt: skip
 """Those of less than two seconds."""
 

@@ -10,9 +10,13 @@ LECTURE_1 = "Hung-yi Lee, Machine Learning 2021, lecture 1"
 EXPERIMENTS = (
     Experiment(
         "ols-contour", 1, "the error surface has its minimum where least squares has its solution",
-        LECTURE_1, regression.ols_contour, 0.1,
-        "Begin elsewhere (another key), or make the rate ten times as large: which way does the "
-        "path take then?",
+        LECTURE_1, regression.ols_contour, 0.2,
+        "Begin elsewhere, or make the rate ten times as large: which way does the path take then?",
+    ),
+    Experiment(
+        "step-and-slope", 1, "a step is the slope times the learning rate, with its sign reversed",
+        LECTURE_1, regression.step_and_slope, 0.1,
+        "Take a rate of 2: the steps still go down the slope, and where do they end?",
     ),
     Experiment(
         "divergence", 1, "gradient descent diverges where the rate exceeds 2/λ_max",

@@ -2,67 +2,165 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.optimize import linprog
 
 from jaxml import data, landscape, nn, training
-from jaxml.core.finding import Finding, Section
+from jaxml.core import drawing
+from jaxml.core.finding import Figure, Finding, Section
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, optimizers, sampling
 
 
 def ols_contour(effort: Effort = "quick") -> Finding:
-    """The minimum of the error surface of y = b + wx, and gradient descent's way to it."""
+    """The minima of the error surfaces of y = b + wx, and gradient descent's way to them."""
     rows = data.load("linear_teacher", n=200, inputs=1, noise=0.5, validation=0, test=0).train
-    algorithm = training.supervised(nn.linear(1, 1), losses.mse, optimizers.sgd(0.1))
+    x, y = (rows[key].astype(float)[:, 0] for key in ("x", "y"))
+    quick = effort == "quick"
+    # the slope of the absolute error does not get smaller at its kinks: the rate must
+    cases = {
+        "squared": (losses.mse, np.polyfit(x, y, 1), 0.1, 100 if quick else 500),
+        "absolute": (
+            losses.mae, _least_absolute(x, y),
+            training.schedules.cosine(0.1, 1000 if quick else 5000), 1000 if quick else 5000,
+        ),
+    }  # fmt: skip
+    figures, off, cells = [], {}, {}
+    for name, (error, (w, b), rate, steps) in cases.items():
+        path, plane = _descent(rows, error, rate, steps, around=(w, b))
+        across, up = plane.coordinates
+        off[name] = float(max(abs(path[-1] - (w, b))))
+        lowest = np.unravel_index(plane.losses.argmin(), plane.losses.shape)
+        spacing = across[1] - across[0]
+        place = across[lowest[0]], up[lowest[1]]
+        cells[name] = float(max(abs(np.subtract(place, (w, b)))) / spacing)
+        exact = {"squared": "least squares", "absolute": "least absolute error"}[name]
+        figures.append(
+            pictures.contours(
+                across, up, plane.losses.T,
+                f"Contours of the mean {name} error over w and b; the path of gradient descent "
+                "ends at the exact solution, in the middle.",
+                paths={f"gradient descent, {name} error": tuple(path.T)},
+                points={exact: (w, b)}, xlabel="w", ylabel="b",
+            )
+        )  # fmt: skip
+    (w, b), (w_absolute, b_absolute) = (case[1] for case in cases.values())
+    holds = off["squared"] < 1e-4 and off["absolute"] < 0.01 and max(cells.values()) <= 1
+    there = "next to them" if max(cells.values()) <= 1 else "elsewhere"
+    return Finding(
+        name="ols-contour",
+        question="Where is the minimum of the error surface of y = b + wx?",
+        verdict=f"Under the squared error gradient descent ends {off['squared']:.1e} from the "
+        f"solution of least squares, w = {w:.4f}, b = {b:.4f}; under the absolute error "
+        f"{off['absolute']:.1e} from that of linear programming, w = {w_absolute:.4f}, "
+        f"b = {b_absolute:.4f}. The lowest points of both surfaces are {there}.",
+        sections=[Section("Two error surfaces", figures=figures)],
+        numbers={"squared": [float(w), float(b)], "distance": off, "grid_cells": cells,
+                 "absolute": [float(w_absolute), float(b_absolute)]},
+        expected="gradient descent ends at the exact solutions (1e-4; 0.01 under the absolute "
+        "error, whose slope does not get smaller), where the surfaces are lowest",
+        holds=bool(holds),
+    )  # fmt: skip
+
+
+def _least_absolute(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The line of least absolute error, as w and b: a linear program."""
+    n = len(x)
+    line, own = np.column_stack([x, np.ones(n)]), np.eye(n)
+    found = linprog(
+        np.concatenate([np.zeros(2), np.ones(n)]),
+        np.block([[line, -own], [-line, -own]]), np.concatenate([y, -y]),
+        bounds=[(None, None)] * 2 + [(0, None)] * n,
+    )  # fmt: skip
+    return found.x[:2]
+
+
+def _descent(rows: Any, error: Any, rate: Any, steps: int, around: Any) -> Any:
+    """The path of gradient descent over w and b, `(steps + 1, 2)`, and the surface around it."""
+    algorithm = training.supervised(nn.linear(1, 1), error, optimizers.sgd(rate))
     start, kept = algorithm.init(jax.random.key(0)), training.snapshots()
     away = {"dense_0": {"kernel": np.full((1, 1), -1.2, np.float32),
                         "bias": np.full(1, 1.1, np.float32)}}  # fmt: skip
     run = training.fit(
-        algorithm, rows, sampling.full(), key=jax.random.key(0), chunk=1, hooks=[kept],
-        steps=100 if effort == "quick" else 500, state=start.replace(params=away),
+        algorithm, rows, sampling.full(), key=jax.random.key(0), chunk=max(1, steps // 500),
+        hooks=[kept], steps=steps, state=start.replace(params=away),
     )  # fmt: skip
-    design = np.column_stack([rows["x"], np.ones(len(rows["x"]))]).astype(float)
-    (w, b), *_ = np.linalg.lstsq(design, rows["y"][:, 0].astype(float))
-    layer = run.state.params["dense_0"]
-    off = max(abs(float(layer["kernel"][0, 0]) - w), abs(float(layer["bias"][0]) - b))
-
-    loss = training.full_loss(algorithm, run.state, rows)
-    zero = jax.tree.map(np.zeros_like, jax.device_get(run.state.params))
+    layer = kept.params["dense_0"]
+    path = np.column_stack([layer["kernel"][:, 0, 0], layer["bias"][:, 0]])
+    zero = jax.tree.map(np.zeros_like, away)
     one = np.ones(1, np.float32)
     along_w = {"dense_0": {"kernel": one[:, None], "bias": 0 * one}}
     along_b = {"dense_0": {"kernel": 0 * one[:, None], "bias": one}}
     directions = jax.tree.map(lambda *leaves: np.stack(leaves), along_w, along_b)
-    axes = np.linspace(w - 1.5, w + 1.5, 41), np.linspace(b - 1.5, b + 1.5, 41)
-    plane = landscape.surface(loss, zero, directions, coordinates=axes)
-    path = kept.params["dense_0"]
-    lowest = np.unravel_index(plane.losses.argmin(), plane.losses.shape)
-    cell = max(abs(axes[0][lowest[0]] - w), abs(axes[1][lowest[1]] - b))
-    spacing = axes[0][1] - axes[0][0]
-    holds = off < 1e-4 and cell <= spacing
-    figure = pictures.contours(
-        axes[0],
-        axes[1],
-        plane.losses.T,
-        "Contour ellipses of the mean squared error over w and b; the path of gradient descent "
-        "ends where least squares has its solution, in the middle.",
-        paths={"gradient descent": (path["kernel"][:, 0, 0], path["bias"][:, 0])},
-        points={"least squares": (w, b)},
-        xlabel="w",
-        ylabel="b",
-    )
+    axes = tuple(np.linspace(value - 1.5, value + 1.5, 41) for value in around)
+    loss = training.full_loss(algorithm, run.state, rows)
+    return path, landscape.surface(loss, zero, directions, coordinates=axes)
+
+
+def step_and_slope(effort: Effort = "quick") -> Finding:
+    """One step of gradient descent from many places of the error curve over w."""
+    rows = data.load("linear_teacher", n=200, inputs=1, noise=0.5, validation=0, test=0).train
+    model, rate = nn.linear(1, 1, bias=False), 0.2
+    algorithm = training.supervised(model, losses.mse, optimizers.sgd(rate))
+    starts = np.linspace(-3, 3, 13 if effort == "quick" else 121, dtype=np.float32)
+    state = algorithm.init(jax.random.key(0))
+
+    @jax.jit
+    def step_from(w):
+        params = {"dense_0": {"kernel": w[None, None]}}
+        after, _ = algorithm.step(state.replace(params=params), rows, jax.random.key(0))
+        return after.params["dense_0"]["kernel"][0, 0] - w
+
+    steps = np.asarray(jax.vmap(step_from)(starts))
+    x, y = (rows[key].astype(float)[:, 0] for key in ("x", "y"))
+
+    def error(w):
+        return ((np.multiply.outer(w, x) - y) ** 2).mean(-1)
+
+    h = 1e-4
+    places = starts.astype(float)
+    slopes = (error(places + h) - error(places - h)) / (2 * h)  # of the curve itself
+    off = float(abs(steps + rate * slopes).max() / abs(steps).max())
+    uphill = int((np.sign(steps) == np.sign(slopes)).sum())
+    holds = off < 1e-4 and uphill == 0
+
+    def draw(ax):
+        fine = np.linspace(-3.2, 3.2, 200)
+        ax.plot(fine, error(fine), color=drawing.GREY, label="mean squared error")
+        some = slice(None, None, len(starts) // 12)
+        ax.quiver(
+            starts[some], error(starts[some]), steps[some], np.zeros_like(steps[some]),
+            angles="xy", scale_units="xy", scale=1, width=0.004, color=drawing.BLUE,
+            label="one step",
+        )  # fmt: skip
+        ax.set(xlabel="w", ylabel="error")
+        drawing.legend(ax)
+
+    figures = [
+        Figure(draw, "A parabola with an arrow from each of its points to the side of its "
+               "bottom: the steeper the curve, the longer the arrow."),
+        pictures.curves(
+            {"step": (slopes, steps)},
+            "The step against the slope: a straight line that falls through the origin.",
+            style="o-", xlabel="slope", ylabel=f"step, η = {rate:g}",
+        ),
+    ]  # fmt: skip
     return Finding(
-        name="ols-contour",
-        question="Where is the minimum of the error surface of y = b + wx?",
-        verdict=f"Gradient descent ends {off:.1e} from the solution of least squares, "
-        f"w = {w:.4f}, b = {b:.4f}, and the lowest of {plane.losses.size:,} points of the surface "
-        f"is {'next to it' if cell <= spacing else 'elsewhere'}.",
-        sections=[Section("The error surface", figures=[figure])],
-        numbers={"w": float(w), "b": float(b), "distance": off, "grid_distance": float(cell)},
-        expected="the contour minimum is the solution of least squares: both numbers to 1e-4",
-        holds=bool(holds),
+        name="step-and-slope",
+        question="The slope is positive: should w become larger or smaller?",
+        verdict=f"Smaller: from {len(starts)} places the step is −{rate:g} times the slope of the "
+        f"error curve, to {off:.0e} of the largest step, and "
+        f"{f'{uphill} steps lead' if uphill else 'none leads'} up the slope.",
+        sections=[Section("Steps on the error curve", figures=figures)],
+        numbers={"difference": off, "uphill": uphill, "rate": rate},
+        expected="the step is the slope times the rate with the opposite sign: w falls where the "
+        "slope is positive, and goes further where it is steep",
+        holds=holds,
     )
 
 
