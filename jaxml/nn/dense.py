@@ -87,15 +87,14 @@ def mlp(
 ) -> Model:
     """A fully connected network, applied to the last axis of its input.
 
-    A hidden layer is `dropout(activation(norm(dense(h))))`, or with the norm after the
-    activation `dropout(norm(activation(dense(h))))`; the last layer is `dense` alone, so a net
-    of one output returns `(..., 1)`.
+    A hidden layer is `dropout(activation(norm(dense(h))))`, or with the norm elsewhere as
+    `norm_position` says; the last layer is `dense` alone, so a net of one output returns
+    `(..., 1)`.
 
     The parameters are a flat dict, whatever the depth: `dense_i` with `kernel` of shape
-    `(widths[i], widths[i + 1])` and `bias` of shape `(widths[i + 1],)`, and for each hidden
-    layer of a net with a norm `norm_i` with `scale` and `bias`, both of shape
-    `(widths[i + 1],)`. Batch norm adds the model state `{"batch_stats": {"norm_i": {"mean",
-    "var"}}}`. Parameters are float32.
+    `(widths[i], widths[i + 1])` and `bias` of shape `(widths[i + 1],)`, and for each layer with
+    a norm `norm_i` with `scale` and `bias`, both as wide as what it normalises. Batch norm adds
+    the model state `{"batch_stats": {"norm_i": {"mean", "var"}}}`. Parameters are float32.
 
     Initialisation: LeCun normal kernels (truncated at two standard deviations, with variance
     `1 / fan_in`), zero biases, unit scales.
@@ -110,7 +109,10 @@ def mlp(
             statistics in training, when `apply` returns moving averages of them, `0.9 old + 0.1
             new`, and by those averages otherwise. PyTorch says "momentum 0.1" for the same,
             but averages the *unbiased* variance, which is `n / (n - 1)` times ours.
-        norm_position: "before" or "after" the activation.
+        norm_position: "before" or "after" the activation; "pre", of the layer's input,
+            `dropout(activation(dense(norm(h))))`, so that the skip goes by the norms and the last
+            layer is `dense(norm(h))`; or "post", of the layer's output with the skip,
+            `norm(h + dropout(activation(dense(h))))`.
         dropout: the probability, from 0 up to but excluding 1, with which training sets a
             hidden value to zero; those that stay are divided by `1 - dropout`.
         residual: whether to add to a hidden layer's output its input, where the two have the
@@ -131,7 +133,8 @@ def mlp(
         Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1 (batch norm); Ba, Kiros and
         Hinton (2016), arXiv:1607.06450, eq. 3 (layer norm, here over the last axis); Srivastava
         et al., "Dropout", JMLR 15 (2014), section 10 (the scaling); He et al. (2015),
-        arXiv:1512.03385, eq. 1 (the skip; here nothing follows the sum).
+        arXiv:1512.03385, eq. 1 (the skip; here no activation follows the sum); Xiong et al.
+        (2020), arXiv:2002.04745, table 1 ("pre" and "post").
 
     >>> import jax, jax.numpy as jnp
     >>> model = mlp([64, 32, 10], activation="tanh")
@@ -142,7 +145,7 @@ def mlp(
     """
     activation = check_activation(activation)
     check_norm(norm)
-    require_choice("norm_position", norm_position, ("before", "after"))
+    require_choice("norm_position", norm_position, ("before", "after", "pre", "post"))
     check_dropout(dropout)
     return _model(
         "mlp",
@@ -189,17 +192,18 @@ class _Dense(linen.Module):
                 self.widths[i + 1], use_bias=self.bias, dtype=self.dtype, name=f"dense_{i}"
             )(h)
 
-        def norm(i, h):
+        def norm(i, h, *positions):
+            if self.norm_position not in positions:
+                return h
             return normalize(h, self.norm, train=train, dtype=self.dtype, name=f"norm_{i}")
 
         def hidden(i, h):
-            before = self.norm_position == "before"
-            h = dense(i, h)
-            h = self.activation(norm(i, h)) if before else norm(i, self.activation(h))
+            h = dense(i, norm(i, h, "pre"))
+            h = norm(i, self.activation(norm(i, h, "before")), "after")
             return linen.Dropout(self.dropout, deterministic=not train)(h)
 
         last = len(self.widths) - 2
         for i in range(last):
             skip = self.residual and self.widths[i] == self.widths[i + 1]
-            x = x + hidden(i, x) if skip else hidden(i, x)
-        return dense(last, x)
+            x = norm(i, x + hidden(i, x) if skip else hidden(i, x), "post")
+        return dense(last, norm(last, x, "pre"))

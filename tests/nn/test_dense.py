@@ -39,19 +39,23 @@ def formula(params, x, *, norm=None, norm_position="before", residual=False, act
         scaled = centred / np.sqrt((centred**2).mean(axes, keepdims=True) + 1e-5)
         return scaled * params[f"norm_{i}"]["scale"] + params[f"norm_{i}"]["bias"]
 
-    for i in range(depth - 1):
+    def layer(i, h):
+        if norm_position == "pre":
+            return activation(dense(i, normalize(i, h)))
         z = dense(i, h)
-        z = (
-            activation(normalize(i, z))
-            if norm_position == "before"
-            else normalize(i, activation(z))
-        )
+        if norm_position == "before":
+            return activation(normalize(i, z))
+        return normalize(i, activation(z)) if norm_position == "after" else activation(z)
+
+    for i in range(depth - 1):
+        z = layer(i, h)
         h = h + z if residual and h.shape == z.shape else z
-    return dense(depth - 1, h)
+        h = normalize(i, h) if norm_position == "post" else h
+    return dense(depth - 1, normalize(depth - 1, h) if norm_position == "pre" else h)
 
 
 @pytest.mark.parametrize("norm", [None, "layer", "batch"])
-@pytest.mark.parametrize("norm_position", ["before", "after"])
+@pytest.mark.parametrize("norm_position", ["before", "after", "pre", "post"])
 @pytest.mark.parametrize("residual", [False, True])
 def test_mlp_is_the_formula(norm, norm_position, residual):
     options = {"norm": norm, "norm_position": norm_position, "residual": residual}
@@ -91,6 +95,12 @@ def test_the_trees_are_flat_and_predictable(norm):
     expected |= {name: {"scale": (width,), "bias": (width,)} for name, width in norms}
     assert jax.tree.map(jnp.shape, params) == expected
     assert set(model_state) == ({"batch_stats"} if norm == "batch" else set())
+
+
+def test_a_pre_norm_is_as_wide_as_the_input_of_its_layer():
+    params, _ = nn.mlp([5, 4, 3], norm="layer", norm_position="pre").init(jax.random.key(0))
+    widths = {name: leaf["scale"].shape for name, leaf in params.items() if "norm" in name}
+    assert widths == {"norm_0": (5,), "norm_1": (4,)}
 
 
 def test_initial_values():
@@ -184,6 +194,41 @@ def test_mlp_is_pytorch(norm, norm_position, train):
         var = old["var"] + (new["var"] - 0.9 * old["var"]) * bessel - 0.1 * old["var"]
         np.testing.assert_allclose(new["mean"], peer.running_mean, rtol=1e-5)
         np.testing.assert_allclose(var if train else new["var"], peer.running_var, rtol=1e-4)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("pre", [True, False])
+def test_pre_and_post_norm_are_those_of_pytorch_s_transformer(pre):
+    """A feed-forward sublayer of it, with an attention of zero weights before."""
+    torch = pytest.importorskip("torch")
+    width, x = 6, inputs(5, 6)
+    peer = torch.nn.TransformerEncoderLayer(
+        width, 1, width, dropout=0, norm_first=pre, batch_first=True
+    )
+    model = nn.mlp(
+        [width, width, width], norm="layer", residual=True, norm_position="pre" if pre else "post"
+    )
+    params = random_like(model.init(jax.random.key(0))[0])
+    eye = {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}
+    params |= {"dense_1": eye} | (
+        {"norm_1": {"scale": jnp.ones(width), "bias": jnp.zeros(width)}} if pre else {}
+    )
+    with torch.no_grad():
+        for parameter in peer.self_attn.parameters():
+            parameter.zero_()
+        for layer, name in ((peer.linear1, "dense_0"), (peer.linear2, "dense_1")):
+            layer.weight.copy_(torch.from_numpy(np.array(params[name]["kernel"].T)))
+            layer.bias.copy_(torch.from_numpy(np.array(params[name]["bias"])))
+        peer.norm2.weight.copy_(torch.from_numpy(np.array(params["norm_0"]["scale"])))
+        peer.norm2.bias.copy_(torch.from_numpy(np.array(params["norm_0"]["bias"])))
+        # post-norm has another norm behind the attention, which changes only x
+        start = torch.from_numpy(x)
+        expected = peer(start[:, None])[:, 0].numpy()
+        seen = x if pre else peer.norm1(start).numpy()
+    found = np.asarray(model.apply(params, {}, seen)[0])
+    if pre:  # the net's last layer normalises once more
+        expected = torch.nn.functional.layer_norm(torch.from_numpy(expected), (width,)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.oracle
@@ -285,7 +330,7 @@ def test_dropout():
         (lambda: nn.mlp([3, 1], norm="group"), "norm to be one of batch, layer, got 'group'"),
         (
             lambda: nn.mlp([3, 1], norm_position="around"),
-            "norm_position to be one of before, after",
+            "norm_position to be one of before, after, pre, post",
         ),
         (lambda: nn.mlp([3, 1], dropout=1.5), "less than 1, got 1.5"),
         (lambda: nn.mlp([3, 1], dropout=1.0), "less than 1, got 1.0"),
