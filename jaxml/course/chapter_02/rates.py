@@ -78,11 +78,11 @@ def over_root_mean_square(
     def init(params):
         return jnp.int32(0), jax.tree.map(jnp.zeros_like, params)
 
-    def update(gradient, state, params=None):  # noqa: ARG001
+    def update(updates, state, params=None):  # noqa: ARG001
         count, square = state
         new = 1 / (count + 1.0) if decay is None else jnp.where(count == 0, 1.0, 1 - decay)
-        square = jax.tree.map(lambda v, g: (1 - new) * v + new * g**2, square, gradient)
-        scaled = jax.tree.map(lambda v, g: g / jnp.sqrt(jnp.where(v > 0, v, 1)), square, gradient)
+        square = jax.tree.map(lambda v, g: (1 - new) * v + new * g**2, square, updates)
+        scaled = jax.tree.map(lambda v, g: g / jnp.sqrt(jnp.where(v > 0, v, 1)), square, updates)
         return scaled, (count + 1, square)
 
     scale = optax.GradientTransformation(init, update)
