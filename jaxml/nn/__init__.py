@@ -1,11 +1,13 @@
 """Networks as `jaxml.types.Model`: built-in ones, and adapters for Flax's two interfaces."""
 
 from jaxml.core.resampling import affine_grid, grid_sample, resample, rotations
+from jaxml.nn import attention
 from jaxml.nn.adapters import from_linen, from_nnx
 from jaxml.nn.convnets import cnn, go_policy, resnet
 from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.descriptions import description, from_description
+from jaxml.nn.encoder import attention_maps, transformer_encoder
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.spatial_transformer import spatial_transformer
 
@@ -13,6 +15,8 @@ __all__ = [
     "LayerSummary",
     "Summary",
     "affine_grid",
+    "attention",
+    "attention_maps",
     "cnn",
     "conv_general_dilated",
     "deep_linear",
@@ -31,4 +35,5 @@ __all__ = [
     "rotations",
     "spatial_transformer",
     "summary",
+    "transformer_encoder",
 ]

@@ -200,7 +200,7 @@ def test_attention_is_a_convolution(sharpness):
 # variants
 
 
-@pytest.mark.parametrize("window", [1, 3, 7, 13, 21])
+@pytest.mark.parametrize("window", [1, 3, 7, 13, 33])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_window_is_the_masked_softmax(window, causal):
     q, k, v = qkv(n=11, m=11)
@@ -209,7 +209,7 @@ def test_a_window_is_the_masked_softmax(window, causal):
     found = attention.local_attention(q, k, v, window=window, causal=causal)
     known = attention.softmax_attention(q, k, v, mask=seen)
     np.testing.assert_allclose(found, known, rtol=1e-10)
-    if window == 21 and not causal:
+    if window == 33 and not causal:
         np.testing.assert_allclose(found, attention.softmax_attention(q, k, v), rtol=1e-10)
 
 
@@ -291,8 +291,7 @@ def test_memory_of_the_gradient(function, factor):
     ("call", "message"),
     [
         (lambda: attention.causal_mask(0), "size .* got 0"),
-        (lambda: attention.window_mask(5, 4), "odd window of at most 9, for 5 positions, got 4"),
-        (lambda: attention.window_mask(5, 11), "odd window of at most 9, for 5 positions, got 11"),
+        (lambda: attention.window_mask(5, 4), "an odd window, got 4"),
         (lambda: attention.padding_mask(jnp.array([0]), 5), "lengths from 1 to 5, got 0 to 0"),
         (lambda: attention.padding_mask(jnp.array([6]), 5), "lengths from 1 to 5, got 6 to 6"),
         (lambda: attention.padding_mask(jnp.array([2.5]), 5), "whole lengths, got dtype float64"),

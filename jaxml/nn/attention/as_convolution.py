@@ -51,7 +51,7 @@ def convolution_by_attention(
     padded = jnp.pad(images, ((0, 0), (down, down), (right, right), (0, 0)))
 
     def places(up, left, h, w):
-        return np.stack(np.mgrid[-up : h + up, -left : w + left], -1).reshape(-1, 2)
+        return np.moveaxis(np.mgrid[-up : h + up, -left : w + left], 0, -1).reshape(-1, 2)
 
     queries, keys = places(0, 0, height, width), places(down, right, height, width)
     heads = places(rows // 2, columns // 2, 1, 1)

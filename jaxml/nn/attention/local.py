@@ -27,7 +27,8 @@ def local_attention(
         q: queries `(..., n, d)`.
         k: keys `(..., n, d)`.
         v: values `(..., n, e)`.
-        window: an odd number of positions, with the query's own in the middle; 2n − 1 is all.
+        window: an odd number of positions, with the query's own in the middle; from
+            2n − 1 on it is all.
         mask: boolean `(..., 1, n)`, the same for every query.
         causal: whether the half of the window behind the position is left out.
 
@@ -35,7 +36,7 @@ def local_attention(
         `(..., n, e)`, that of `softmax_attention` under `window_mask(n, window)`.
 
     Raises:
-        ValueError: if the window is even or wider than 2n − 1, or the mask is another.
+        ValueError: if the window is even or the mask is another.
 
     Reference:
         Beltagy, Peters and Cohan (2020), arXiv:2004.05150, section 3.1 and appendix A (the

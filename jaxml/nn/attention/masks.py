@@ -55,11 +55,11 @@ def window_mask(size: int, window: int) -> jax.Array:
 
     Args:
         size: positions.
-        window: an odd number of them, with the position itself in the middle; 2 size − 1 is
-            everything.
+        window: an odd number of them, with the position itself in the middle; from 2 size − 1 on
+            it is everything.
 
     Raises:
-        ValueError: if the window is even or wider than 2 size − 1.
+        ValueError: if the window is even.
 
     >>> window_mask(4, 3).astype(int)
     Array([[1, 1, 0, 0],
@@ -72,15 +72,14 @@ def window_mask(size: int, window: int) -> jax.Array:
 
 
 def check_window(size: int, window: int) -> int:
-    """How many positions a window reaches to each side.
+    """How many of so many positions a window reaches to each side.
 
     Raises:
         ValueError: as `window_mask`.
     """
     window = require_positive_int("window", window)
-    fits = window % 2 == 1 and window < 2 * size
-    require(fits, f"an odd window of at most {2 * size - 1}, for {size} positions", window)
-    return window // 2
+    require(window % 2 == 1, "an odd window", window)
+    return min(window // 2, size - 1)
 
 
 def stride_mask(size: int, stride: int) -> jax.Array:
