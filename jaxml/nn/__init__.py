@@ -8,7 +8,9 @@ from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.encoder import attention_maps, transformer_encoder
+from jaxml.nn.graphs import gat, gcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
+from jaxml.nn.recurrent import rnn
 from jaxml.nn.spatial_transformer import spatial_transformer
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "from_description",
     "from_linen",
     "from_nnx",
+    "gat",
+    "gcn",
     "go_policy",
     "grid_sample",
     "linear",
@@ -32,6 +36,7 @@ __all__ = [
     "mlp",
     "resample",
     "resnet",
+    "rnn",
     "rotations",
     "spatial_transformer",
     "summary",
