@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jaxml.core.checks import near, require
-from jaxml.course import chapter_01, chapter_02, chapter_03, chapter_08
+from jaxml.course import chapter_01, chapter_02, chapter_03, chapter_04, chapter_08
 from jaxml.course.experiment import Experiment
 
 
@@ -44,7 +44,9 @@ CHAPTERS = (
     ),
     Chapter(
         4, "Self-attention", "How does a network read a set or a sequence?",
-        missing="attention, positions, ViT, recurrent nets, graphs, the efficient variants",
+        chapter_04.EXPERIMENTS,
+        "recall over a distance, ViT and the Conformer, molecules, sound, most of the efficient "
+        "variants",
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?",

@@ -25,6 +25,7 @@ from jaxml.data.loaders.emoji import EMOJI, emoji
 from jaxml.data.loaders.fashion_mnist import FASHION_MNIST, fashion_mnist
 from jaxml.data.loaders.go_games import go_games
 from jaxml.data.loaders.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
+from jaxml.data.loaders.karate_club import karate_club
 from jaxml.data.loaders.linear_teacher import linear_teacher
 from jaxml.data.loaders.mnist import MNIST, mnist
 from jaxml.data.loaders.ring import ring
@@ -59,6 +60,7 @@ __all__ = [
     "image_rows",
     "info",
     "japanese_vowels",
+    "karate_club",
     "linear_autoencoder",
     "linear_teacher",
     "load",
@@ -79,6 +81,7 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
     "fashion_mnist": fashion_mnist,
     "go_games": go_games,
     "japanese_vowels": japanese_vowels,
+    "karate_club": karate_club,
     "linear_teacher": linear_teacher,
     "mnist": mnist,
     "ring": ring,

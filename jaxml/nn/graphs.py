@@ -19,6 +19,8 @@ from jaxml.nn.layers import check_activation, check_dropout
 
 OUTPUTS = ("each", "mean")
 
+glorot = linen.initializers.glorot_uniform()  # as in both papers
+
 
 def gcn(
     inputs: int,
@@ -29,11 +31,11 @@ def gcn(
     activation: str | Callable[[jax.Array], jax.Array] = "relu",
     dropout: float = 0.0,
 ) -> Model:
-    """A graph convolutional network: each layer is `D^-½ (A + I) D^-½ X W + b`.
+    """A graph convolutional network: each layer is `D^-½ (A + I) D^-½ X W`.
 
     The network is given `(x, adjacency)`, or `(x, adjacency, counts)` where graphs of a batch are
     padded by nodes without edges to one number of nodes n. One graph may come without the leading
-    axis. Parameters are `dense_i` with `kernel`, and `bias_i`.
+    axis. Parameters are `dense_i` with `kernel`; there are no biases.
 
     Args:
         inputs: columns of `x` `(..., n, inputs)`.
@@ -148,9 +150,8 @@ class _Graph(linen.Module):
             last = each and i == len(widths) - 1
             x = linen.Dropout(self.dropout, deterministic=not train)(x)
             if self.heads is None:
-                x = linen.Dense(width, use_bias=False, name=f"dense_{i}")(x)
+                x = linen.Dense(width, use_bias=False, kernel_init=glorot, name=f"dense_{i}")(x)
                 x = normalized(adjacency) @ x
-                x = x + self.param(f"bias_{i}", linen.initializers.zeros, (width,))
             else:
                 x = _Attend(width, 1 if last else self.heads, name=f"attend_{i}")(x, adjacency)
             x = x if last else self.activation(x)
@@ -168,7 +169,6 @@ class _Attend(linen.Module):
     @linen.compact
     def __call__(self, x: Any, adjacency: Any) -> jax.Array:
         shape = (self.heads, self.width)
-        glorot = linen.initializers.glorot_uniform()
         kernel = self.param("kernel", glorot, (x.shape[-1], self.heads * self.width))
         own, other = (self.param(name, glorot, shape) for name in ("own", "other"))
         bias = self.param("bias", linen.initializers.zeros, (self.heads * self.width,))

@@ -107,7 +107,7 @@ class _Recurrent(linen.Module):
             for backward in (False, True)[: 1 + self.bidirectional]:
                 name = f"layer_{i}" + "_backward" * backward
                 cell = CELLS[self.cell](self.width, dtype=self.dtype, name=f"{name}_cell")
-                y = linen.RNN(cell, reverse=backward, keep_order=True, name=name)(
+                y: Any = linen.RNN(cell, reverse=backward, keep_order=True, name=name)(
                     x, seq_lengths=lengths
                 )
                 read.append(y)

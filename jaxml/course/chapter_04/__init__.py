@@ -1,0 +1,36 @@
+"""Chapter 4, self-attention: what it computes, what it needs and what it is good for."""
+
+from __future__ import annotations
+
+from jaxml.course.chapter_04 import attention, graphs, sequences
+from jaxml.course.experiment import Experiment
+
+LECTURE_4 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 4"
+
+EXPERIMENTS = (
+    Experiment(
+        "order-of-tokens", 4, "attention does not know the order of what it sees", LECTURE_4,
+        sequences.order_of_tokens, 1.0,
+        "Give it rotary positions (positions='rotary'), and longer sequences than in training.",
+    ),
+    Experiment(
+        "attention-is-convolution", 4, "self-attention can be a convolution",
+        f"{LECTURE_4}; Cordonnier et al. 2020", attention.is_convolution, 0.1,
+        "Leave out the ring of zeros: which pixels differ then?",
+    ),
+    Experiment(
+        "attention-memory", 4, "n positions have n² scores; some kinds of attention need fewer",
+        f"{LECTURE_4} (2022); Katharopoulos et al. 2020", attention.memory, 0.5,
+        "Give the local attention a window of n: what does it cost now?",
+    ),
+    Experiment(
+        "speaker-by-attention", 4, "attention tells the speaker from a short recording",
+        f"{LECTURE_4} (homework 4); Kudo et al. 1999 for the recordings", sequences.speaker, 6.0,
+        "Pool by the first frame (output='first'), or leave out the positions.",
+    ),
+    Experiment(
+        "karate-club", 4, "two labels are enough for a network on a graph",
+        f"{LECTURE_4} (graphs); Kipf and Welling 2017, Zachary 1977", graphs.karate_club, 0.5,
+        "Tell it the club of member 8 as well, or take nn.gat.",
+    ),
+)  # fmt: skip
