@@ -9,6 +9,7 @@ import numpy as np
 from jaxml.core.drawing import BLUE, scale_of
 from jaxml.core.finding import Figure, Finding, Section, finding
 from jaxml.core.types import Run
+from jaxml.core.words import counted
 
 # points of a curve; a longer one is drawn by means over as many stretches
 _POINTS = 400
@@ -32,7 +33,7 @@ def _(run: Run) -> Finding:
         question="How far does the training come?",
         verdict="; ".join(_outcome(name, values) for name, values in history.items())
         or "no metric was recorded",
-        text=[f"{steps:,} steps{f' of {max(lanes)} lanes' if lanes else ''}"],
+        text=[counted(steps, "step") + (f" of {counted(max(lanes), 'lane')}" if lanes else "")],
         sections=[
             Section("Along the training", figures=[_curve(n, v) for n, v in history.items()])
         ],
@@ -51,7 +52,7 @@ def _outcome(name: str, values: np.ndarray) -> str:
         return f"{name} {first:.4g} → {last:.4g}"
     ends = values[:, -1]
     least, most = np.nanmin(ends), np.nanmax(ends)
-    return f"{name} at last {least:.4g} to {most:.4g} over {len(ends)} lanes"
+    return f"{name} at last {least:.4g} to {most:.4g} over {counted(len(ends), 'lane')}"
 
 
 def _curve(name: str, values: np.ndarray) -> Figure:

@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from jaxml import data, nn, training
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.types import Model
+from jaxml.core.words import counted
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort
 from jaxml.training import augmentation, losses, optimizers, sampling, schedules
@@ -134,7 +135,7 @@ def speaker(effort: Effort = "quick") -> Finding:
         name="speaker-by-attention",
         question="Who speaks?",
         verdict=f"Of {len(test['y'])} recordings by nine men an encoder with softmax attention "
-        f"names the speaker of {best:.1%} ({seeds} seed{'s' * (seeds > 1)}){others}"
+        f"names the speaker of {best:.1%} ({counted(seeds, 'seed')}){others}"
         + ("." if quick else "; the noise of the training is chosen by cross-validation."),
         sections=[
             Section("On the test", table=table),

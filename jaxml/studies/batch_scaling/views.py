@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxml.core.drawing import BLUE, GREEN, GREY
 from jaxml.core.finding import Figure, Finding, Section, Table, finding
+from jaxml.core.words import counted
 from jaxml.studies.batch_scaling.critical_batch_size import CriticalBatchSize, fit_hyperbola
 from jaxml.studies.batch_scaling.median_interval import seeds_for
 from jaxml.studies.batch_scaling.noise_scale import NoiseScale
@@ -228,8 +229,8 @@ def _equal(result: EqualLoss) -> str:
     left = sum(not s.converged for s in sharp)
     unsure = f", in {left} λ_max did not converge" if left else ""
     return (
-        f"at a training loss of {result.loss:g}: {result.ranked}; {len(sharp)} lanes{unsure}, "
-        f"{result.missed} missed the loss"
+        f"at a training loss of {result.loss:g}: {result.ranked}; "
+        f"{counted(len(sharp), 'lane')}{unsure}, {result.missed} missed the loss"
     )
 
 
@@ -245,9 +246,9 @@ def _(result: Findings) -> Finding:
         question=f"How does one come to {study.target} in the fewest updates?",
         verdict=advice(result.table),
         text=[
-            f"{len(study.lanes):,} networks of {study.size:,} parameters on {study.examples:,} "
-            f"examples, each until {study.target} or its budget, in "
-            f"{sum(map(len, study.programs.values()))} compiled programs: "
+            f"{counted(len(study.lanes), 'network')} of {study.size:,} parameters on "
+            f"{study.examples:,} examples, each until {study.target} or its budget, in "
+            f"{counted(sum(map(len, study.programs.values())), 'compiled program')}: "
             f"{study.seconds['compile']:.1f} s to compile, {study.seconds['run']:.1f} s to run."
         ],
         tiles={

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxml.core.checks import require
+from jaxml.core.words import counted
 from jaxml.studies.sweep.configs import Lanes
 from jaxml.studies.sweep.lane_optimizer import OPTIMIZERS, two_slots
 from jaxml.studies.sweep.rows import first_rows
@@ -99,8 +100,8 @@ class Plan:
         )
         ticks = ", ".join(f"{b.ticks.max():,}" for b in self.buckets)
         return (
-            f"{lanes} lanes of {self.size:,} parameters on {self.examples:,} examples; "
-            f"{len(self.buckets)} compiled programs: {buckets}; at most {ticks} ticks, "
+            f"{counted(lanes, 'lane')} of {self.size:,} parameters on {self.examples:,} examples; "
+            f"{counted(len(self.buckets), 'compiled program')}: {buckets}; at most {ticks} ticks, "
             f"{self.flops:.1e} FLOPs ({self.waste:.0%} for no lane), "
             f"{self.bytes / 2**20:,.0f} MiB for the lanes; about {self.seconds:,.0f} s at most"
         )

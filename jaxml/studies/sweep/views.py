@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxml.core.drawing import GREY, ink, legend, scale_of, styles
 from jaxml.core.finding import Figure, Finding, Section, Table, finding
+from jaxml.core.words import counted
 from jaxml.studies.sweep.descents import SURFACES, Descents
 from jaxml.studies.sweep.result import Study
 
@@ -52,13 +53,13 @@ def _(study: Study) -> Finding:
         verdict = (
             f"best: {named(lanes.optimizer[best], lanes.momentum[best])}, "
             f"B = {lanes.batch_size[best]:,}, η = {lanes.learning_rate[best]:.3g}, "
-            f"{measure} {value:.4g} after {updates:,} update{'s'[: updates != 1]}"
+            f"{measure} {value:.4g} after {counted(updates, 'update')}"
         )
     return Finding(
         name="lanes of a study",
         question="Which configuration ends best?",
         verdict=verdict,
-        text=[f"{len(lanes):,} lanes: {ends}{left}."],
+        text=[f"{counted(len(lanes), 'lane')}: {ends}{left}."],
         sections=[Section("Along the training", figures=[curves(study)])],
         numbers={"exits": counts, "seconds": study.seconds, "size": study.size},
         records=study.table(),
@@ -95,7 +96,7 @@ def curves(study: Study) -> Figure:
     return Figure(
         draw,
         f"{measure} against examples seen, of the lane of each {what} that ended best, "
-        f"{len(ordered)} of {len(lanes)} lanes.",
+        f"{len(ordered)} of {counted(len(lanes), 'lane')}.",
         height=0.85,
     )
 
