@@ -21,11 +21,24 @@ from jaxml.nn.attention.performer import (
 )
 from jaxml.nn.attention.positions import relative_bias, rotate, sinusoidal_positions
 from jaxml.nn.attention.scores import additive_scores, dot_product_scores
-from jaxml.nn.attention.softmax import attention_weights, softmax_attention
+from jaxml.nn.attention.softmax import (
+    attention_weights,
+    softmax_attention,
+    synthesizer_attention,
+)
+from jaxml.nn.attention.sorting import (
+    lsh_attention,
+    routing_attention,
+    sinkhorn,
+    sinkhorn_attention,
+)
+from jaxml.nn.attention.sparse import bigbird_blocks, block_attention
 
 __all__ = [
     "additive_scores",
     "attention_weights",
+    "bigbird_blocks",
+    "block_attention",
     "block_mask",
     "causal_mask",
     "convolution_by_attention",
@@ -36,15 +49,20 @@ __all__ = [
     "linear_attention",
     "linformer_attention",
     "local_attention",
+    "lsh_attention",
     "orthogonal_features",
     "padding_mask",
     "performer_attention",
     "random_blocks",
     "relative_bias",
     "rotate",
+    "routing_attention",
+    "sinkhorn",
+    "sinkhorn_attention",
     "sinusoidal_positions",
     "softmax_attention",
     "softmax_features",
     "stride_mask",
+    "synthesizer_attention",
     "window_mask",
 ]

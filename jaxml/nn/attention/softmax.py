@@ -95,3 +95,26 @@ def key_mask(mask: jax.Array | None, k: jax.Array, name: str) -> jax.Array | Non
     expected = f"for {name} a mask of shape (..., 1, {k.shape[-2]}), the same for every query"
     require(fits, expected, f"one of shape {mask.shape}")
     return jnp.swapaxes(jnp.atleast_2d(mask), -1, -2)
+
+
+def synthesizer_attention(
+    v: jax.Array, *, scores: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """Attention whose scores are parameters, or made of each token by itself: no dot products.
+
+    Args:
+        v: values `(..., m, e)`.
+        scores: `(..., n, m)`: parameters ("random"), or each query's token through two layers
+            ("dense").
+        mask: as in `attention_weights`.
+
+    Returns:
+        `(..., n, e)`.
+
+    Reference:
+        Tay et al. (2021), arXiv:2005.00743, section 3.
+
+    >>> synthesizer_attention(jnp.array([[0.0], [4.0]]), scores=jnp.zeros((1, 2)))
+    Array([[2.]], dtype=float32)
+    """
+    return attention_weights(scores, mask) @ v
