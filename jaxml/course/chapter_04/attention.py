@@ -73,7 +73,9 @@ def memory(effort: Effort = "quick") -> Finding:
     def mebibytes(attend, size):
         x = jax.ShapeDtypeStruct((4, size, 16), jnp.float32)
         gradient = jax.jit(jax.grad(lambda q, k, v: attend(q, k, v).sum(), (0, 1, 2)))
-        return gradient.lower(x, x, x).compile().memory_analysis().temp_size_in_bytes / 2**20
+        planned = gradient.lower(x, x, x).compile().memory_analysis()
+        assert planned is not None  # XLA's compilers for CPU, GPU and TPU all have one
+        return planned.temp_size_in_bytes / 2**20
 
     found = {name: [mebibytes(attend, n) for n in sizes] for name, attend in kinds.items()}
     growth = {name: values[-1] / values[-2] for name, values in found.items()}
