@@ -34,7 +34,6 @@ CHAPTERS = (
     ),
     Chapter(
         2, "Training guide", "What to do when training fails?", chapter_02.EXPERIMENTS,
-        "warm-up of a deep post-LN network; early stopping and augmentation as remedies; "
         "adaptation under mismatch",
     ),
     Chapter(

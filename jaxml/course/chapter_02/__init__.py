@@ -9,7 +9,9 @@ from jaxml.course.chapter_02 import (
     guide,
     normalization,
     rates,
+    remedies,
     speakers,
+    warm_up,
 )
 from jaxml.course.experiment import Experiment
 
@@ -22,9 +24,9 @@ EXPERIMENTS = (
         "Plant one of your own: jaxml study diagnose --hidden 64,64 --data FILE.csv.",
     ),
     Experiment(
-        "remedies", 2, "L2, dropout and more data narrow the gap of overfitting",
-        f"{LECTURE_2}, guide; Srivastava et al. 2014 for dropout", guide.remedies, 0.5,
-        "Make the network narrower instead, or stop early (training.early_stopping).",
+        "remedies", 2, "on accuracy only data and structure help, on loss almost all remedies do",
+        f"{LECTURE_2}, guide; Srivastava et al. 2014 for dropout", remedies.remedies, 15.0,
+        "Train each of them four times as long: which losses go on rising?",
     ),
     Experiment(
         "leaderboard", 2, "the best of many on a small public set is chosen by luck",
@@ -117,9 +119,20 @@ EXPERIMENTS = (
         "Try schedules.exponential and schedules.warmup_cosine.",
     ),
     Experiment(
+        "warm-up", 2, "a deep post-norm network needs warm-up, a pre-norm one does not",
+        f"{LECTURE_2}, adaptive learning rate; Xiong et al. 2020 (arXiv:2002.04745), Gilmer et al. "
+        "2021 (arXiv:2110.04369) for λ_max", warm_up.warm_up, 8.0,
+        "Normalise by batch instead: norm='batch'. Which of the two needs warm-up then?",
+    ),
+    Experiment(
         "mse-softmax", 2, "far from the target the squared error of a softmax has no slope",
         f"{LECTURE_2}, classification", classification.squared_error_of_softmax, 0.1,
         "Begin at (0, 0): do the two still differ?",
+    ),
+    Experiment(
+        "maximum-likelihood", 2, "to minimise cross-entropy is to maximise the likelihood",
+        f"{LECTURE_2}, classification", classification.maximum_likelihood, 0.1,
+        "Add an L2 term: towards what do the probabilities move?",
     ),
     Experiment(
         "softmax-sigmoid", 2, "the softmax of two classes is the sigmoid",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxml import data, nn, studies, training
@@ -73,75 +71,6 @@ def four_faults(effort: Effort = "quick") -> Finding:
         numbers={"named": {fault: found.fault for fault, found in verdicts.items()}},
         expected="the tree names model bias, optimisation, overfitting and mismatch",
         holds=right == 4,
-    )
-
-
-def remedies(effort: Effort = "quick") -> Finding:
-    """What narrows the gap between training and validation, on 150 digits."""
-    digits = data.load("digits").splits
-    few = {name: values[:150] for name, values in digits["train"].items()}
-    more = {name: values[:600] for name, values in digits["train"].items()}
-    penalties = {"nothing": 0.0, "L2": 0.01, "too much L2": 0.3}
-    plain, thinned = nn.mlp([64, 32, 10]), nn.mlp([64, 32, 10], dropout=0.5)
-
-    def trained(model, rows, l2, steps):
-        run = training.fit_many(
-            lambda l2: training.supervised(
-                model, losses.softmax_cross_entropy, optimizers.adam(3e-3), l2=l2
-            ),
-            rows, sampling.epochs(50), keys=jnp.stack([key(0)] * len(l2)),
-            hyperparameters={"l2": np.array(l2)}, steps=steps,
-        )  # fmt: skip
-        return [jax.tree.map(lambda leaf, i=i: leaf[i], run.state) for i in range(len(l2))]
-
-    def losses_after(steps):
-        """Name -> cross-entropy in training and in validation."""
-        penalized = trained(plain, few, list(penalties.values()), steps)
-        cases = {
-            **{name: (plain, state, few) for name, state in zip(penalties, penalized, strict=True)},
-            "dropout": (thinned, trained(thinned, few, [0.0], steps)[0], few),
-            "more data": (plain, trained(plain, more, [0.0], steps)[0], more),
-        }
-        of = {"loss": losses.softmax_cross_entropy}
-        return [
-            {
-                name: training.evaluate(model, state, rows or digits["validation"], of)["loss"]
-                for name, (model, state, rows) in chosen.items()
-            }
-            for chosen in (cases, {n: (m, state, None) for n, (m, state, _) in cases.items()})
-        ]
-
-    train_losses, held_losses = losses_after(600)
-    gaps = {name: held_losses[name] - train_losses[name] for name in held_losses}
-    text = []
-    if effort == "full":
-        low, high = losses_after(3000)
-        text.append(
-            "Trained five times as long, the gap is "
-            + ", ".join(f"{high[name] - low[name]:.3f} with {name}" for name in high)
-            + "."
-        )
-    helped = ("L2", "dropout", "more data")
-    holds = all(gaps[name] < gaps["nothing"] for name in helped)
-    holds = holds and train_losses["too much L2"] > 10 * train_losses["L2"]
-    figure = pictures.bars(
-        {"training": train_losses, "validation": held_losses},
-        "Loss in training and in validation for each remedy: the gap is widest with nothing; too "
-        "much L2 raises both.",
-        ylabel="cross-entropy",
-    )
-    return Finding(
-        name="remedies",
-        question="What helps against overfitting?",
-        verdict=f"The gap between validation and training is {gaps['nothing']:.3f} with nothing, "
-        + ", ".join(f"{gaps[name]:.3f} with {name}" for name in helped)
-        + f"; too much L2 leaves a loss of {train_losses['too much L2']:.2f} in training.",
-        text=text,
-        sections=[Section("Training and validation", figures=[figure])],
-        numbers={"gap": gaps, "train": train_losses, "validation": held_losses},
-        expected="after 600 updates L2, dropout and more data narrow the gap; too much of it ends "
-        "in model bias (a training loss ten times as large)",
-        holds=bool(holds),
     )
 
 
