@@ -301,12 +301,16 @@ def _finite(algorithm: Algorithm, step: Any) -> frozenset[str]:
     return frozenset(algorithm.finite)
 
 
-@jax.jit
+# The initial state is computed once: to compile it with every optimisation takes seconds.
+_once = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@_once
 def _call(function, *arguments):
     return function(*arguments)
 
 
-@jax.jit
+@_once
 def _call_lanes(function, *arguments):
     return jax.vmap(function)(*arguments)
 
