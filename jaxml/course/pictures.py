@@ -22,7 +22,7 @@ def curves(
     """One line for each name.
 
     Args:
-        lines: label -> y, over 0, 1, ..., or `(x, y)`.
+        lines: label -> y, over 0, 1, ..., or `(x, y)`, or `(x, y, half of an interval)`.
         alt: what is seen.
         style: matplotlib's, such as "o-", of all or by label.
         **axes: of `Axes.set`: `xlabel`, `ylabel`, `xscale`, `ylim`, ...
@@ -30,9 +30,11 @@ def curves(
 
     def draw(ax: Any) -> None:
         for color, (label, line) in zip(itertools.cycle(drawing.COLORS), lines.items()):
-            x, y = line if isinstance(line, tuple) else (np.arange(len(line)), line)
+            x, y, *half = line if isinstance(line, tuple) else (np.arange(len(line)), line)
             own = style if isinstance(style, str) else style.get(label, "-")
             ax.plot(x, y, own, color=color, label=label, markersize=4, linewidth=1.4)
+            if half:
+                ax.errorbar(x, y, *half, fmt="none", color=color, capsize=2, linewidth=1)
         ax.set(**axes)
         if len(lines) > 1:
             drawing.legend(ax)

@@ -200,8 +200,12 @@ def test_the_pages_equal_the_records(path):
     assert records.between(text, records.PAGES[path](records.read_records())) == text
 
 
+REFUTED = {"deep-against-fat"}
+"""Those whose full run does not bear out what was expected."""
+
+
 def test_records_are_of_experiments_and_hold():
     known = records.read_records()
     assert set(known) <= {experiment.name for experiment in course.experiments()}
     assert len(known) >= 30
-    assert all(record["holds"] for record in known.values())
+    assert {name for name, record in known.items() if not record["holds"]} == REFUTED

@@ -92,6 +92,33 @@ def test_one_seed_tells_no_spread_of_a_depth(monkeypatch):
     assert math.isnan(one.error)
 
 
+def test_depths_take_the_rate_that_validates_best(monkeypatch):
+    """The test is measured too, and chooses nothing."""
+    lanes = studies.grid([8], [0.1, 0.2], seeds=2)
+    final = {
+        "train loss": [1.0, 1.0, 0.1, 0.1], "validation error": [0.2, 0.4, 0.5, 0.3],
+        "test error": [0.9, 0.9, 0.0, 0.0],
+    }  # fmt: skip
+    asked = []
+
+    def batch_size(task, data, lanes, *, splits, **options):
+        asked.append(splits)
+        return made_up(lanes, final)
+
+    monkeypatch.setattr(depth, "batch_size", batch_size)
+    options = {"inputs": 4, "outputs": 2, "size": 60, "depth": (2,), "epochs": 1}
+    rows = (lambda widths: None, "rows", "held", lanes)
+    (one,) = studies.depths(*rows, **options, by="validation error", test="last")
+    assert asked == [{"train": "rows", "validation": "held", "test": "last"}]
+    assert (one.learning_rate, one.train_loss) == (0.1, 1.0)
+    assert one.validation_error == pytest.approx(0.3)
+    assert studies.depths(*rows, **options)[0].learning_rate == 0.2
+    with pytest.raises(ValueError, match="rates chosen on training or validation, got test error"):
+        studies.depths(*rows, **options, by="test error", test="last")
+    with pytest.raises(ValueError, match=r"a choice by one of train loss, .*, got validation los"):
+        studies.depths(*rows, **options, by="validation los")
+
+
 @pytest.mark.parametrize(("above", "best"), [(False, 1), (True, 0)])
 def test_folds_part_the_rows(monkeypatch, above, best):
     """Each row but the remainder is left out once, and what is left out is not trained on."""

@@ -44,8 +44,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "piecewise-linear", 1, "a sum of ReLU is any piecewise linear curve",
-        f"{LECTURE_1}; Cybenko 1989 for sigmoids", networks.piecewise_linear, 0.1,
-        "Leave out a kink in the middle instead of the last one.",
+        f"{LECTURE_1}; Cybenko 1989 for sigmoids", networks.piecewise_linear, 1.0,
+        "Train from weights near the built ones: does Adam stay there?",
     ),
     Experiment(
         "updates-per-epoch", 1, "10,000 examples in batches of 10 are 1,000 updates an epoch",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +12,9 @@ import numpy as np
 from jaxml import data, nn, studies, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
+from jaxml.core.types import Model
 from jaxml.course import pictures
+from jaxml.course.curve_fits import fit_curve
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, optimizers, sampling
 
@@ -52,59 +57,129 @@ def hard_sigmoid(effort: Effort = "quick") -> Finding:
 
 
 def piecewise_linear(effort: Effort = "quick") -> Finding:
-    """A curve with n kinks from n + 1 ReLU, and what is left with fewer."""
-    kinks = np.array([0.15, 0.3, 0.45, 0.6, 0.8] if effort == "quick" else np.arange(1, 20) / 20)
-    heights = np.random.default_rng(0).normal(size=len(kinks) + 2)
-    xs = np.concatenate([[0.0], kinks, [1.0]])
+    """Curves with n kinks: from n + 1 ReLU by construction and by training, and from sigmoids."""
+    quick = effort == "quick"
+    kinks, seeds, steps = ([3], 5, 500) if quick else ([3, 10, 50], 10, 5000)
     x = np.linspace(0, 1, 2001)
-    target = np.interp(x, xs, heights)
-
-    def network(places):
-        """The network with a ReLU that begins at each of the places, fitted by least squares."""
-        hidden = np.maximum(x[:, None] - places, 0)
-        design = np.column_stack([hidden, np.ones(len(x))])
-        weights = np.linalg.lstsq(design, target)[0]
-        layers = {
-            "dense_0": {"kernel": np.ones((1, len(places))), "bias": -places},
-            "dense_1": {"kernel": weights[:-1, None], "bias": weights[-1:]},
-        }
-        return nn.mlp([1, len(places), 1]), layers
-
-    errors, drawn = {}, {}
-    for count in range(1, len(kinks) + 2):
-        model, params = network(np.concatenate([[0.0], kinks])[:count])
-        with jax.enable_x64(True):
-            value = np.asarray(model.apply(params, {}, x[:, None])[0])[:, 0]
-        errors[count] = float(abs(value - target).max())
-        drawn[count] = value
-    model, params = network(np.concatenate([[0.0], kinks]))
-    counted = studies.linear_pieces(
-        lambda x: model.apply(params, {}, x[None, None])[0][0, 0], resolution=2**12
+    targets, drawn, lines, built, fewer, pieces, trained = {}, {}, {}, {}, {}, {}, {}
+    for count in kinks:
+        places = np.linspace(0, 1, count + 2)
+        heights = np.random.default_rng(0).normal(size=count + 2)
+        targets[count] = np.interp(x, places, heights)
+        less = _values(*_ramps(places, heights, count), x)
+        fewer[count] = float(abs(less - targets[count]).max())
+        model, params = _ramps(places, heights, count + 1)
+        drawn[count] = _values(model, params, x)
+        built[count] = float(abs(drawn[count] - targets[count]).max())
+        pieces[count] = studies.linear_pieces(
+            lambda x, model=model, params=params: model.apply(params, {}, x[None, None])[0][0, 0],
+            resolution=2**12,
+        )
+        trained[count], lines[count] = fit_curve(
+            nn.mlp([1, count + 1, 1]), x[::8], targets[count][::8], seeds=seeds, steps=steps
+        )
+    shown = kinks[min(1, len(kinks) - 1)]
+    target = targets[shown]
+    sums = {count: _values(*_steps(x, target, count), x) for count in (10, 100, 1000)}
+    smooth = {count: float(abs(value - target).max()) for count, value in sums.items()}
+    constant = {count: float(curve.std()) for count, curve in targets.items()}
+    holds = (
+        all(built[n] < 1e-12 and fewer[n] > 0.01 and pieces[n] == n + 1 for n in kinks)
+        and all(trained[n].mean() < constant[n] for n in kinks)
+        and smooth[1000] < smooth[100] < smooth[10]
     )
-    whole = len(kinks) + 1
-    holds = errors[whole] < 1e-10 and errors[whole - 1] > 0.01 and counted == whole
-    figure = pictures.curves(
-        {
-            "the curve": (x, target),
-            f"{whole} ReLU": (x, drawn[whole]),
-            f"{whole - 2} ReLU": (x, drawn[whole - 2]),
-        },
-        f"A zigzag curve; the network with {whole} ReLU lies on it, that with {whole - 2} leaves "
-        "it at the last kinks.",
-        style={f"{whole} ReLU": ":", f"{whole - 2} ReLU": "--"},
-        xlabel="x", ylabel="y",
+    axes = {"xlabel": "x", "ylabel": "y"}
+    figures = [
+        pictures.curves(
+            {
+                "the curve": (x, target),
+                f"{shown + 1} ReLU, built": (x, drawn[shown]),
+                f"{shown + 1} ReLU, trained": (x[::8], lines[shown]),
+            },
+            f"A zigzag curve; the network of {shown + 1} ReLU that was built lies on it, the best "
+            "that was trained follows it in part.",
+            style={f"{shown + 1} ReLU, built": ":", f"{shown + 1} ReLU, trained": "--"},
+            **axes,
+        ),
+        pictures.curves(
+            {"the curve": (x, target), **{f"{n} sigmoids": (x, sums[n]) for n in (10, 100)}},
+            "The zigzag curve again: ten sigmoids round its corners, a hundred steeper ones lie "
+            "on it.",
+            style={"10 sigmoids": "--", "100 sigmoids": ":"},
+            **axes,
+        ),
+    ]  # fmt: skip
+    table = Table(
+        ("kinks", "ReLU", "built, largest error", "one ReLU fewer", "pieces",
+         f"trained, rmse over {seeds} starts", "least", "a constant's"),
+        [
+            (str(n), str(n + 1), f"{built[n]:.0e}", f"{fewer[n]:.2g}", str(pieces[n]),
+             f"{trained[n].mean():.3f} ± {trained[n].std(ddof=1):.3f}", f"{trained[n].min():.3f}",
+             f"{constant[n]:.3f}")
+            for n in kinks
+        ],
     )  # fmt: skip
     return Finding(
         name="piecewise-linear",
         question="How many ReLU does a curve of straight pieces need?",
-        verdict=f"With {len(kinks)} kinks, {whole} ReLU fit to {errors[whole]:.1e} and make "
-        f"{counted} straight pieces; with {whole - 1} the error is {errors[whole - 1]:.2g}.",
-        sections=[Section("A curve as a sum of ramps", figures=[figure])],
-        numbers={"kinks": len(kinks), "error": errors, "pieces": counted},
-        expected=f"a constant and one ReLU for each of the {whole} pieces are the curve (to "
-        "1e-10); one fewer is not",
+        verdict=f"With {_list(kinks)} kinks, {_list(n + 1 for n in kinks)} ReLU are the curve to "
+        f"{max(built.values()):.0e}, by construction; with one fewer the error is "
+        f"{_list(f'{fewer[n]:.2g}' for n in kinks)}. Trained from {seeds} starts, networks of that "
+        f"size have a root mean square error of {_list(f'{trained[n].mean():.2f}' for n in kinks)} "
+        f"(a constant {_list(f'{constant[n]:.2f}' for n in kinks)}). Sums of 10, 100 and 1,000 "
+        f"ever steeper sigmoids come within {_list(f'{e:.1g}' for e in smooth.values())}.",
+        sections=[
+            Section(
+                "A curve as a sum of ramps",
+                "The first ReLU has the slope of the first piece, each further one begins at a "
+                "kink and has the change of slope there.",
+                figures=figures, table=table,
+            )
+        ],
+        numbers={
+            "kinks": kinks, "built": built, "one_fewer": fewer, "pieces": pieces,
+            "trained": {n: errors.tolist() for n, errors in trained.items()},
+            "constant": constant, "sigmoids": smooth,
+        },
+        expected="a constant and a ReLU for each of the n + 1 pieces are the curve (to 1e-12 in "
+        "float64), one fewer is not; trained ones beat a constant; more and steeper sigmoids come "
+        "nearer",
         holds=bool(holds),
-    )
+    )  # fmt: skip
+
+
+def _ramps(places: np.ndarray, heights: np.ndarray, count: int) -> tuple[Model, Any]:
+    """The network of the curve through the points, or of its first pieces: slopes' differences."""
+    slopes = np.diff(heights) / np.diff(places)
+    weights = np.diff(slopes, prepend=0)[:count]
+    return nn.mlp([1, count, 1]), {
+        "dense_0": {"kernel": np.ones((1, count)), "bias": -places[:count]},
+        "dense_1": {"kernel": weights[:, None], "bias": heights[:1]},
+    }
+
+
+def _steps(x: np.ndarray, target: np.ndarray, count: int) -> tuple[Model, Any]:
+    """The network of a curve on [0, 1] in so many smooth steps, the steeper the more there are."""
+    ends = np.linspace(0, 1, count + 1)
+    rise = np.diff(np.interp(ends, x, target))
+    steepness = 4 * count
+    return nn.mlp([1, count, 1], activation="sigmoid"), {
+        "dense_0": {
+            "kernel": np.full((1, count), float(steepness)),
+            "bias": -steepness * (ends[:-1] + ends[1:]) / 2,
+        },
+        "dense_1": {"kernel": rise[:, None], "bias": target[:1]},
+    }
+
+
+def _values(model: Model, params: Any, x: np.ndarray) -> np.ndarray:
+    """In float64."""
+    with jax.enable_x64(True):
+        return np.asarray(model.apply(params, {}, x[:, None])[0])[:, 0]
+
+
+def _list(values: Iterable[Any]) -> str:
+    return ", ".join(str(value) for value in values)
 
 
 def updates_per_epoch(effort: Effort = "quick") -> Finding:

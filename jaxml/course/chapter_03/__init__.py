@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_03 import convolution, depth, go, moved, validation
+from jaxml.course.chapter_03 import convolution, depth, filters, go, moved, validation
 from jaxml.course.experiment import Experiment
 
 LECTURE_3 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 3"
@@ -16,7 +16,7 @@ EXPERIMENTS = (
     Experiment(
         "receptive-field", 3, "two layers of 3 by 3 see 5 by 5 pixels", LECTURE_3,
         convolution.receptive_field, 0.1,
-        "Put a max pooling between the layers: how fast does it grow now?",
+        "Pool by the maximum: which pixels have a gradient now?",
     ),
     Experiment(
         "shift-equivariance", 3, "a shifted image has a shifted feature map", LECTURE_3,
@@ -35,12 +35,26 @@ EXPERIMENTS = (
     ),
     Experiment(
         "rotation", 3, "a CNN is not invariant to rotation; augmentation helps",
-        LECTURE_3, moved.rotation, 2.0, "Test beyond the 60 degrees that the training saw.",
+        LECTURE_3, moved.rotation, 2.0, "Test beyond the 90 degrees that the training saw.",
+    ),
+    Experiment(
+        "translation", 3, "a CNN is not invariant to translation beyond its pooling; "
+        "augmentation helps", LECTURE_3, moved.translation, 2.0,
+        "Shift by 3 pixels, which the training did not see.",
+    ),
+    Experiment(
+        "scale", 3, "a CNN is not invariant to scale; augmentation helps",
+        LECTURE_3, moved.scale, 2.0, "Leave out augmentation.shift(2): does it help the sizes?",
     ),
     Experiment(
         "spatial-transformer", 3, "a network can learn to turn its input back",
         f"{LECTURE_3}; Jaderberg et al. 2015", moved.spatial_transformer, 6.0,
         "Let it move freely: transform='affine', and add augmentation.scale(1.3).",
+    ),
+    Experiment(
+        "filters", 3, "a filter looks for a pattern, which gradient ascent shows",
+        f"{LECTURE_3}; Zeiler and Fergus 2014", filters.filters, 2.0,
+        "Take a filter of the last layer, or the logit of a class, instead.",
     ),
     Experiment(
         "go-policy", 3, "on a board nothing may be left out: no pooling",
@@ -59,7 +73,12 @@ EXPERIMENTS = (
     ),
     Experiment(
         "tents", 3, "K layers of two neurons make 2^K pieces, a shallow network needs as many",
-        f"{LECTURE_3} (why deep); Telgarsky 2016", depth.tents, 0.1,
+        f"{LECTURE_3} (why deep); Telgarsky 2016", depth.tents, 1.0,
         "Change one weight of the first layer a little: how many pieces are left?",
+    ),
+    Experiment(
+        "deep-against-fat", 3, "at equal parameters a deep network is better than a fat one",
+        f"{LECTURE_3} (why deep); Seide, Li and Yu 2011", depth.deep_against_fat, 10.0,
+        "Give the parity 1,000 rows instead of 300: how much of the difference is left?",
     ),
 )  # fmt: skip

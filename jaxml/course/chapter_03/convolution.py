@@ -54,40 +54,78 @@ def convolution_is_dense(effort: Effort = "quick") -> Finding:
     )  # fmt: skip
 
 
+LAYERS = {"3 × 3": (3, 1, 1), "stride 2": (3, 2, 1), "pooling": (2, 2, 1), "dilation 2": (3, 1, 2)}
+"""Pixels on a side of the kernel, stride, dilation."""
+
+
 def receptive_field(effort: Effort = "quick") -> Finding:
-    """Which pixels an output of one, two and more layers of 3 by 3 sees: by the gradient."""
-    depths = (1, 2, 3) if effort == "quick" else (1, 2, 3, 4, 5, 6, 7)
-    side = 2 * max(depths) + 7
-    kernels = 0.2 + jax.random.uniform(key(0), (max(depths), 3, 3, 1, 1))
-    seen, sizes = {}, {}
-    for depth in depths:
-
-        def centre(image, depth=depth):
-            h = image[None, :, :, None]
-            for kernel in kernels[:depth]:
-                h = jnp.tanh(convolve(h, kernel, "SAME"))
-            return h[0, side // 2, side // 2, 0]
-
-        image = 0.1 * jax.random.normal(jax.random.fold_in(key(0), 1), (side, side))
-        seen[depth] = np.asarray(jax.grad(centre)(image)) != 0
-        rows, columns = seen[depth].any(1).sum(), seen[depth].any(0).sum()
-        sizes[depth] = (int(rows), int(columns), int(seen[depth].sum()))
-    holds = all(size == (2 * d + 1, 2 * d + 1, (2 * d + 1) ** 2) for d, size in sizes.items())
+    """Which pixels an output sees through several layers, by the gradient and by the rule."""
+    nets = [["3 × 3"], ["3 × 3"] * 2, ["stride 2", "3 × 3"], ["3 × 3", "pooling", "3 × 3"]]
+    if effort == "full":
+        nets += [["3 × 3"] * 3, ["3 × 3", "dilation 2"], ["3 × 3", "pooling"] * 2 + ["3 × 3"],
+                 ["stride 2"] * 3]  # fmt: skip
+    side = 41
+    seen = {" + ".join(layers): _seen(layers, side) for layers in nets}
+    ruled = {" + ".join(layers): _ruled(layers) for layers in nets}
+    sizes = {
+        name: (int(pixels.any(1).sum()), int(pixels.any(0).sum()), int(pixels.sum()))
+        for name, pixels in seen.items()
+    }
+    holds = all(sizes[name] == (n, n, n * n) for name, n in ruled.items())
+    middle = slice(side // 2 - 12, side // 2 + 13)
     figure = pictures.images(
-        {f"1 to {max(depths)} layers": [*seen.values()]},
-        "White squares on black, side by side: the pixels with a gradient grow with depth.",
+        {name: [pixels[middle, middle]] for name, pixels in seen.items()},
+        "White squares on black, one for each network: the pixels with a gradient grow with depth, "
+        "faster with strides, pooling and dilation.",
+    )
+    table = Table(
+        ("layers", "sees, by the gradient", "by the rule"),
+        [(name, f"{sizes[name][0]} × {sizes[name][1]}", f"{n} × {n}") for name, n in ruled.items()],
     )
     return Finding(
         name="receptive-field",
         question="How can kernels of 3 by 3 see large patterns?",
         verdict="The gradient of one output reaches "
-        + ", ".join(f"{rows} × {columns}" for rows, columns, _ in sizes.values())
-        + f" pixels through 1 to {max(depths)} layers.",
-        sections=[Section("Where the gradient is not zero", figures=[figure])],
-        numbers={"pixels": {d: size[2] for d, size in sizes.items()}},
-        expected="L layers of 3 by 3 see 2L + 1 pixels on a side: two see 5 by 5",
+        + "; ".join(f"{size[0]} × {size[1]} pixels through {name}" for name, size in sizes.items())
+        + ".",
+        sections=[
+            Section(
+                "Where the gradient is not zero",
+                "By the rule each layer adds (kernel − 1) · dilation · the product of the strides "
+                "before it. Pooling is by the mean: of a maximum one pixel alone has a gradient.",
+                figures=[figure], table=table,
+            )
+        ],
+        numbers={"pixels": {name: size[2] for name, size in sizes.items()}, "side": ruled},
+        expected="two layers of 3 by 3 see 5 by 5, and stride, pooling and dilation widen it as "
+        "the rule says",
         holds=bool(holds),
-    )
+    )  # fmt: skip
+
+
+def _seen(layers: list[str], side: int) -> np.ndarray:
+    """The pixels of an image that the output in the middle has a gradient to."""
+
+    def middle(image):
+        h = image[None, :, :, None]
+        for name in layers:
+            size, stride, dilation = LAYERS[name]
+            h = nn.conv_general_dilated(
+                h, jnp.full((size, size, 1, 1), 1 / size**2), (stride, stride), "VALID",
+                rhs_dilation=(dilation, dilation), dimension_numbers=NUMBERS,
+            )  # fmt: skip
+            h = h if name == "pooling" else jnp.tanh(h)
+        return h[0, h.shape[1] // 2, h.shape[2] // 2, 0]
+
+    image = 0.1 * jax.random.normal(key(0), (side, side))
+    return np.asarray(jax.jit(jax.grad(middle))(image)) != 0
+
+
+def _ruled(layers: list[str]) -> int:
+    pixels, apart = 1, 1
+    for size, stride, dilation in (LAYERS[name] for name in layers):
+        pixels, apart = pixels + (size - 1) * dilation * apart, apart * stride
+    return pixels
 
 
 def shift_equivariance(effort: Effort = "quick") -> Finding:

@@ -52,8 +52,8 @@ class Depth(NamedTuple):
     Attributes:
         widths: of all layers.
         size: parameters.
-        learning_rate: of the lowest loss in training, on average over seeds; NaN if at every
-            rate a seed ended not finite.
+        learning_rate: of the lowest loss in training, or of what `by` says, on average over
+            seeds; NaN if at every rate a seed ended not finite.
         train_loss: there, the mean over seeds; infinite if there is no such rate.
         validation_error: there; NaN if there is no such rate.
         error: the standard error of `validation_error` over the seeds; NaN with one seed, which
@@ -84,6 +84,8 @@ def depths(
     depth: Sequence[int] = (1, 2, 4, 8),
     epochs: float,
     measure: str = "error",
+    by: str = "train loss",
+    test: Batch | None = None,
     **options: Any,
 ) -> list[Depth]:
     """Train networks of several depths and one number of parameters.
@@ -99,12 +101,21 @@ def depths(
         depth: numbers of hidden layers.
         epochs: as in `batch_size`.
         measure: on `validation`.
+        by: what chooses the rate, the lower the better: a split and a measure, such as
+            "validation error".
+        test: measured too, as `study.last("test error")` of each depth; it chooses nothing.
         **options: of `batch_size`.
+
+    Raises:
+        ValueError: if the rate is to be chosen on the test or by what is not measured; as
+            `batch_size`.
 
     Reference:
         Seide, Li and Yu 2011, "Conversational speech transcription using context-dependent deep
         neural networks", table 3, for one wide layer against several at equal parameters.
     """
+    require(not by.startswith("test "), "rates chosen on training or validation", by)
+    splits = {"train": data, "validation": validation} | ({} if test is None else {"test": test})
     found = []
     for layers in depth:
         widths = (inputs, *[width_of(size, inputs, outputs, layers)] * layers, outputs)
@@ -112,15 +123,18 @@ def depths(
             build(widths),
             data,
             lanes,
-            splits={"train": data, "validation": validation},
+            splits=splits,
             epochs=epochs,
             **options,
         )
+        measured = [name for name in study.records if " " in name]
+        require(by in measured, f"a choice by one of {', '.join(measured)}", by)
         losses, errors = study.final("train loss"), study.last(f"validation {measure}")
-        rates = np.unique(lanes.learning_rate)
-        means = [_mean(losses[lanes.learning_rate == rate]) for rate in rates]
-        least = min(means)
-        rate = rates[means.index(least)] if math.isfinite(least) else math.nan
+        rates, judged = np.unique(lanes.learning_rate), study.final(by)
+        means = [_mean(judged[lanes.learning_rate == rate]) for rate in rates]
+        finite = math.isfinite(min(means))
+        rate = rates[means.index(min(means))] if finite else math.nan
+        least = _mean(losses[lanes.learning_rate == rate]) if finite else math.inf
         own = errors[lanes.learning_rate == rate]
         average = own.mean() if len(own) else math.nan
         spread = own.std(ddof=1) / math.sqrt(len(own)) if len(own) > 1 else math.nan
