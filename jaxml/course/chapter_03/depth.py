@@ -169,8 +169,8 @@ def deep_against_fat(effort: Effort = "quick") -> Finding:
     holds = not any(won.values()) and each["parity of 4 bits"][0].mean() < 0.25
     if not quick:
         expected = (
-            "depth is no gift: on one of the data sets at least some deeper network errs less than "
-            "one layer, on another none does"
+            "on one of the data sets at least some deeper network errs less than one layer, on "
+            "another none does"
         )
         holds = any(won.values()) and not all(won.values())
     return Finding(
