@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen
+from jax.core import Tracer
 
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
@@ -64,8 +65,8 @@ def transformer_encoder(
         heads: of each attention.
         hidden: width of the hidden layers; 4 `width` by default.
         norm: "pre", before each branch and once at the end, or "post", after each sum.
-        positions: "sinusoidal" or "learned", added to the input; "rotary", in each attention; None
-            for sets, whose elements have no order.
+        positions: "sinusoidal" or "learned" (from a standard deviation of 0.02 on), added to the
+            input; "rotary", in each attention; None for sets, whose elements have no order.
         size: the longest sequence, for learned positions.
         attention: `(q, k, v, *, mask) -> values`, see `jaxml.nn.attention`; the mask is `(batch, 1,
             1, n)`, or None without lengths.
@@ -79,7 +80,7 @@ def transformer_encoder(
 
     Raises:
         ValueError: if an argument is not as described; by `apply`, if `x` has another shape, if a
-            sequence is longer than `size`, or a length is not within 1 and n.
+            sequence is longer than `size`, a length is not within 1 and n, or a token not one.
 
     Reference:
         Vaswani et al. (2017), arXiv:1706.03762, section 3.1; Xiong et al. (2020),
@@ -212,6 +213,10 @@ class _Encoder(linen.Module):
         require(fits, f"{kind} of shape {shape}", f"{x.dtype} of shape {x.shape}")
         n = x.shape[1]
         if self.tokens:
+            if not isinstance(x, Tracer) and x.size:
+                low, high = int(x.min()), int(x.max())
+                known = low >= 0 and high < self.inputs
+                require(known, f"tokens from 0 to {self.inputs - 1}", f"{low} to {high}")
             table = linen.Embed(self.inputs, self.width, dtype=self.dtype, name="input")
             x = table(x) * self.width**0.5
         else:

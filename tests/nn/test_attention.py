@@ -307,7 +307,7 @@ def test_memory_of_the_gradient(function, factor):
         (lambda: attended(mask=jnp.ones((1, 2, 7, 7), bool)), r"broadcasts to \(2, 7, 7\)"),
         (
             lambda: attention.linear_attention(*qkv(), mask=attention.causal_mask(7)),
-            r"for linear a mask of shape \(..., 1, 7\), the same for every query",
+            r"for linear attention a mask of shape \(..., 1, 7\), the same for every query",
         ),
         (
             lambda: attention.performer_attention(*qkv(), directions=normal(8, 3)),

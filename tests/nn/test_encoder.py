@@ -111,6 +111,8 @@ def test_tokens_are_embedded():
     params, state = model.init(jax.random.key(0))
     assert params["input"]["embedding"].shape == (11, 8)
     assert model.apply(params, state, jnp.zeros((3, 5), int))[0].shape == (3, 2)
+    with pytest.raises(ValueError, match="tokens from 0 to 10, got 0 to 11"):
+        model.apply(params, state, jnp.array([[0, 11]]))
 
 
 def test_maps_are_the_weights_of_each_head():

@@ -56,7 +56,9 @@ def linear_attention(
     Array([[0.],
            [2.]], dtype=float32)
     """
-    return kernel_attention(features(q), features(k), v, key_mask(mask, k, "linear"), causal)
+    return kernel_attention(
+        features(q), features(k), v, key_mask(mask, k, "linear attention"), causal
+    )
 
 
 def kernel_attention(

@@ -50,7 +50,7 @@ def local_attention(
     reach = check_window(n, window)
     block = max(reach, 1)
     blocks = -(-n // block)
-    seen = key_mask(mask, k, "local")
+    seen = key_mask(mask, k, "local attention")
     seen = jnp.ones((n, 1), bool) if seen is None else seen
 
     def cut(x):  # (..., blocks, block, d)

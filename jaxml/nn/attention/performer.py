@@ -90,7 +90,7 @@ def performer_attention(
     width = q.shape[-1]
     fits = directions.ndim == 2 and directions.shape[1] == width
     require(fits, f"directions of shape (f, {width})", directions.shape)
-    seen = key_mask(mask, k, "the performer")
+    seen = key_mask(mask, k, "Performer attention")
     q, k = (_exponents(x * width**-0.25, directions) for x in (q, k))
     # a factor of all features of a query, or of all keys, falls out: no exponential overflows
     q = jnp.exp(q - jax.lax.stop_gradient(q.max(-1, keepdims=True)))

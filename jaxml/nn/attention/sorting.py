@@ -53,7 +53,7 @@ def lsh_attention(
     blocks = check_block(n, block)
     fits = directions.ndim == 3 and directions.shape[1] == width
     require(fits, f"directions of shape (rounds, {width}, half)", directions.shape)
-    seen = key_mask(mask, q, "lsh")
+    seen = key_mask(mask, q, "attention by hashes")
     seen = jnp.ones((n, 1), bool) if seen is None else seen
     seen = jnp.broadcast_to(seen, (*q.shape[:-1], 1))
     unit = q / jnp.maximum(jnp.linalg.norm(q, axis=-1, keepdims=True), 1e-6)
@@ -130,7 +130,7 @@ def routing_attention(
     members = require_positive_int("members", members)
     most = min(q.shape[-2], k.shape[-2])
     require(members <= most, f"at most {most} members", members)
-    seen = key_mask(mask, k, "routing")
+    seen = key_mask(mask, k, "routing attention")
     seen = jnp.ones((k.shape[-2], 1), bool) if seen is None else seen
     seen = jnp.broadcast_to(seen, (*k.shape[:-1], 1))
 
@@ -215,7 +215,7 @@ def sinkhorn_attention(
     """
     n, count = q.shape[-2], scores.shape[-1]
     require(n % count == 0, f"blocks that divide the {n} positions", f"{count} of them")
-    seen = key_mask(mask, k, "sinkhorn")
+    seen = key_mask(mask, k, "Sinkhorn attention")
     if seen is not None:
         k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
     moved = sinkhorn(scores, rounds).astype(v.dtype)
