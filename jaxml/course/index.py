@@ -43,8 +43,8 @@ CHAPTERS = (
     Chapter(
         4, "Self-attention", "How does a network read a set or a sequence?",
         chapter_04.EXPERIMENTS,
-        "recall over a distance, ViT and the Conformer, molecules, sound, most of the efficient "
-        "variants",
+        "recall over a distance, ViT and the Conformer, molecules, sound, the efficient variants "
+        "side by side",
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?",
