@@ -34,7 +34,7 @@ CHAPTERS = (
     ),
     Chapter(
         2, "Training guide", "What to do when training fails?", chapter_02.EXPERIMENTS,
-        "adaptation under mismatch",
+        "batch norm before against after the activation",
     ),
     Chapter(
         3, "CNN, validation, depth", "What does a network gain from knowing about images, and "

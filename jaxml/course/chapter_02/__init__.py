@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxml.course.chapter_02 import (
+    adaptation,
     batches,
     classification,
     critical_points,
@@ -37,6 +38,12 @@ EXPERIMENTS = (
         "speakers", 2, "validation must differ from training as the test will",
         f"{LECTURE_2}, guide (mismatch); Deterding 1989 for the vowels", speakers.speakers, 4.0,
         "Give every speaker a share in both splits of the test: what does the network reach then?",
+    ),
+    Experiment(
+        "mismatch", 2, "against a mismatch only adaptation helps",
+        f"{LECTURE_2}, guide (mismatch); Li et al. 2016 (arXiv:1603.04779) for the averages",
+        adaptation.mismatch, 0.5,
+        "Turn the digits by 30 degrees instead: do new averages still suffice?",
     ),
     Experiment(
         "course-saddle", 2, "(1 − w₁w₂)² has a saddle at 0 with eigenvalues ±2",
