@@ -301,16 +301,12 @@ def _finite(algorithm: Algorithm, step: Any) -> frozenset[str]:
     return frozenset(algorithm.finite)
 
 
-# The initial state is computed once: to compile it with every optimisation takes seconds.
-_once = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@_once
+@jax.jit
 def _call(function, *arguments):
     return function(*arguments)
 
 
-@_once
+@jax.jit
 def _call_lanes(function, *arguments):
     return jax.vmap(function)(*arguments)
 
