@@ -71,7 +71,7 @@ def warm_up(effort: Effort = "quick") -> Finding:
                 {name: (paths[name][0], values) for name, values in beyond.items()},
                 "λ_max in units of 2/η against update: without warm-up it begins far above 1 and "
                 "falls at once, in post-norm to a plateau; with warm-up it begins far below 1, "
-                "rises and stays around it while the rate rises.",
+                "rises to about 1 and falls once the digits are learned.",
                 xlabel="update", ylabel="λ_max · η/2", yscale="log",
             )
         )  # fmt: skip
