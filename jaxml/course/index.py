@@ -39,7 +39,6 @@ CHAPTERS = (
     Chapter(
         3, "CNN, validation, depth", "What does a network gain from knowing about images, and "
         "from depth?", chapter_03.EXPERIMENTS,
-        "Go with and without pooling at equal time",
     ),
     Chapter(
         4, "Self-attention", "How does a network read a set or a sequence?",
