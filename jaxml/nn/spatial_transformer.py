@@ -69,13 +69,13 @@ def spatial_transformer(
     require_choice("border", border, BORDERS)
     check_dtype(dtype)
     require(len(hidden) >= 1, "hidden to have at least one width", repr(hidden))
-    identity = jnp.asarray(_IDENTITIES[transform])
+    identity = _IDENTITIES[transform]
     localisation = cnn(image_shape, hidden[-1], channels=channels, hidden=hidden[:-1], dtype=dtype)
     height, width = image_shape[:2]
     last = linen.Dense(
         len(identity),
         kernel_init=linen.initializers.zeros,
-        bias_init=lambda _key, _shape, dtype=jnp.float32: identity.astype(dtype),
+        bias_init=lambda _key, _shape, dtype=jnp.float32: jnp.asarray(identity, dtype),
         dtype=dtype,
     )
 
