@@ -153,8 +153,8 @@ def edge_of_stability(effort: Effort = "quick") -> Finding:
     return Finding(
         name="edge-of-stability",
         question="How sharp does full-batch training get?",
-        verdict="Over the last half of the training λ_max is, in units of what the optimiser can "
-        "bear, "
+        verdict="Over the last half of the training λ_max is, in units of the optimiser's "
+        "stability threshold, "
         + ", ".join(f"{ratio:.2f} ({name})" for name, ratio in ratios.items())
         + f"; under cross-entropy it never exceeds {highest:.2f}.",
         sections=[Section("Against the threshold", figures=[figure])],

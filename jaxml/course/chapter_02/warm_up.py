@@ -1,4 +1,4 @@
-"""Learning rates that a deep network bears only after a while."""
+"""Learning rates at which a deep network is stable only after a while."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def warm_up(effort: Effort = "quick") -> Finding:
         post, pre = (float(np.mean(values)) for values in sharp.values())
         seen = (
             f" At initialisation λ_max is {post:.0f} in post-norm, {post * rate / 2:.1f} times "
-            f"what gradient descent bears at this rate, and {pre:.0f} in pre-norm, "
+            f"gradient descent's stability threshold 2/η at this rate, and {pre:.0f} in pre-norm, "
             f"{pre * rate / 2:.1f} times."
         )
         paths = {name: _path(nets[where], rows, rate, share, steps, sharp[where][0])
@@ -103,7 +103,7 @@ def warm_up(effort: Effort = "quick") -> Finding:
         else [],
         sections=[
             Section(
-                "Rates that they bear",
+                "Rates at which they train",
                 f"Residual networks of {blocks} blocks of 64 on digits, gradient descent in "
                 f"batches of 64. Warm-up: the rate rises in a straight line over the first half "
                 f"of {steps} updates. A network fails if its loss over the last tenth is not "
