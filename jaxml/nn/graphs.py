@@ -146,12 +146,13 @@ class _Graph(linen.Module):
         _check(x, adjacency, self.inputs, both_ways=self.heads is None)
         each = self.output == "each"
         widths = (*self.hidden, self.outputs) if each else self.hidden
+        mixing: Any = normalized(adjacency) if self.heads is None else None
         for i, width in enumerate(widths):
             last = each and i == len(widths) - 1
             x = linen.Dropout(self.dropout, deterministic=not train)(x)
             if self.heads is None:
                 x = linen.Dense(width, use_bias=False, kernel_init=glorot, name=f"dense_{i}")(x)
-                x = normalized(adjacency) @ x
+                x = mixing @ x
             else:
                 x = _Attend(width, 1 if last else self.heads, name=f"attend_{i}")(x, adjacency)
             x = x if last else self.activation(x)

@@ -62,10 +62,10 @@ def linear_attention(
 
 
 def kernel_attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, causal: bool
+    q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array, causal: bool
 ) -> jax.Array:
     """The same from the features of queries and keys; `seen` is as `key_mask` gives it."""
-    k = k if seen is None else jnp.where(seen, k, 0)
+    k = jnp.where(seen, k, 0)
     if causal:
         products = jnp.cumsum(k[..., :, None] * v[..., None, :], axis=-3)
         values = jnp.einsum("...nf,...nfe->...ne", q, products)

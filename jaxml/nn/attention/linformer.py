@@ -47,6 +47,5 @@ def linformer_attention(
         fits = mix.ndim == 2 and mix.shape[1] == k.shape[-2]
         require(fits, f"{name} of shape (r, {k.shape[-2]})", mix.shape)
     seen = key_mask(mask, k, "Linformer attention")
-    if seen is not None:
-        k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
+    k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
     return softmax_attention(q, mix_keys @ k, mix_values @ v)

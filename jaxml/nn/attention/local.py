@@ -51,7 +51,6 @@ def local_attention(
     block = max(reach, 1)
     blocks = -(-n // block)
     seen = key_mask(mask, k, "local attention")
-    seen = jnp.ones((n, 1), bool) if seen is None else seen
 
     def cut(x):  # (..., blocks, block, d)
         pad = [(0, 0)] * (x.ndim - 2) + [(0, blocks * block - n), (0, 0)]

@@ -80,15 +80,17 @@ def check_mask(mask: jax.Array, shape: tuple[int, ...]) -> None:
     require(fits, f"a mask that broadcasts to {shape}", f"one of shape {mask.shape}")
 
 
-def key_mask(mask: jax.Array | None, k: jax.Array, name: str) -> jax.Array | None:
+def key_mask(mask: jax.Array | None, k: jax.Array, name: str) -> jax.Array:
     """A mask that is the same for every query, as `(..., m, 1)` beside the keys `(..., m, d)`.
+
+    Without one all keys are seen.
 
     Raises:
         ValueError: if it is not the same, since the attention of that name never forms the scores
             that it would be put on.
     """
     if mask is None:
-        return None
+        return jnp.ones((k.shape[-2], 1), bool)
     require(mask.dtype == bool, "a boolean mask", f"one of {mask.dtype}")
     one = mask.ndim < 2 or mask.shape[-2] == 1
     fits = one and mask.shape[-1] == k.shape[-2]

@@ -54,9 +54,8 @@ def lsh_attention(
     fits = directions.ndim == 3 and directions.shape[1] == width
     require(fits, f"directions of shape (rounds, {width}, half)", directions.shape)
     seen = key_mask(mask, q, "attention by hashes")
-    seen = jnp.ones((n, 1), bool) if seen is None else seen
     seen = jnp.broadcast_to(seen, (*q.shape[:-1], 1))
-    unit = q / jnp.maximum(jnp.linalg.norm(q, axis=-1, keepdims=True), 1e-6)
+    unit = _unit(q)
 
     def around(x):  # each block with the one before it; the first has itself alone
         x = x.reshape(*x.shape[:-2], blocks, block, x.shape[-1])
@@ -131,12 +130,10 @@ def routing_attention(
     most = min(q.shape[-2], k.shape[-2])
     require(members <= most, f"at most {most} members", members)
     seen = key_mask(mask, k, "routing attention")
-    seen = jnp.ones((k.shape[-2], 1), bool) if seen is None else seen
     seen = jnp.broadcast_to(seen, (*k.shape[:-1], 1))
 
     def nearest(x):  # (..., clusters, members): the places of unit vectors
-        unit = x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
-        return jax.lax.top_k(jnp.einsum("cd,...nd->...cn", centres, unit), members)[1]
+        return jax.lax.top_k(jnp.einsum("cd,...nd->...cn", centres, _unit(x)), members)[1]
 
     def gathered(x, places):  # (..., clusters, members, d)
         flat = jnp.take_along_axis(x, places.reshape(*places.shape[:-2], -1)[..., None], axis=-2)
@@ -153,6 +150,10 @@ def routing_attention(
     )  # (..., n, clusters · members)
     total = there @ found.reshape(*flat.shape, v.shape[-1])
     return total / jnp.maximum(there.sum(-1), 1)[..., None]
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
 
 
 def sinkhorn(scores: jax.Array, rounds: int = 20) -> jax.Array:
@@ -216,8 +217,7 @@ def sinkhorn_attention(
     n, count = q.shape[-2], scores.shape[-1]
     require(n % count == 0, f"blocks that divide the {n} positions", f"{count} of them")
     seen = key_mask(mask, k, "Sinkhorn attention")
-    if seen is not None:
-        k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
+    k, v = jnp.where(seen, k, 0), jnp.where(seen, v, 0)
     moved = sinkhorn(scores, rounds).astype(v.dtype)
 
     def cut(x):
@@ -228,8 +228,7 @@ def sinkhorn_attention(
         sorted_ = jnp.einsum("...ij,...jnd->...ind", moved, own)
         return jnp.concatenate([own, sorted_], axis=-2)
 
-    allowed = None
-    if seen is not None:  # of a mixture of blocks a place counts if any that it has counts
-        allowed = jnp.swapaxes(beside(seen.astype(v.dtype)) > 1e-3, -1, -2)
+    # of a mixture of blocks a place counts if any that it has counts
+    allowed = jnp.swapaxes(beside(seen.astype(v.dtype)) > 1e-3, -1, -2)
     found = softmax_attention(cut(q), beside(k), beside(v), mask=allowed)
     return found.reshape(*q.shape[:-1], v.shape[-1])

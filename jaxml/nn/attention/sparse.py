@@ -59,7 +59,6 @@ def block_attention(
         there = low >= -1 and high < count
         require(there, f"blocks numbered from 0 to {count - 1}, or -1", f"{low} to {high}")
     seen = key_mask(mask, k, "attention between blocks")
-    seen = jnp.ones((n, 1), bool) if seen is None else seen
 
     before = jnp.tri(chosen, k=-1, dtype=bool)
     twice = ((blocks[:, :, None] == blocks[:, None, :]) & before).any(-1)
