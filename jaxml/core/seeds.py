@@ -59,3 +59,12 @@ def key(seed: Any) -> jax.Array:
     low, high = words(seed)
     first = jax.random.key(low)
     return jax.random.fold_in(first, high) if high else first
+
+
+def keys(count: int) -> jax.Array:
+    """The keys of the seeds 0 to `count` − 1, shape `(count,)`.
+
+    >>> keys(2).shape
+    (2,)
+    """
+    return jnp.stack([key(seed) for seed in range(count)])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
+from jaxml.core.seeds import keys
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, optimizers, sampling
@@ -84,14 +84,13 @@ def layers(effort: Effort = "quick") -> Finding:
     depths, seeds, epochs = ([1, 3], 2, 10) if quick else ([1, 2, 3, 4, 6], 5, 40)
     steps = epochs * len(splits["train"]["y"]) // 64
     rate = training.schedules.cosine(1e-3, steps)
-    keys = jnp.stack([jax.random.key(seed) for seed in range(seeds)])
 
     def errors(depth, optimizer):
         """Split -> the error of each seed, and of their mean forecast, in thousand riders."""
         model = nn.mlp([56, *[100] * depth, 1])
         algorithm = training.supervised(model, losses.mse, optimizer)
         run = training.fit_many(
-            algorithm, splits["train"], sampling.epochs(64), keys=keys, steps=steps
+            algorithm, splits["train"], sampling.epochs(64), keys=keys(seeds), steps=steps
         )
         found = {}
         for name, split in splits.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
-from jaxml.core.seeds import key
+from jaxml.core.seeds import keys
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, metrics, optimizers, sampling
@@ -22,7 +22,6 @@ def mismatch(effort: Effort = "quick") -> Finding:
     digits = data.load("digits").splits
     train, faded = digits["train"], digits["test"] | {"x": _faded(digits["test"]["x"])}
     target, judged = ({k: v[s] for k, v in faded.items()} for s in (slice(100), slice(100, None)))
-    keys = jnp.stack([key(seed) for seed in range(seeds)])
 
     def fitted(rows, dropout=0.0, l2=0.0, state=None, steps=steps):
         model = nn.mlp([64, 64, 10], norm="batch", dropout=dropout)
@@ -30,7 +29,7 @@ def mismatch(effort: Effort = "quick") -> Finding:
             model, losses.softmax_cross_entropy, optimizers.adam(3e-3), l2=l2
         )
         run = training.fit_many(
-            algorithm, rows, sampling.epochs(50), keys=keys, steps=steps, state=state
+            algorithm, rows, sampling.epochs(50), keys=keys(seeds), steps=steps, state=state
         )
         return model, run.state
 

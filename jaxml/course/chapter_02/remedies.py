@@ -6,14 +6,13 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
 from jaxml import data, nn, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
-from jaxml.core.seeds import key
+from jaxml.core.seeds import keys
 from jaxml.core.types import Model
 from jaxml.course.experiment import Effort
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling
@@ -37,7 +36,6 @@ def remedies(effort: Effort = "quick") -> Finding:
         {k: v[part] for k, v in others.items()} for part in (slice(half), slice(half, None))
     )
     pixels = side**2
-    keys = jnp.stack([key(seed) for seed in range(seeds)])
     plain = sampling.epochs(50)
 
     def network(width=pixels, dropout=0.0):
@@ -48,7 +46,7 @@ def remedies(effort: Effort = "quick") -> Finding:
             model, MEASURES["loss"], optimizers.adam(1e-3), inputs=inputs, l2=l2
         )
         return training.fit_many(
-            algorithm, rows, sample, keys=keys, steps=steps, hooks=hooks, chunk=chunk
+            algorithm, rows, sample, keys=keys(seeds), steps=steps, hooks=hooks, chunk=chunk
         ).state
 
     def scored(model, state, rows=few, inputs=_flat):
@@ -68,7 +66,7 @@ def remedies(effort: Effort = "quick") -> Finding:
     if not quick:
         cnn = nn.cnn((28, 28, 1), 10, channels=(16, 32), hidden=(64,))
         moved = augmentation.augmented(plain, augmentation.shift(2), augmentation.flip())
-        found["CNN"] = scored(cnn, fitted(cnn, inputs=_images), inputs=_images)
+        found["CNN"] = scored(cnn, fitted(cnn, inputs=None), inputs=None)
         found["shift and flip"] = scored(network(), fitted(network(), sample=moved))
         found["width 8"] = scored(network(8), fitted(network(8)))
     found["width 2"] = scored(network(2), fitted(network(2)))
@@ -83,10 +81,6 @@ def remedies(effort: Effort = "quick") -> Finding:
 
 def _flat(batch: Any) -> jax.Array:
     return batch["x"].reshape(len(batch["x"]), -1)
-
-
-def _images(batch: Any) -> jax.Array:
-    return batch["x"]
 
 
 def _scores(model: Model, state: Any, rows: Any, seeds: int, inputs: Any = _flat) -> np.ndarray:

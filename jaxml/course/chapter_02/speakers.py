@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold
 
 from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
+from jaxml.core.seeds import keys
 from jaxml.core.types import Algorithm
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort
@@ -101,8 +101,7 @@ def _errors(
     if noise > 0:
         sample = augmentation.augmented(sample, augmentation.noise(noise))
     algorithm = _algorithm(steps)
-    keys = jnp.stack([jax.random.key(seed) for seed in range(seeds)])
-    state = training.fit_many(algorithm, rows, sample, keys=keys, steps=steps).state
+    state = training.fit_many(algorithm, rows, sample, keys=keys(seeds), steps=steps).state
     logits = jax.vmap(lambda params: MODEL.apply(params, {}, others["x"])[0])(state.params)
     wrong = np.asarray(logits.argmax(-1)) != others["y"]
     together = np.asarray(jax.nn.softmax(logits).mean(0).argmax(-1)) != others["y"]

@@ -13,6 +13,7 @@ from jaxml import data, nn, training
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import key
 from jaxml.core.types import Model, TrainState
+from jaxml.core.words import counted
 from jaxml.course import pictures
 from jaxml.course.experiment import Effort
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling, schedules
@@ -209,7 +210,7 @@ def spatial_transformer(effort: Effort = "quick") -> Finding:
         verdict=f"At ±60 degrees the plain network has {at_60['plain'].mean():.1%}, the augmented "
         f"one {at_60['augmented'].mean():.1%} and the spatial transformer "
         f"{at_60['spatial transformer'].mean():.1%}, {abs(gain.mean()) * 100:.1f} points {better} "
-        f"than augmentation alone over {seeds} seed{'s' * (seeds > 1)}.",
+        f"than augmentation alone over {counted(seeds, 'seed')}.",
         sections=[Section("Accuracy and angle", figures=figures, table=table)],
         numbers={
             "angle": angles, "parameters": sizes,

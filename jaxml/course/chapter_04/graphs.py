@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxml import data, nn, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
+from jaxml.core.seeds import keys
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, optimizers, sampling
 
@@ -17,7 +17,6 @@ def karate_club(effort: Effort = "quick") -> Finding:
     """The clubs of 34 members, from those of two and from who met whom."""
     club = data.load("karate_club")
     seeds = 20 if effort == "quick" else 100
-    keys = jnp.stack([jax.random.key(seed) for seed in range(seeds)])
     graph = club.train["x"], club.train["adjacency"]
     truth = club.train["y"]
     models = {"graph convolution": nn.gcn(34, 2), "no edges": nn.mlp([34, 16, 2])}
@@ -28,7 +27,7 @@ def karate_club(effort: Effort = "quick") -> Finding:
             model, losses.softmax_cross_entropy, optimizers.adam(0.01), inputs=inputs[name]
         )
         rows = club.train if inputs[name] else {k: club.train[k] for k in ("x", "y", "mask")}
-        run = training.fit_many(algorithm, rows, sampling.full(), keys=keys, steps=200)
+        run = training.fit_many(algorithm, rows, sampling.full(), keys=keys(seeds), steps=200)
         given = graph if inputs[name] else graph[0]
         logits = jax.vmap(lambda p, m=model, x=given: m.apply(p, {}, x)[0])(run.state.params)
         each[name] = np.asarray(logits.argmax(-1)) == truth

@@ -6,12 +6,12 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from jaxml import data, nn, training
 from jaxml.core.finding import Figure, Finding, Section, Table
+from jaxml.core.seeds import keys
 from jaxml.core.types import Model
 from jaxml.core.words import counted
 from jaxml.course import pictures
@@ -32,7 +32,6 @@ def order_of_tokens(effort: Effort = "quick") -> Finding:
         return {"x": x, "y": (places[:, 0] < places[:, 1]).astype(np.int32)}
 
     train, test = made(rows), made(2000)
-    keys = jnp.stack([jax.random.key(seed) for seed in range(seeds)])
     kinds: dict[str, str | None] = {"none": None, "sinusoidal": "sinusoidal"}
     kinds |= {} if quick else {"rotary": "rotary"}
     accuracy, changed = {}, {}
@@ -50,7 +49,7 @@ def order_of_tokens(effort: Effort = "quick") -> Finding:
         rate = schedules.warmup_cosine(3e-3, steps)
         algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.adam(rate))
         state = training.fit_many(
-            algorithm, train, sampling.epochs(50), keys=keys, steps=steps
+            algorithm, train, sampling.epochs(50), keys=keys(seeds), steps=steps
         ).state
         outputs = jax.jit(jax.vmap(lambda p, x, m=model: m.apply(p, {}, x)[0], (0, None)))
         logits = outputs(state.params, test["x"])
@@ -164,8 +163,7 @@ def _accuracy(
     algorithm = training.supervised(
         model, smoothed, optimizers.adam(schedules.warmup_cosine(2e-3, steps)), inputs=given
     )
-    keys = jnp.stack([jax.random.key(seed) for seed in range(seeds)])
-    params = training.fit_many(algorithm, rows, sample, keys=keys, steps=steps).state.params
+    params = training.fit_many(algorithm, rows, sample, keys=keys(seeds), steps=steps).state.params
     outputs = jax.jit(jax.vmap(lambda p: model.apply(p, {}, given(others))[0]))
     right = np.asarray(outputs(params).argmax(-1)) == others["y"]
     return [float(a) for a in right.mean(1)], jax.tree.map(lambda leaf: leaf[0], params)
