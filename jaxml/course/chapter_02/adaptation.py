@@ -12,6 +12,7 @@ from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
 from jaxml.core.seeds import keys
 from jaxml.course import pictures
+from jaxml.course.chapter_02.common import of_each_lane
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, metrics, optimizers, sampling
 
@@ -57,7 +58,7 @@ def mismatch(effort: Effort = "quick") -> Finding:
         nets["300 clear digits"] = fitted({name: values[:300] for name, values in train.items()})
         nets["all, dropout 0.5"] = fitted(train, dropout=0.5)
     errors = {
-        name: [_errors(one, state, rows, seeds) for rows in (digits["validation"], judged)]
+        name: [_errors(one, state, rows) for rows in (digits["validation"], judged)]
         for name, (one, state) in nets.items()
     }
     means = {name: [float(np.mean(one)) for one in pair] for name, pair in errors.items()}
@@ -117,6 +118,5 @@ def _faded(x: np.ndarray) -> np.ndarray:
     return (0.6 + 0.3 * x).astype(np.float32)
 
 
-def _errors(model: Any, state: Any, rows: Any, seeds: int) -> list[float]:
-    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(seeds)]
-    return [training.evaluate(model, lane, rows, {"e": metrics.error})["e"] for lane in lanes]
+def _errors(model: Any, state: Any, rows: Any) -> list[float]:
+    return of_each_lane(model, state, rows, {"error": metrics.error})[:, 0].tolist()

@@ -13,7 +13,7 @@ from jaxml import data, nn, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import keys
-from jaxml.core.types import Model
+from jaxml.course.chapter_02.common import of_each_lane
 from jaxml.course.experiment import Effort
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling
 
@@ -50,10 +50,12 @@ def remedies(effort: Effort = "quick") -> Finding:
         ).state
 
     def scored(model, state, rows=few, inputs=_flat):
-        return np.array([_scores(model, state, part, seeds, inputs) for part in (rows, judged)])
+        return np.array(
+            [of_each_lane(model, state, part, MEASURES, inputs) for part in (rows, judged)]
+        )
 
     watched = training.evaluation(
-        lambda state: {"loss": _scores(network(), state, held, seeds)[:, 1].mean()}
+        lambda state: {"loss": of_each_lane(network(), state, held, MEASURES, _flat)[:, 1].mean()}
     )
     stopped = training.early_stopping(watched, patience=steps)  # goes on to the end
     found = {
@@ -81,13 +83,6 @@ def remedies(effort: Effort = "quick") -> Finding:
 
 def _flat(batch: Any) -> jax.Array:
     return batch["x"].reshape(len(batch["x"]), -1)
-
-
-def _scores(model: Model, state: Any, rows: Any, seeds: int, inputs: Any = _flat) -> np.ndarray:
-    """Accuracy and loss of each seed's network, shape `(seeds, 2)`."""
-    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(seeds)]
-    found = [training.evaluate(model, lane, rows, MEASURES, inputs=inputs) for lane in lanes]
-    return np.array([[one[name] for name in MEASURES] for one in found])
 
 
 def _half_width(values: np.ndarray) -> float:
