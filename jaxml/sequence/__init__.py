@@ -1,0 +1,1 @@
+"""Sequences from sequences: training, decoding and measuring what was decoded."""

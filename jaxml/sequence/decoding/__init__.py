@@ -1,0 +1,1 @@
+"""Sequences from a network, token by token."""

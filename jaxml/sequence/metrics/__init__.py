@@ -1,0 +1,1 @@
+"""How far a sequence of tokens is from the right one."""
