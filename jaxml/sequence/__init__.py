@@ -1,1 +1,5 @@
 """Sequences from sequences: training, decoding and measuring what was decoded."""
+
+from jaxml.sequence import decoding, metrics
+
+__all__ = ["decoding", "metrics"]

@@ -1,0 +1,1 @@
+"""Chapter 5, Transformer: how sequences are written, learned and measured."""
