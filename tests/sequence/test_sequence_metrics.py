@@ -65,7 +65,7 @@ def test_error_rates_are_jiwer_s():
 
 def test_the_nearest_of_several_references_counts():
     hypotheses = [list("abc"), list("xy")]
-    references = [[list("zzzz"), list("abcd"), list("ab")], [list("xy"), list("q")]]
+    references = [[list("zzzzz"), list("abcd"), list("ab")], [list("xy"), list("q")]]
     assert metrics.error_rate(hypotheses, references) == 1 / 6  # 1 of abcd's 4, 0 of xy's 2
     assert metrics.error_rate(hypotheses, [own[::-1] for own in references]) == 1 / 6
     assert metrics.sequence_error_rate(hypotheses, references) == 0.5
