@@ -11,10 +11,13 @@ from jaxml.nn.encoder import attention_maps, transformer_encoder
 from jaxml.nn.graphs import gat, gcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.recurrent import rnn
+from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.nn.spatial_transformer import spatial_transformer
+from jaxml.nn.transformer import transformer
 
 __all__ = [
     "LayerSummary",
+    "Seq2Seq",
     "Summary",
     "affine_grid",
     "attention",
@@ -40,5 +43,6 @@ __all__ = [
     "rotations",
     "spatial_transformer",
     "summary",
+    "transformer",
     "transformer_encoder",
 ]

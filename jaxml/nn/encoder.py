@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.scores import dot_product_scores
 from jaxml.nn.attention.softmax import attention_weights, softmax_attention
-from jaxml.nn.layers import check_activation, check_dropout, check_dtype, normalize
+from jaxml.nn.layers import check_activation, check_dropout, check_dtype, layer_norm
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 OUTPUTS = ("each", "pooled", "first")
@@ -92,8 +93,43 @@ def transformer_encoder(
     >>> model.apply(params, state, (jnp.zeros((5, 29, 12)), jnp.array([7, 29, 9, 10, 11])))[0].shape
     (5, 9)
     """
+    require_choice("output", output, OUTPUTS)
+    require(callable(attention), "attention, (q, k, v, *, mask) -> values", repr(attention))
+    module = Encoder(
+        inputs=require_positive_int("inputs", inputs),
+        outputs=require_positive_int("outputs", outputs),
+        tokens=tokens,
+        output=output,
+        attention=attention,
+        name="transformer_encoder",
+        **layers_of(
+            width=width, layers=layers, heads=heads, hidden=hidden, norm=norm,
+            positions=positions, size=size, activation=activation, dropout=dropout, dtype=dtype,
+        ),
+    )  # fmt: skip
+    return from_linen(module, example_of(inputs, tokens), train_argument="train")
+
+
+def layers_of(
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    hidden: int | None,
+    norm: str,
+    positions: str | None,
+    size: int | None,
+    activation: str | Callable[[jax.Array], jax.Array],
+    dropout: float,
+    dtype: Any,
+) -> dict[str, Any]:
+    """What the layers of a Transformer are made with, checked.
+
+    Raises:
+        ValueError: if an argument is not as `transformer_encoder` says.
+    """
     sizes: dict[str, Any] = {
-        "inputs": inputs, "outputs": outputs, "width": width, "layers": layers, "heads": heads,
+        "width": width, "layers": layers, "heads": heads,
         "hidden": 4 * width if hidden is None else hidden,
     }  # fmt: skip
     sizes = {name: require_positive_int(name, value) for name, value in sizes.items()}
@@ -101,7 +137,6 @@ def transformer_encoder(
         sizes["width"] % sizes["heads"] == 0,
         f"a width that {heads} heads divide", width,
     )  # fmt: skip
-    require_choice("output", output, OUTPUTS)
     require_choice("norm", norm, ("pre", "post"))
     if positions is not None:
         require_choice("positions", positions, POSITIONS)
@@ -109,24 +144,22 @@ def transformer_encoder(
     even = width if positions == "sinusoidal" else width // heads
     rotated = positions in ("sinusoidal", "rotary")
     require(not rotated or even % 2 == 0, f"an even width for {positions} positions", even)
-    require(callable(attention), "attention, (q, k, v, *, mask) -> values", repr(attention))
     check_dropout(dropout)
     check_dtype(dtype)
-    module = _Encoder(
+    return {
         **sizes,
-        tokens=tokens,
-        output=output,
-        norm=norm,
-        positions=positions,
-        size=None if size is None else require_positive_int("size", size),
-        attention=attention,
-        activation=check_activation(activation),
-        dropout=dropout,
-        dtype=dtype,
-        name="transformer_encoder",
-    )
-    example = np.zeros((1, 1), np.int32) if tokens else np.zeros((1, 1, inputs), np.float32)
-    return from_linen(module, example, train_argument="train")
+        "norm": norm,
+        "positions": positions,
+        "size": None if size is None else require_positive_int("size", size),
+        "activation": check_activation(activation),
+        "dropout": dropout,
+        "dtype": dtype,
+    }
+
+
+def example_of(inputs: int, tokens: bool) -> np.ndarray:
+    """An input of one position: a token, or a row of numbers."""
+    return np.zeros((1, 1), np.int32) if tokens else np.zeros((1, 1, inputs), np.float32)
 
 
 def attention_maps(model: Model, params: Any, model_state: Any, x: Any) -> dict[str, jax.Array]:
@@ -150,6 +183,15 @@ def attention_maps(model: Model, params: Any, model_state: Any, x: Any) -> dict[
     >>> maps["layer_0/attention"].shape
     (3, 4, 5, 5)
     """
+    with looking() as found:
+        model.apply(params, model_state, x)
+    require(found, "a model with layers of attention", "none")
+    return found
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[dict[str, jax.Array]]:
+    """The softmax of each attention's scores, by its name, of networks that are run within."""
     found = {}
 
     def look(call, args, kwargs, context):
@@ -160,14 +202,14 @@ def attention_maps(model: Model, params: Any, model_state: Any, x: Any) -> dict[
         return call(*args, **kwargs)
 
     with linen.intercept_methods(look):
-        model.apply(params, model_state, x)
-    require(found, "a model with layers of attention", "none")
-    return found
+        yield found
 
 
-class _Encoder(linen.Module):
+class Encoder(linen.Module):
+    """The network of `transformer_encoder`; without outputs, what each of its layers puts out."""
+
     inputs: int
-    outputs: int
+    outputs: int | None
     tokens: bool
     output: str
     width: int
@@ -183,19 +225,23 @@ class _Encoder(linen.Module):
     dtype: Any
 
     @linen.compact
-    def __call__(self, x: Any, *, train: bool) -> jax.Array:
+    def __call__(self, x: Any, *, train: bool) -> Any:
         x, lengths = x if isinstance(x, tuple) else (x, None)
         x = self._embedded(jnp.asarray(x))
         mask = None if lengths is None else padding_mask(lengths, x.shape[1])
         drop = linen.Dropout(self.dropout, deterministic=not train)
         x = drop(x)
+        found = []
         for i in range(self.layers):
             x = _Layer(
                 self.width, self.heads, self.hidden, self.norm, self.positions == "rotary",
                 self.attention, self.activation, self.dropout, self.dtype, name=f"layer_{i}",
             )(x, mask, train=train)  # fmt: skip
-        if self.norm == "pre":
-            x = normalize(x, "layer", train=train, dtype=self.dtype, name="norm")
+            found.append(x)
+        last = layer_norm(self.dtype, "norm") if self.norm == "pre" else lambda x: x
+        if self.outputs is None:
+            return tuple(map(last, found))
+        x = last(x)
         if self.output == "first":
             x = x[:, 0]
         if self.output == "pooled":
@@ -213,10 +259,7 @@ class _Encoder(linen.Module):
         require(fits, f"{kind} of shape {shape}", f"{x.dtype} of shape {x.shape}")
         n = x.shape[1]
         if self.tokens:
-            if not isinstance(x, Tracer) and x.size:
-                low, high = int(x.min()), int(x.max())
-                known = low >= 0 and high < self.inputs
-                require(known, f"tokens from 0 to {self.inputs - 1}", f"{low} to {high}")
+            check_tokens(x, self.inputs)
             table = linen.Embed(self.inputs, self.width, dtype=self.dtype, name="input")
             x = table(x) * self.width**0.5
         else:
@@ -230,6 +273,13 @@ class _Encoder(linen.Module):
             table = self.param("positions", scale, (self.size, self.width))
             x = x + table[:n].astype(x.dtype)
         return x
+
+
+def check_tokens(x: jax.Array, count: int) -> None:
+    """Raises `ValueError` for what are no tokens from 0 to `count` - 1 (not while traced)."""
+    if not isinstance(x, Tracer) and x.size:
+        low, high = int(x.min()), int(x.max())
+        require(low >= 0 and high < count, f"tokens from 0 to {count - 1}", f"{low} to {high}")
 
 
 class _Layer(linen.Module):
@@ -256,7 +306,7 @@ class _Layer(linen.Module):
         for i, branch in enumerate((lambda x: attend(x, mask=mask), think)):
 
             def norm(x, i=i):
-                return normalize(x, "layer", train=train, dtype=self.dtype, name=f"norm_{i}")
+                return layer_norm(self.dtype, f"norm_{i}")(x)
 
             h = branch(norm(x) if self.norm == "pre" else x)
             x = x + linen.Dropout(self.dropout, deterministic=not train)(h)

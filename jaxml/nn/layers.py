@@ -70,11 +70,17 @@ def check_dtype(dtype: Any) -> None:
 
 def normalize(h: jax.Array, norm: str | None, *, train: bool, dtype: Any, name: str) -> jax.Array:
     """Batch norm, layer norm over the last axis, or nothing, within a compact Linen module."""
-    # The variance is the mean square of the differences from the mean, in two passes:
-    # Flax's default, E[h²] - E[h]², loses all digits where the mean is large.
-    options = {"epsilon": 1e-5, "use_fast_variance": False, "dtype": dtype, "name": name}
     if norm == "batch":
+        options = {"dtype": dtype, "name": name, **_NORM}
         return linen.BatchNorm(momentum=0.9, use_running_average=not train, **options)(h)
-    if norm == "layer":
-        return linen.LayerNorm(**options)(h)
-    return h
+    return layer_norm(dtype, name)(h) if norm == "layer" else h
+
+
+# The variance is the mean square of the differences from the mean, in two passes:
+# Flax's default, E[h²] - E[h]², loses all digits where the mean is large.
+_NORM: dict[str, Any] = {"epsilon": 1e-5, "use_fast_variance": False}
+
+
+def layer_norm(dtype: Any, name: str | None = None) -> linen.LayerNorm:
+    """Layer norm over the last axis."""
+    return linen.LayerNorm(dtype=dtype, name=name, **_NORM)

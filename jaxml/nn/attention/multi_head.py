@@ -32,22 +32,42 @@ class MultiHead(linen.Module):
     rotary: bool = False
     dtype: Any = None
 
-    @linen.compact
+    def setup(self) -> None:
+        for name in ("query", "key", "value", "output"):
+            setattr(self, name, linen.Dense(self.width, dtype=self.dtype))
+
     def __call__(self, x: Any, seen: Any = None, *, mask: jax.Array | None = None) -> jax.Array:
         """From `x` `(batch, n, ...)`, looking at `seen` `(batch, m, ...)`, or at itself."""
-        seen = x if seen is None else seen
+        return self.look(x, *self.keys_values(x if seen is None else seen), mask=mask)
 
-        def project(name, x):  # (batch, heads, n, width / heads)
-            y = linen.Dense(self.width, dtype=self.dtype, name=name)(x)
-            return jnp.swapaxes(y.reshape(*y.shape[:-1], self.heads, -1), -2, -3)
+    def keys_values(
+        self, seen: Any, positions: Any = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """What is looked at: each `(batch, heads, m, width / heads)`."""
+        return self._turned(self._heads(self.key(seen)), positions), self._heads(self.value(seen))
 
-        q, k, v = project("query", x), project("key", seen), project("value", seen)
-        if self.rotary:
-            q, k = (rotate(each, jnp.arange(each.shape[-2])) for each in (q, k))
+    def look(
+        self,
+        x: Any,
+        k: jax.Array,
+        v: jax.Array,
+        *,
+        mask: jax.Array | None = None,
+        positions: Any = None,
+    ) -> jax.Array:
+        """From `x` at such keys and values; `positions` of `x`, and of the keys, are from 0."""
+        q = self._turned(self._heads(self.query(x)), positions)
         values = jnp.swapaxes(self.attend(q, k, v, mask), -2, -3)
-        values = values.reshape(*values.shape[:-2], self.width)
-        return linen.Dense(self.width, dtype=self.dtype, name="output")(values)
+        return self.output(values.reshape(*values.shape[:-2], self.width))
 
     def attend(self, q: Any, k: Any, v: Any, mask: Any) -> jax.Array:
         """The attention itself, where `attention_maps` looks on."""
         return self.attention(q, k, v, mask=mask)
+
+    def _heads(self, y: jax.Array) -> jax.Array:
+        return jnp.swapaxes(y.reshape(*y.shape[:-1], self.heads, -1), -2, -3)
+
+    def _turned(self, y: jax.Array, positions: Any) -> jax.Array:
+        if not self.rotary:
+            return y
+        return rotate(y, jnp.arange(y.shape[-2]) if positions is None else positions)

@@ -1,0 +1,307 @@
+"""The Transformer: an encoder, and a decoder that looks at what it encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen
+
+from jaxml.core.checks import require, require_choice, require_positive_int
+from jaxml.nn.adapters import ExampleInit
+from jaxml.nn.attention.masks import causal_mask, padding_mask
+from jaxml.nn.attention.multi_head import MultiHead
+from jaxml.nn.attention.positions import sinusoidal_positions
+from jaxml.nn.attention.softmax import softmax_attention
+from jaxml.nn.encoder import Encoder, check_tokens, example_of, layers_of, looking
+from jaxml.nn.layers import layer_norm
+from jaxml.nn.seq2seq import Seq2Seq
+
+CROSS = ("last", "parallel", "all")
+
+Memory = Sequence[tuple[jax.Array, jax.Array]]
+"""The keys and values that each layer of the decoder looks at."""
+
+
+def transformer(
+    inputs: int,
+    outputs: int,
+    *,
+    tokens: bool = True,
+    width: int = 128,
+    layers: int = 3,
+    heads: int = 4,
+    hidden: int | None = None,
+    norm: str = "pre",
+    positions: str | None = "sinusoidal",
+    size: int | None = None,
+    cross: str = "last",
+    activation: str | Callable[[jax.Array], jax.Array] = "relu",
+    dropout: float = 0.0,
+    dtype: Any = None,
+) -> Seq2Seq:
+    """An encoder of the source and a decoder of the target, token by token.
+
+    Parameters are `encoder` (see `transformer_encoder`, without `output`) and `decoder`: `input`,
+    the table of its tokens, `layer_i` with `attention`, `cross` (the attention to the encoder),
+    `norm_0` to `norm_2`, `dense_0` and `dense_1`, for pre-norm `norm`, and `output`.
+
+    Args:
+        inputs: number of the source's tokens, from 0; or columns of `x` `(batch, n, inputs)`.
+        outputs: number of the target's tokens, from 0, with those that begin and end.
+        tokens: whether the source is tokens.
+        width: as in `transformer_encoder`, and so what follows.
+        layers: of the encoder, and as many of the decoder.
+        heads: of each attention.
+        hidden: width of the hidden layers; 4 `width` by default.
+        norm: "pre" or "post".
+        positions: "sinusoidal", "learned" or "rotary" (in self-attention), or None.
+        size: the longest sequence, source or target, for learned positions.
+        cross: what each layer of the decoder looks at: "last", the encoder's last layer;
+            "parallel", the layer of its own number; or "all", a sum of all layers weighted by the
+            softmax of learned scores.
+        activation: of the hidden layers.
+        dropout: of both inputs and of each branch.
+        dtype: as in `mlp`.
+
+    Returns:
+        The network. `x_length` hides padding of the source from the decoder as from the encoder.
+
+    Raises:
+        ValueError: if an argument is not as described; by its functions, if a source is not as
+            `transformer_encoder` wants it, a token is not one, or a target is longer than `size`.
+
+    Reference:
+        Vaswani et al. (2017), arXiv:1706.03762, section 3; Xiong et al. (2020),
+        arXiv:2002.04745, for where the norm stands; Bapna et al. (2018), arXiv:1808.07561, section
+        3, for `cross="all"` (without the embeddings).
+
+    >>> import jax, jax.numpy as jnp
+    >>> network = transformer(30, 41, width=16, layers=1)
+    >>> params, state = network.init(jax.random.key(0))
+    >>> x, x_length = jnp.ones((2, 7), int), jnp.array([7, 3])
+    >>> network.apply(params, state, (x, x_length, jnp.ones((2, 5), int)))[0].shape
+    (2, 5, 41)
+    >>> cache = network.start(network.encode(params, x, x_length), 5)
+    >>> logits, cache, attention = network.step(params, jnp.ones(2, int), cache)
+    >>> logits.shape, attention.shape
+    ((2, 41), (2, 1, 7))
+    """
+    inputs = require_positive_int("inputs", inputs)
+    outputs = require_positive_int("outputs", outputs)
+    require_choice("cross", cross, CROSS)
+    same = layers_of(
+        width=width, layers=layers, heads=heads, hidden=hidden, norm=norm, positions=positions,
+        size=size, activation=activation, dropout=dropout, dtype=dtype,
+    )  # fmt: skip
+    encoder = Encoder(
+        inputs=inputs, outputs=None, tokens=tokens, output="each", attention=softmax_attention,
+        name="encoder", **same,
+    )  # fmt: skip
+    decoder = Decoder(tokens=outputs, cross=cross, name="decoder", **same)
+
+    def hidden_of(params, x, x_length, **mode):
+        given = x if x_length is None else (x, x_length)
+        return encoder.apply({"params": params["encoder"]}, given, **mode)
+
+    def mask_of(x, x_length):
+        size = jnp.shape(x)[1]
+        lengths = np.full(len(x), size, np.int32) if x_length is None else x_length
+        return padding_mask(lengths, size)
+
+    def initialize(key, given):
+        x, _, previous = given
+        keys = jax.random.split(key)
+        made = encoder.init(keys[0], x, train=False)["params"]
+        seen = hidden_of({"encoder": made}, x, None, train=False)
+        arguments = (jnp.asarray(previous), seen, mask_of(x, None))
+        return {
+            "encoder": made,
+            "decoder": decoder.init(keys[1], *arguments, train=False)["params"],
+        }, {}
+
+    def apply(params, model_state, given, *, train=False, key=None):
+        x, x_length, previous = given
+        previous = jnp.asarray(previous)
+        whole = previous.ndim == 2 and jnp.issubdtype(previous.dtype, jnp.integer)
+        got = f"{previous.dtype} of shape {previous.shape}"
+        require(whole, "whole numbers of shape (batch, t) before each target", got)
+        require(not (train and dropout and key is None), "key= for dropout in training", None)
+        keys = (None, None) if key is None else jax.random.split(key)
+        modes = [
+            {"train": train, "rngs": None if key is None else {"dropout": key}} for key in keys
+        ]
+        seen = hidden_of(params, x, x_length, **modes[0])
+        arguments = (previous, seen, mask_of(x, x_length))
+        return decoder.apply({"params": params["decoder"]}, *arguments, **modes[1]), model_state
+
+    def encode(params, x, x_length=None):
+        seen = hidden_of(params, x, x_length, train=False)
+        memory = decoder.apply({"params": params["decoder"]}, seen, method="memory")
+        return {"seen": memory, "mask": mask_of(x, x_length)}
+
+    def start(memory, steps):
+        steps = require_positive_int("steps", steps)
+        require(size is None or steps <= size, f"at most {size} steps", steps)
+        k, v = memory["seen"][0]
+        past = tuple(jnp.zeros((*each.shape[:2], steps, each.shape[3]), each.dtype) for each in (k, v))
+        return {
+            **memory,
+            "past": [past] * layers,
+            "position": jnp.zeros(len(k), jnp.int32),
+        }
+
+    def step(params, tokens, cache):
+        with looking() as maps:
+            logits, past = decoder.apply(
+                {"params": params["decoder"]}, jnp.asarray(tokens), cache, method="step"
+            )
+        looks = [maps[f"layer_{i}/cross"][:, :, 0].mean(1) for i in range(layers)]
+        cache = {**cache, "past": past, "position": cache["position"] + 1}
+        return logits, cache, jnp.stack(looks, 1)
+
+    example = (example_of(inputs, tokens), None, np.zeros((1, 1), np.int32))
+    return Seq2Seq(ExampleInit(initialize, example), apply, encode, start, step)
+
+
+class Decoder(linen.Module):
+    """The decoder of `transformer`: all positions at once, or one after the other."""
+
+    tokens: int
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    norm: str
+    positions: str | None
+    size: int | None
+    cross: str
+    activation: Callable[[jax.Array], jax.Array]
+    dropout: float
+    dtype: Any
+
+    def setup(self) -> None:
+        self.input = linen.Embed(self.tokens, self.width, dtype=self.dtype)
+        if self.positions == "learned":
+            assert self.size is not None
+            scale = linen.initializers.normal(0.02)
+            self.table = self.param("positions", scale, (self.size, self.width))
+        if self.cross == "all":
+            zeros = linen.initializers.zeros
+            self.weights = self.param("cross", zeros, (self.layers, self.layers))
+        self.layer = [
+            _Layer(
+                self.width, self.heads, self.hidden, self.norm, self.positions == "rotary",
+                self.activation, self.dropout, self.dtype, name=f"layer_{i}",
+            )
+            for i in range(self.layers)
+        ]  # fmt: skip
+        self.last = layer_norm(self.dtype, "norm") if self.norm == "pre" else None
+        self.output = linen.Dense(self.tokens, dtype=self.dtype)
+        self.drop = linen.Dropout(self.dropout)
+
+    def __call__(
+        self, previous: jax.Array, seen: Sequence[jax.Array], mask: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """The logits of each position's token, given the tokens before."""
+        check_tokens(previous, self.tokens)
+        n = previous.shape[1]
+        require(self.size is None or n <= self.size, f"at most {self.size} positions", n)
+        x = self.drop(self._embedded(previous, jnp.arange(n)), deterministic=not train)
+        for layer, memory in zip(self.layer, self.memory(seen), strict=True):
+            x, _ = layer(x, memory, mask, causal_mask(n), train=train)
+        return self._logits(x)
+
+    def memory(self, seen: Sequence[jax.Array]) -> Memory:
+        """What each layer looks at, of what each layer of the encoder put out."""
+        if self.cross == "all":
+            shares = jax.nn.softmax(self.weights).astype(seen[0].dtype)
+            seen = list(jnp.einsum("ij,jbnd->ibnd", shares, jnp.stack(seen)))
+        if self.cross == "last":
+            seen = [seen[-1]] * self.layers
+        return [layer.cross.keys_values(x) for layer, x in zip(self.layer, seen, strict=True)]
+
+    def step(self, tokens: jax.Array, cache: Any) -> tuple[jax.Array, Memory]:
+        """The logits of the next token, and the keys and values with those of this one."""
+        at = cache["position"][0]  # all rows are at the same
+        x = self._embedded(tokens[:, None], at[None])
+        filled = jnp.arange(cache["past"][0][0].shape[2]) <= at
+        past = []
+        for layer, memory, before in zip(self.layer, cache["seen"], cache["past"], strict=True):
+            x, now = layer(x, memory, cache["mask"], filled, train=False, before=before, at=at)
+            past.append(now)
+        return self._logits(x)[:, 0], past
+
+    def _embedded(self, tokens, positions):
+        x = self.input(tokens) * self.width**0.5
+        if self.positions == "sinusoidal":
+            x = x + sinusoidal_positions(positions, self.width).astype(x.dtype)
+        if self.positions == "learned":
+            x = x + self.table[positions].astype(x.dtype)
+        return x
+
+    def _logits(self, x):
+        return self.output(x if self.last is None else self.last(x))
+
+
+class _Layer(linen.Module):
+    width: int
+    heads: int
+    hidden: int
+    norm: str
+    rotary: bool
+    activation: Callable[[jax.Array], jax.Array]
+    dropout: float
+    dtype: Any
+
+    def setup(self) -> None:
+        sizes = (self.width, self.heads, softmax_attention)
+        self.attention = MultiHead(*sizes, self.rotary, self.dtype)
+        self.cross = MultiHead(*sizes, dtype=self.dtype)
+        self.dense_0 = linen.Dense(self.hidden, dtype=self.dtype)
+        self.dense_1 = linen.Dense(self.width, dtype=self.dtype)
+        self.norms = [layer_norm(self.dtype, f"norm_{i}") for i in range(3)]
+        self.drop = linen.Dropout(self.dropout)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        memory: tuple[jax.Array, jax.Array],
+        memory_mask: jax.Array,
+        mask: jax.Array,
+        *,
+        train: bool,
+        before: tuple[jax.Array, jax.Array] | None = None,
+        at: jax.Array | None = None,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """What it puts out, and its own keys and values.
+
+        Of one position `at` the keys and values of the others are `before`.
+        """
+        positions = None if at is None else at[None]
+        own: Any = None
+
+        def attend(x):
+            nonlocal own
+            own = self.attention.keys_values(x, positions)
+            if before is not None:
+                own = tuple(
+                    jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=2)
+                    for old, new in zip(before, own, strict=True)
+                )
+            return self.attention.look(x, *own, mask=mask, positions=positions)
+
+        def cross(x):
+            return self.cross.look(x, *memory, mask=memory_mask)
+
+        def think(x):
+            return self.dense_1(self.activation(self.dense_0(x)))
+
+        for norm, branch in zip(self.norms, (attend, cross, think), strict=True):
+            h = branch(norm(x) if self.norm == "pre" else x)
+            x = x + self.drop(h, deterministic=not train)
+            x = norm(x) if self.norm == "post" else x
+        return x, own
