@@ -13,7 +13,7 @@ from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.recurrent import rnn
 from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.nn.spatial_transformer import spatial_transformer
-from jaxml.nn.transformer import transformer
+from jaxml.nn.encoder_decoder import transformer
 
 __all__ = [
     "LayerSummary",

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen
-from jax.core import Tracer
 
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
@@ -20,7 +19,7 @@ from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.scores import dot_product_scores
 from jaxml.nn.attention.softmax import attention_weights, softmax_attention
-from jaxml.nn.layers import check_activation, check_dropout, check_dtype, layer_norm
+from jaxml.nn.layers import check_activation, check_dropout, check_dtype, check_range, layer_norm
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 OUTPUTS = ("each", "pooled", "first")
@@ -226,6 +225,7 @@ class Encoder(linen.Module):
 
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> Any:
+        """Of `x`, or of `(x, lengths)`."""
         x, lengths = x if isinstance(x, tuple) else (x, None)
         x = self._embedded(jnp.asarray(x))
         mask = None if lengths is None else padding_mask(lengths, x.shape[1])
@@ -259,7 +259,7 @@ class Encoder(linen.Module):
         require(fits, f"{kind} of shape {shape}", f"{x.dtype} of shape {x.shape}")
         n = x.shape[1]
         if self.tokens:
-            check_tokens(x, self.inputs)
+            check_range("tokens", x, 0, self.inputs - 1)
             table = linen.Embed(self.inputs, self.width, dtype=self.dtype, name="input")
             x = table(x) * self.width**0.5
         else:
@@ -273,13 +273,6 @@ class Encoder(linen.Module):
             table = self.param("positions", scale, (self.size, self.width))
             x = x + table[:n].astype(x.dtype)
         return x
-
-
-def check_tokens(x: jax.Array, count: int) -> None:
-    """Raises `ValueError` for what are no tokens from 0 to `count` - 1 (not while traced)."""
-    if not isinstance(x, Tracer) and x.size:
-        low, high = int(x.min()), int(x.max())
-        require(low >= 0 and high < count, f"tokens from 0 to {count - 1}", f"{low} to {high}")
 
 
 class _Layer(linen.Module):

@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen
+from jax.core import Tracer
 
 from jaxml.core.checks import require, require_choice
 
@@ -66,6 +68,15 @@ def check_dtype(dtype: Any) -> None:
     if dtype is not None:
         floating = jnp.issubdtype(dtype, jnp.floating)
         require(floating, "dtype to be None or a floating-point dtype", dtype)
+
+
+def check_range(what: str, x: jax.Array, low: int, high: int) -> None:
+    """Raises `ValueError` for whole numbers beyond `low` and `high` (not while they are traced)."""
+    if not isinstance(x, Tracer) and x.size:
+        known = np.asarray(x)  # within a function that is traced JAX would trace this too
+        least, greatest = int(known.min()), int(known.max())
+        fits = least >= low and greatest <= high
+        require(fits, f"{what} from {low} to {high}", f"{least} to {greatest}")
 
 
 def normalize(h: jax.Array, norm: str | None, *, train: bool, dtype: Any, name: str) -> jax.Array:

@@ -2,5 +2,6 @@
 
 from jaxml.sequence import decoding, metrics
 from jaxml.sequence.self_critical import reinforce
+from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
 
-__all__ = ["decoding", "metrics", "reinforce"]
+__all__ = ["decoding", "forced", "metrics", "reinforce", "teacher_forcing", "with_end"]

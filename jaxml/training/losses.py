@@ -8,6 +8,7 @@ Arguments beyond the two are fixed with `functools.partial`.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -86,19 +87,18 @@ def softmax_cross_entropy(
     classes = outputs.shape[-1]
     if not jnp.issubdtype(targets.dtype, jnp.floating):
         targets = labels_of(batch, outputs.shape[:-1], classes)
-        if not label_smoothing:
-            values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
-            return over_targets(values, batch)
-        # a label that is no class makes the loss NaN here too; plain indexing would clip it
-        one_hot = jnp.eye(classes, dtype=outputs.dtype)
-        targets = one_hot.at[targets].get(mode="fill", fill_value=jnp.nan)
-    else:
-        require(
-            targets.shape == outputs.shape,
-            f"probabilities of {outputs.shape}, or integer labels of {outputs.shape[:-1]}",
-            f"{targets.shape} of {targets.dtype}",
-        )
-        expect(batch["y"], "distribution")
+        values = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        if label_smoothing:
+            # every class has its share; one row of probabilities a target would cost more
+            even = jax.nn.logsumexp(outputs, axis=-1) - outputs.mean(-1)
+            values = (1 - label_smoothing) * values + label_smoothing * even
+        return over_targets(values, batch)
+    require(
+        targets.shape == outputs.shape,
+        f"probabilities of {outputs.shape}, or integer labels of {outputs.shape[:-1]}",
+        f"{targets.shape} of {targets.dtype}",
+    )
+    expect(batch["y"], "distribution")
     targets = optax.losses.smooth_labels(targets, label_smoothing)
     return over_targets(optax.losses.softmax_cross_entropy(outputs, targets), batch)
 

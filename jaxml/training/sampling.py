@@ -7,13 +7,19 @@ arguments, so that building one anew compiles nothing anew.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.core.types import Algorithm, Batch
 from jaxml.training.loop import Sample
 
 
@@ -87,7 +93,119 @@ def _with_replacement(batch_size: int) -> Sample:
     return sample
 
 
-def permute(key: jax.Array, index: Int[Array, "*shape"], n: int) -> Int[Array, "*shape"]:
+def buckets(lengths: Any, edges: Sequence[int], tokens: int) -> Buckets:
+    """Batches of sequences of similar length, without replacement; most padding is cut off.
+
+    Every epoch visits the batches of all buckets, and the examples within each, in an order of
+    its own. What is left of a bucket at the end of its order is left out, others in each epoch.
+    The mean over each batch counts the same, whatever its bucket.
+
+    Args:
+        lengths: `(N,)` whole numbers, the longest of each example's sequences.
+        edges: growing whole numbers, the longest sequence of each bucket. A bucket without
+            examples is none.
+        tokens: how many a batch has, padding included: its rows are `tokens` // its bucket's edge,
+            or all that there are.
+
+    Returns:
+        A sampler, and its `cut`, which makes an algorithm's steps as small as each bucket.
+
+    Raises:
+        ValueError: if the edges do not grow, one does not fit into `tokens`, or the last is below
+            the longest sequence.
+
+    >>> import numpy as np
+    >>> sample = buckets(np.array([2, 3, 5, 8, 2, 3]), [4, 8], 16)
+    >>> sample.edges, sample.rows, sample.steps_per_epoch
+    ((4, 8), (4, 2), 2)
+    >>> data = {"x": np.ones((6, 8))}
+    >>> run = training.fit(sample.cut(algorithm), data, sample, key=key, steps=10)  # doctest: +SKIP
+    """
+    lengths = np.asarray(lengths)
+    whole = lengths.ndim == 1 and len(lengths) > 0 and np.issubdtype(lengths.dtype, np.integer)
+    require(whole, "whole lengths of shape (N,)", f"{lengths.dtype} of shape {lengths.shape}")
+    tokens = require_positive_int("tokens", tokens)
+    edges = [require_positive_int("an edge", edge) for edge in edges]
+    grow = len(edges) > 0 and all(a < b for a, b in itertools.pairwise(edges))
+    require(grow, "edges that grow", edges)
+    require(edges[-1] >= lengths.max(), f"a last edge of at least {lengths.max()}", edges[-1])
+    require(edges[-1] <= tokens, f"tokens for a sequence of {edges[-1]}", tokens)
+    bucket = np.searchsorted(edges, lengths)
+    counts = np.bincount(bucket, minlength=len(edges))
+    kept = [(edge, n) for edge, n in zip(edges, counts, strict=True) if n]
+    rows = tuple(min(tokens // edge, int(n)) for edge, n in kept)
+    counts = np.array([n for _, n in kept])
+    return Buckets(
+        edges=tuple(edge for edge, _ in kept),
+        rows=rows,
+        steps_per_epoch=int((counts // np.array(rows)).sum()),
+        _order=np.argsort(bucket, kind="stable").astype(np.int32),
+        _counts=counts.astype(np.int32),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Buckets:
+    """A sampler of batches from one bucket each; see `sampling.buckets`.
+
+    Attributes:
+        edges: the longest sequence of each bucket.
+        rows: examples of a batch of each.
+        steps_per_epoch: batches until every bucket has been through.
+    """
+
+    edges: tuple[int, ...]
+    rows: tuple[int, ...]
+    steps_per_epoch: int
+    _order: np.ndarray = dataclasses.field(repr=False)
+    _counts: np.ndarray = dataclasses.field(repr=False)
+
+    def __call__(self, data: Any, key: jax.Array, step: jax.Array) -> dict[str, Any]:
+        """As many rows as the largest batch has, and as `"bucket"` the number of theirs."""
+        of = jax.random.fold_in(key, step // self.steps_per_epoch)
+        batches = self._counts // np.array(self.rows)
+        ends = np.cumsum(batches)
+        which = permute(jax.random.fold_in(of, 0), step % self.steps_per_epoch, int(ends[-1]))
+        bucket = jnp.searchsorted(ends, which, side="right")
+        rows, count = jnp.array(self.rows)[bucket], jnp.array(self._counts)[bucket]
+        place = (which - jnp.array(ends - batches)[bucket]) * rows + jnp.arange(max(self.rows))
+        # those beyond the batch's own are cut off
+        place = permute(jax.random.fold_in(of, bucket + 1), jnp.minimum(place, count - 1), count)
+        first = jnp.array(np.cumsum(self._counts) - self._counts)[bucket]
+        index = jnp.asarray(self._order)[first + place]
+        batch = jax.tree.map(lambda leaf: leaf[index], data)
+        return {**batch, "bucket": jnp.full(max(self.rows), bucket)}
+
+    def cut(self, algorithm: Algorithm, names: Sequence[str] = ("x", "y", "mask")) -> Algorithm:
+        """The algorithm with steps on batches of this sampler, cut to their bucket's size.
+
+        One program is compiled that has a branch for each bucket. The algorithm's loss, and what
+        is made of it, is that of whole sequences.
+
+        Args:
+            algorithm: of data that are dicts.
+            names: of the arrays of the batch that have positions, as their second axis.
+        """
+        require(isinstance(algorithm, Algorithm), "an Algorithm", type(algorithm).__name__)
+
+        def step(state: Any, batch: Batch, key: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+            require("bucket" in batch, "batches of sampling.buckets", sorted(batch))
+
+            def within(edge, rows):
+                part = {
+                    name: leaf[:rows, :edge] if name in names else leaf[:rows]
+                    for name, leaf in batch.items()
+                    if name != "bucket"
+                }
+                return lambda state: algorithm.step(state, part, key)
+
+            sizes = zip(self.edges, self.rows, strict=True)
+            return jax.lax.switch(batch["bucket"][0], [within(*size) for size in sizes], state)
+
+        return algorithm._replace(step=step)
+
+
+def permute(key: jax.Array, index: Int[Array, "*shape"], n: Any) -> Int[Array, "*shape"]:
     """Where a random permutation of `range(n)` sends each index, without forming the permutation.
 
     A sort of all N indices at every step would cost more than the step of a small network; this
@@ -96,7 +214,7 @@ def permute(key: jax.Array, index: Int[Array, "*shape"], n: int) -> Int[Array, "
     Args:
         key: which permutation.
         index: in `range(n)`.
-        n: the size of the set, below 2³¹.
+        n: the size of the set, below 2³¹; it may be traced.
 
     Returns:
         The images, distinct for distinct indices.

@@ -55,7 +55,7 @@ def test_equals_pytorch(norm):
         ),
         batch_first=True,
     )  # fmt: skip
-    network, params = made(norm=norm, positions=None)
+    params = made(norm=norm, positions=None)[1]
     source, target = torch.nn.Embedding(11, 8), torch.nn.Embedding(9, 8)
     end = torch.nn.Linear(8, 9)
 
@@ -96,8 +96,10 @@ def test_equals_pytorch(norm):
             theirs(
                 source(torch.tensor(np.asarray(SOURCE))) * 8**0.5,
                 target(torch.tensor(np.asarray(TARGET))) * 8**0.5,
-                tgt_mask=causal, src_key_padding_mask=padding, memory_key_padding_mask=padding,
-            )  # fmt: skip
+                tgt_mask=causal,
+                src_key_padding_mask=padding,
+                memory_key_padding_mask=padding,
+            )
         ).numpy()
     np.testing.assert_allclose(logits(norm=norm, positions=None), known, atol=1e-5)
 
@@ -124,6 +126,17 @@ def test_a_later_token_changes_no_earlier_logit():
         other = whole()(SOURCE, LENGTHS, TARGET.at[:, i:].add(1) % 9)
         np.testing.assert_array_equal(other[:, :i], logits()[:, :i])
         assert abs(other[:, i:] - logits()[:, i:]).max() > 0.01
+
+
+def test_what_is_known_while_it_is_traced_is_checked():
+    network, params = made()
+    given = (SOURCE, LENGTHS, TARGET)
+    run = lambda x: jax.jit(lambda p: network.apply(p, {}, x)[0])(params)  # noqa: E731
+    np.testing.assert_allclose(run(given), logits(), atol=1e-5)
+    with pytest.raises(ValueError, match="tokens from 0 to 10, got 11 to"):
+        run((SOURCE + 11, *given[1:]))
+    with pytest.raises(ValueError, match="lengths from 1 to 7, got 3 to 8"):
+        run((SOURCE, LENGTHS + 1, TARGET))
 
 
 def test_padding_of_the_source_changes_nothing():

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from jaxml.core.checks import require, require_positive_int
+from jaxml.nn.layers import check_range
 
 
 def padding_mask(lengths: Any, size: int) -> jax.Array:
@@ -34,9 +34,7 @@ def padding_mask(lengths: Any, size: int) -> jax.Array:
     size = require_positive_int("size", size)
     lengths = jnp.asarray(lengths)
     require(jnp.issubdtype(lengths.dtype, jnp.integer), "whole lengths", f"dtype {lengths.dtype}")
-    if not isinstance(lengths, Tracer):
-        low, high = int(lengths.min()), int(lengths.max())
-        require(low >= 1 and high <= size, f"lengths from 1 to {size}", f"{low} to {high}")
+    check_range("lengths", lengths, 1, size)
     return (jnp.arange(size) < lengths[..., None])[..., None, None, :]
 
 

@@ -33,6 +33,7 @@ class MultiHead(linen.Module):
     dtype: Any = None
 
     def setup(self) -> None:
+        """The four projections."""
         for name in ("query", "key", "value", "output"):
             setattr(self, name, linen.Dense(self.width, dtype=self.dtype))
 
@@ -40,9 +41,7 @@ class MultiHead(linen.Module):
         """From `x` `(batch, n, ...)`, looking at `seen` `(batch, m, ...)`, or at itself."""
         return self.look(x, *self.keys_values(x if seen is None else seen), mask=mask)
 
-    def keys_values(
-        self, seen: Any, positions: Any = None
-    ) -> tuple[jax.Array, jax.Array]:
+    def keys_values(self, seen: Any, positions: Any = None) -> tuple[jax.Array, jax.Array]:
         """What is looked at: each `(batch, heads, m, width / heads)`."""
         return self._turned(self._heads(self.key(seen)), positions), self._heads(self.value(seen))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from jaxml.core.checks import require
 from jaxml.nn.attention.masks import check_block, check_window, random_blocks
@@ -54,10 +53,7 @@ def block_attention(
     require(n % count == 0, f"blocks that divide the {n} positions", f"{count} of them")
     require(0 <= first <= n, f"0 to {n} positions that see all", first)
     blocks, size = jnp.asarray(blocks), n // count
-    if not isinstance(blocks, Tracer) and chosen:
-        low, high = int(blocks.min()), int(blocks.max())
-        there = low >= -1 and high < count
-        require(there, f"blocks numbered from 0 to {count - 1}, or -1", f"{low} to {high}")
+    check_range("blocks numbered", blocks, -1, count - 1)
     seen = key_mask(mask, k, "attention between blocks")
 
     before = jnp.tri(chosen, k=-1, dtype=bool)

@@ -16,8 +16,8 @@ from jaxml.nn.attention.masks import causal_mask, padding_mask
 from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.softmax import softmax_attention
-from jaxml.nn.encoder import Encoder, check_tokens, example_of, layers_of, looking
-from jaxml.nn.layers import layer_norm
+from jaxml.nn.encoder import Encoder, example_of, layers_of, looking
+from jaxml.nn.layers import check_range, layer_norm
 from jaxml.nn.seq2seq import Seq2Seq
 
 CROSS = ("last", "parallel", "all")
@@ -147,7 +147,8 @@ def transformer(
         steps = require_positive_int("steps", steps)
         require(size is None or steps <= size, f"at most {size} steps", steps)
         k, v = memory["seen"][0]
-        past = tuple(jnp.zeros((*each.shape[:2], steps, each.shape[3]), each.dtype) for each in (k, v))
+        empty = (k.shape[0], k.shape[1], steps, k.shape[3])
+        past = (jnp.zeros(empty, k.dtype), jnp.zeros(empty, v.dtype))
         return {
             **memory,
             "past": [past] * layers,
@@ -184,6 +185,7 @@ class Decoder(linen.Module):
     dtype: Any
 
     def setup(self) -> None:
+        """The table of tokens, the layers and the output."""
         self.input = linen.Embed(self.tokens, self.width, dtype=self.dtype)
         if self.positions == "learned":
             assert self.size is not None
@@ -207,7 +209,7 @@ class Decoder(linen.Module):
         self, previous: jax.Array, seen: Sequence[jax.Array], mask: jax.Array, *, train: bool
     ) -> jax.Array:
         """The logits of each position's token, given the tokens before."""
-        check_tokens(previous, self.tokens)
+        check_range("tokens", previous, 0, self.tokens - 1)
         n = previous.shape[1]
         require(self.size is None or n <= self.size, f"at most {self.size} positions", n)
         x = self.drop(self._embedded(previous, jnp.arange(n)), deterministic=not train)
