@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jaxml.core.checks import near, require
-from jaxml.course import chapter_01, chapter_02, chapter_03, chapter_04, chapter_08
+from jaxml.course import chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, chapter_08
 from jaxml.course.experiment import Experiment
 
 
@@ -48,7 +48,8 @@ CHAPTERS = (
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?",
-        missing="sequence to sequence, non-autoregressive decoding, copying, beam search, BLEU",
+        chapter_05.EXPERIMENTS,
+        "translation, non-autoregressive decoding, copying, guided attention, BLEU on sentences",
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?",

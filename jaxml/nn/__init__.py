@@ -8,12 +8,12 @@ from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.encoder import attention_maps, transformer_encoder
+from jaxml.nn.encoder_decoder import transformer
 from jaxml.nn.graphs import gat, gcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.recurrent import rnn
 from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.nn.spatial_transformer import spatial_transformer
-from jaxml.nn.encoder_decoder import transformer
 
 __all__ = [
     "LayerSummary",

@@ -1,7 +1,16 @@
 """Sequences from sequences: training, decoding and measuring what was decoded."""
 
 from jaxml.sequence import decoding, metrics
+from jaxml.sequence._decode import decode
 from jaxml.sequence.self_critical import reinforce
 from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
 
-__all__ = ["decoding", "forced", "metrics", "reinforce", "teacher_forcing", "with_end"]
+__all__ = [
+    "decode",
+    "decoding",
+    "forced",
+    "metrics",
+    "reinforce",
+    "teacher_forcing",
+    "with_end",
+]

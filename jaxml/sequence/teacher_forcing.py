@@ -25,8 +25,8 @@ def with_end(data: Batch, end: int) -> dict[str, Any]:
         end: the token.
 
     Returns:
-        The same with `"y"` `(N, t + 1)`, `"y_length"` that counts the end, and `"mask"`, which is
-        true up to it: each token of the targets counts the same in a loss, none of the padding.
+        The same with `"y"` `(N, t + 1)`, and instead of the lengths `"mask"`, which is true up to
+        the end: each token of the targets counts the same in a loss, none of the padding.
 
     Raises:
         ValueError: if `end` is a token of the targets, or a length is beyond the array.
@@ -48,7 +48,7 @@ def with_end(data: Batch, end: int) -> dict[str, Any]:
     y = np.where(inside, y, 0)
     y[np.arange(len(y)), length] = end
     mask = np.asarray(length_mask(length + 1, y.shape[1]))
-    return {**data, "y": y, "y_length": length + 1, "mask": mask}
+    return {**{name: data[name] for name in data if name != "y_length"}, "y": y, "mask": mask}
 
 
 def teacher_forcing(

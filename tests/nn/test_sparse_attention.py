@@ -174,7 +174,7 @@ def test_a_synthesizer_is_given_its_scores():
         ),
         (
             lambda: attention.block_attention(*qkv(), blocks=np.full((4, 1), 4)),
-            "blocks numbered from 0 to 3, or -1, got 4 to 4",
+            "blocks numbered from -1 to 3, got 4 to 4",
         ),
         (lambda: attention.bigbird_blocks(jax.random.key(0), 12, 2, window=2), "odd window, got 2"),
         (

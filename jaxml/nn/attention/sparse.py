@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxml.core.checks import require
 from jaxml.nn.attention.masks import check_block, check_window, random_blocks
 from jaxml.nn.attention.softmax import key_mask, softmax_attention
+from jaxml.nn.layers import check_range
 
 
 def block_attention(

@@ -1,0 +1,166 @@
+"""Words to phonemes, by a Transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxml import data, nn, sequence, training
+from jaxml.core.finding import Figure, Finding, Section, Table
+from jaxml.course import pictures
+from jaxml.course.experiment import Effort
+from jaxml.sequence import decoding, metrics
+from jaxml.training import optimizers, sampling, schedules
+
+LONGEST = 29  # phonemes of a word, with the end
+SHOWN = "thoroughly"
+
+
+def pronunciation(effort: Effort = "quick") -> Finding:
+    """The dictionary of Carnegie Mellon without stress: errors on words never seen."""
+    quick = effort == "quick"
+    dictionary = data.load("cmudict", stress=False)
+    letters, phonemes = (dictionary.meta[f"{n}_vocabulary"] for n in ("input", "target"))
+    begin, end = len(phonemes), len(phonemes) + 1
+    marks = {"begin": begin, "end": end, "maximum_length": LONGEST}
+    counts = (2000, 200, 200) if quick else (None, 1000, None)
+    parts = zip(("train", "validation", "test"), counts, strict=True)
+    train, validation, test = (
+        {key: rows[:count] for key, rows in dictionary.splits[name].items()}
+        for name, count in parts
+    )
+    train = sequence.with_end(train, end)
+    lengths = np.maximum(train["x_length"], train["mask"].sum(1))
+    edges, tokens, epochs = ((29,), 2900, 3) if quick else ((7, 9, 12, LONGEST), 1024, 20)
+    buckets = sampling.buckets(lengths, edges, tokens)
+    steps = epochs * buckets.steps_per_epoch
+    network = nn.transformer(
+        len(letters),
+        len(phonemes) + 2,
+        width=16 if quick else 128,
+        layers=1 if quick else 3,
+        hidden=32 if quick else 256,
+        dropout=0.1,
+    )
+    rate = schedules.warmup_cosine(1e-2 if quick else 1e-3, steps, 0.05)
+    algorithm = sequence.teacher_forcing(
+        network, optimizers.adam(rate, b2=0.98), begin=begin, label_smoothing=0.1
+    )
+    known = _pronunciations("validation")
+    seen: dict[int, float] = {}
+
+    def look(chunk: training.Chunk) -> None:
+        found = sequence.decode(network, chunk.state.params, validation, **marks)
+        references = [known[_key(x)] for x in validation["x"]]
+        seen[chunk.step] = metrics.sequence_error_rate(found.sequences(), references)
+
+    run = training.fit(
+        buckets.cut(algorithm), train, buckets, key=jax.random.key(0), steps=steps,
+        chunk=steps // (2 if quick else 10), hooks=[look],
+    )  # fmt: skip
+    params = run.state.params
+
+    known = _pronunciations("test")
+    references = [known[_key(x)] for x in test["x"]]
+    searches: dict[str, dict[str, Any]] = {"greedy": {}, "beam of 5": {"size": 5}}
+    words_wrong, phonemes_wrong, found = {}, {}, {}
+    for name, options in searches.items():
+        search = decoding.beam if options else decoding.greedy
+        out = sequence.decode(network, params, test, search, **marks, **options)
+        found[name] = [one[0] if options else one for one in out.sequences()]
+        words_wrong[name] = metrics.sequence_error_rate(found[name], references)
+        phonemes_wrong[name] = metrics.error_rate(found[name], references)
+    wrong = words_wrong["beam of 5"]
+    margin = 1.96 * np.sqrt(wrong * (1 - wrong) / len(references))
+
+    attention = _attention(network, params, letters, phonemes, marks)
+    spelled = lambda row, names: [names[i] for i in row]  # noqa: E731
+    examples = [
+        ["".join(spelled(x[:n], letters)), " ".join(spelled(ours, phonemes)),
+         " / ".join(" ".join(spelled(one, phonemes)) for one in right)]
+        for x, n, ours, right in zip(
+            test["x"], test["x_length"], found["beam of 5"], references, strict=True
+        )
+    ][:12]  # fmt: skip
+    return Finding(
+        name="pronunciation",
+        question="How many English words that it never saw does a Transformer pronounce right?",
+        verdict=f"Of {len(references):,} words that it never saw it gets "
+        f"{1 - wrong:.1%} right with a beam of 5, {1 - words_wrong['greedy']:.1%} when it takes "
+        f"the likeliest phoneme each time: a word error of {wrong:.1%} "
+        f"(± {margin:.1%} by the number of words) and a phoneme error of "
+        f"{phonemes_wrong['beam of 5']:.1%}.",
+        text=[
+            f"{len(train['x']):,} words to train, each with its first pronunciation, without "
+            "stress; a word is right if it is one of the dictionary's own pronunciations. "
+            f"{epochs} epochs, one seed; nothing was chosen on the test words. On the same "
+            "dictionary, of other random tenths, a Transformer of three layers of width 256 had "
+            "30.2 % of the words wrong, Phonetisaurus 33.9 % (the README of g2p-seq2seq).",
+        ],
+        sections=[
+            Section(
+                "Errors on words never seen",
+                figures=[
+                    pictures.curves(
+                        {"validation words": (list(seen), list(seen.values()))},
+                        "The share of wrong words falls with the updates.",
+                        style="o-",
+                        xlabel="update",
+                        ylabel="words wrong (greedy)",
+                        ylim=(0, 1),
+                    )
+                ],
+                table=Table(
+                    ["search", "words wrong", "phonemes wrong"],
+                    [[n, f"{words_wrong[n]:.1%}", f"{phonemes_wrong[n]:.1%}"] for n in found],
+                ),
+            ),
+            Section("Which letters each phoneme looks at", figures=[attention]),
+            Section(
+                "The first words of the test",
+                table=Table(["word", "the network's", "the dictionary's"], examples),
+            ),
+        ],
+        numbers={
+            "words_wrong": words_wrong,
+            "phonemes_wrong": phonemes_wrong,
+            "margin": float(margin),
+            "validation": {str(step): value for step, value in seen.items()},
+            "test_words": len(references),
+        },
+        expected="at most 33 % of the words and 8 % of the phonemes are wrong",
+        holds=bool(wrong <= 0.33 and phonemes_wrong["beam of 5"] <= 0.08),
+    )
+
+
+def _key(x: np.ndarray) -> bytes:
+    return x.astype(np.uint8).tobytes()
+
+
+def _pronunciations(split: str) -> dict[bytes, list[list[int]]]:
+    """Spelling -> all of its pronunciations."""
+    rows = data.load("cmudict", stress=False, every_pronunciation=True).splits[split]
+    known: dict[bytes, list[list[int]]] = {}
+    for x, y, n in zip(rows["x"], rows["y"], rows["y_length"], strict=True):
+        known.setdefault(_key(x), []).append(y[:n].tolist())
+    return known
+
+
+def _attention(network: Any, params: Any, letters: Any, phonemes: Any, marks: Any) -> Figure:
+    """Where the last layer looks in one word, the mean over its heads."""
+    x = np.array([[letters.index(letter) for letter in SHOWN]])
+    out = sequence.decode(network, params, {"x": x}, attention=True, **marks)
+    count = int(out.lengths[0])
+    names = [phonemes[i] if i < len(phonemes) else "end" for i in out.tokens[0, :count]]
+    looks = out.attention[0, :count, -1]
+
+    def draw(ax: Any) -> None:
+        ax.imshow(looks, cmap="Blues", vmin=0, aspect="auto")
+        ax.grid(visible=False)
+        ax.set_xticks(range(len(SHOWN)), list(SHOWN))
+        ax.set_yticks(range(count), names)
+        ax.set(xlabel="letter", ylabel="phoneme")
+
+    return Figure(draw, f"The attention of each phoneme to the letters of {SHOWN!r}.")
