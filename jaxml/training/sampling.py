@@ -124,6 +124,7 @@ def buckets(lengths: Any, edges: Sequence[int], tokens: int) -> Buckets:
     lengths = np.asarray(lengths)
     whole = lengths.ndim == 1 and len(lengths) > 0 and np.issubdtype(lengths.dtype, np.integer)
     require(whole, "whole lengths of shape (N,)", f"{lengths.dtype} of shape {lengths.shape}")
+    require(lengths.min() >= 1, "lengths of at least 1", lengths.min())
     tokens = require_positive_int("tokens", tokens)
     edges = [require_positive_int("an edge", edge) for edge in edges]
     grow = len(edges) > 0 and all(a < b for a, b in itertools.pairwise(edges))
