@@ -290,6 +290,7 @@ class _Layer(linen.Module):
             nonlocal own
             own = self.attention.keys_values(x, positions)
             if before is not None:
+                assert at is not None
                 own = tuple(
                     jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=2)
                     for old, new in zip(before, own, strict=True)

@@ -24,7 +24,7 @@ def pronunciation(effort: Effort = "quick") -> Finding:
     dictionary = data.load("cmudict", stress=False)
     letters, phonemes = (dictionary.meta[f"{n}_vocabulary"] for n in ("input", "target"))
     begin, end = len(phonemes), len(phonemes) + 1
-    marks = {"begin": begin, "end": end, "maximum_length": LONGEST}
+    marks: dict[str, Any] = {"begin": begin, "end": end, "maximum_length": LONGEST}
     counts = (2000, 200, 200) if quick else (None, 1000, None)
     parts = zip(("train", "validation", "test"), counts, strict=True)
     train, validation, test = (
