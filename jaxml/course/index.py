@@ -47,8 +47,7 @@ CHAPTERS = (
         "side by side",
     ),
     Chapter(
-        5, "Transformer", "How does a network write a sequence?",
-        chapter_05.EXPERIMENTS,
+        5, "Transformer", "How does a network write a sequence?", chapter_05.EXPERIMENTS,
         "translation, non-autoregressive decoding, copying, guided attention, BLEU on sentences",
     ),
     Chapter(

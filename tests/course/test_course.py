@@ -16,6 +16,7 @@ from jaxml.course import (
     chapter_02,
     chapter_03,
     chapter_04,
+    chapter_05,
     chapter_08,
     pages,
     pictures,
@@ -30,7 +31,7 @@ FAST = {
 """Those of less than two seconds."""
 
 
-CHAPTERS = (chapter_01, chapter_02, chapter_03, chapter_04, chapter_08)
+CHAPTERS = (chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, chapter_08)
 
 
 def marked(experiment):
@@ -110,7 +111,7 @@ def test_perform_refuses():
         ("../../etc", "got '../../etc'"),
         ("0", "a chapter from 1 to 15, got 0"),
         ("16", "a chapter from 1 to 15, got 16"),
-        ("5", "a chapter with experiments, got 5"),
+        ("6", "a chapter with experiments, got 6"),
     ],
 )
 def test_what_is_not_there_is_refused(what, message, capsys, tmp_path):
@@ -184,7 +185,7 @@ def test_the_table_counts_what_holds():
     lines = records.summary(known).splitlines()
     assert len(lines) == 2 + 15
     assert lines[2].startswith("| 1 Basics | 1 of 2 |")
-    assert "|  | sequence to sequence" in lines[6]
+    assert "|  | translation" in lines[6]
 
 
 def test_what_is_made_stands_between_the_markers():

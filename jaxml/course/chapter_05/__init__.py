@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from jaxml.course.chapter_05 import exposure, rewards, searches
 from jaxml.course.experiment import Experiment
 
 LECTURE_5 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 5"
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS = (
+    Experiment(
+        "exposure-bias", 5, "a network that only ever saw right tokens fails behind its own",
+        f"{LECTURE_5}; Bengio et al. 2015", exposure.exposure_bias, 1.0,
+        "Count modulo 2 (BASE = 2): where do the two accuracies end?",
+    ),
+    Experiment(
+        "decoding", 5, "the likeliest next token does not lead to the likeliest sequence",
+        LECTURE_5, searches.searches, 0.5,
+        "Write a table with which a beam of two fails as well.",
+    ),
+    Experiment(
+        "reward", 5, "what has no gradient can be learned as a reward",
+        f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", rewards.reward, 1.5,
+        "Reward the length instead: what is written then?",
+    ),
+)  # fmt: skip
