@@ -30,17 +30,18 @@ class Trained:
     """A trained network, with what it expects.
 
     Attributes:
-        model: the network.
+        model: the network; from sequences to sequences an `nn.Seq2Seq`, see `sequence.decode`.
         params: its parameters.
         state: its model state: the moving averages of batch norm, `{}` without one.
         meta: of the data that it was trained on: `name`, `task`, `classes` and `class_names`,
             `feature_names`, `columns` and what else their `Dataset.meta` holds; `network`, as
             `nn.from_description` takes it; `input`, the `shape` of one input and the `range` of
-            the training inputs; `target`, the `shape` of one target; `step`, that of the
+            the training inputs; `target`, the `shape` of one target, and the tokens that `begin`
+            and `end` a sequence; `step`, that of the
             checkpoint, and `steps`, how many the run was asked for.
     """
 
-    model: Model = dataclasses.field(repr=False)
+    model: Model | nn.Seq2Seq = dataclasses.field(repr=False)
     params: Params = dataclasses.field(repr=False)
     state: Any = dataclasses.field(repr=False)
     meta: dict[str, Any]
@@ -66,6 +67,8 @@ class Trained:
             ValueError: if `x` is no array of finite numbers of such a shape.
         """
         batch_size = require_positive_int("batch_size", batch_size)
+        other = "a network from sequences to sequences, for sequence.decode"
+        require(isinstance(self.model, Model), "a network of one output an input", other)
         x = self._checked(x)
         size = min(batch_size, len(x))
         found = []
@@ -233,7 +236,7 @@ def _meta(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             "task": data["task"],
             "network": config["network"],
             "input": {"shape": tuple(config["input"]["shape"]), "range": (low, high)},
-            "target": {"shape": tuple(config["target"]["shape"])},
+            "target": {**config["target"], "shape": tuple(config["target"]["shape"])},
             "steps": int(config["steps"]),
         }
     except (KeyError, TypeError, ValueError) as error:

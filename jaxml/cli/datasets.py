@@ -58,7 +58,11 @@ def told(dataset: data.Dataset) -> Iterator[str]:
     elif meta["task"] == "regression":
         task = f"regression on targets from {_range(train['y'], '.4g')}, not scaled"
     else:
-        task = meta["task"]
+        task = meta["task"].replace("_", " ")
+    if "input_vocabulary" in meta:
+        sizes = (len(meta[f"{side}_vocabulary"]) - 1 for side in ("input", "target"))
+        lengths = (_range(train[f"{side}_length"], ",") for side in "xy")
+        scale = ", ".join(f"{n} of {size} tokens" for n, size in zip(lengths, sizes, strict=True))
     yield f"{meta['name']}: {task}; {scale}"
     if "target_name" in meta:
         yield f"  {meta['target_name']} from {', '.join(meta['feature_names'])}"

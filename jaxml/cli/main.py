@@ -21,6 +21,7 @@ _COMMANDS = {
     "study": "Train many configurations side by side and compare them.",
     "train": "Train a network on a data set.",
     "predict": "Predict with a network that `jaxml train` trained.",
+    "decode": "Write with a network from sequences to sequences that `jaxml train` trained.",
     "course": "List the course's experiments, or run a chapter or one of them.",
     "data": "List, fetch and describe the data sets.",
     "list": "List the data sets, models, optimisers, schedules and methods.",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxml import nn
-from jaxml.cli.options import Layers
+from jaxml.cli.options import Layers, listed
 from jaxml.core.checks import near, require
 from jaxml.core.types import DataLoss
 from jaxml.data import Dataset
@@ -24,6 +24,10 @@ MODELS = {
     "mlp": ("hidden", "activation", "norm", "dropout"),
     "cnn": ("channels", "hidden", "activation", "norm", "dropout"),
     "resnet": ("channels", "activation", "norm"),
+}
+# those from sequences to sequences
+SEQUENCE_MODELS = {
+    "transformer": ("width", "layers", "heads", "hidden", "activation", "norm", "dropout"),
 }
 # what stands behind the name of each
 _TRANSFORMS: dict[str, tuple[Callable[[str], float], ...]] = {
@@ -98,14 +102,14 @@ def description(
     Args:
         name: of the network.
         layers: its options.
-        shape: of one input.
+        shape: of one input; of tokens their number.
         outputs: of the network.
         dtype: that its layers compute in; float32 by default.
 
     Raises:
         ValueError: for options that the network does not take, or out of range.
     """
-    known = MODELS[name]
+    known = (MODELS | SEQUENCE_MODELS)[name]
     every = [field.name for field in dataclasses.fields(Layers)]
     given = {o: value for o in every if (value := getattr(layers, o)) is not None}
     for option in given:
@@ -114,6 +118,10 @@ def description(
     for option in {"hidden", "channels"} & given.keys():
         given[option] = list(given[option])
     given["dtype"] = dtype
+    if name in SEQUENCE_MODELS:
+        hidden = given.pop("hidden", [None])
+        require(len(hidden) == 1, f"one width as --hidden with {name}", listed(hidden))
+        return nn.description(name, *shape, outputs, hidden=hidden[0], **given)
     if name == "linear":
         return nn.description(name, shape[0], outputs, **given)
     if "channels" in known:

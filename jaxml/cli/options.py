@@ -131,17 +131,31 @@ class Layers:
     """The options of networks, each of which takes some."""
 
     hidden: Annotated[tuple[int, ...] | None, COUNTS] = None
-    """Widths of hidden dense layers, as 64,32 (64; cnn: 128)."""
+    """Widths of hidden dense layers, as 64,32 (64; cnn: 128; transformer: 4 times its width)."""
     channels: Annotated[tuple[int, ...] | None, COUNTS] = None
     """Of convolutions (cnn: 32,64; resnet: 16,32,64)."""
     activation: str | None = None
     """Of the hidden layers (relu)."""
     norm: str | None = None
-    """batch or layer (none; resnet: batch)."""
+    """batch or layer (none; resnet: batch); of a transformer pre or post (pre)."""
     dropout: Annotated[float | None, FRACTION] = None
     """Probability of a hidden value's loss (0)."""
+    width: Annotated[int | None, COUNT] = None
+    """Of a transformer's layers (128)."""
+    layers: Annotated[int | None, COUNT] = None
+    """Of a transformer's encoder, and as many of its decoder (3)."""
+    heads: Annotated[int | None, COUNT] = None
+    """Of each attention (4)."""
 
 
+def _step_or_best(_: Any, tokens: Sequence[Token]) -> int | Literal["best"]:
+    text = tokens[-1].value
+    if text != "best" and not text.isdecimal():
+        raise ValueError(f"expected the number of a step, or best, got {text!r}")
+    return "best" if text == "best" else int(text)
+
+
+Step = Annotated[int | Literal["best"] | None, Parameter(converter=_step_or_best, n_tokens=1)]
 Resume = Annotated[str | None, Parameter(name="--resume", metavar="DIR")]
 Start = Annotated[int | None, Parameter(name="--from")]
 Config = Annotated[str | None, Parameter(name="--config", metavar="FILE")]

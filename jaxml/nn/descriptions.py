@@ -11,14 +11,17 @@ from jaxml.core.checks import require, require_choice
 from jaxml.core.types import Model
 from jaxml.nn.convnets import cnn, go_policy, resnet
 from jaxml.nn.dense import deep_linear, linear, mlp
+from jaxml.nn.encoder_decoder import transformer
+from jaxml.nn.seq2seq import Seq2Seq
 
-_NETWORKS: dict[str, Callable[..., Model]] = {
+_NETWORKS: dict[str, Callable[..., Model | Seq2Seq]] = {
     "cnn": cnn,
     "deep_linear": deep_linear,
     "go_policy": go_policy,
     "linear": linear,
     "mlp": mlp,
     "resnet": resnet,
+    "transformer": transformer,
 }
 
 
@@ -54,8 +57,11 @@ def description(name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
     return described
 
 
-def from_description(described: Mapping[str, Any]) -> Model:
+def from_description(described: Mapping[str, Any]) -> Any:
     """The network that `description` described.
+
+    Returns:
+        A `Model`; of a `transformer` an `nn.Seq2Seq`.
 
     Raises:
         ValueError: if it is no such description, or of arguments that the network refuses.

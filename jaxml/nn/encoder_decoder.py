@@ -224,7 +224,7 @@ class Decoder(linen.Module):
             seen = list(jnp.einsum("ij,jbnd->ibnd", shares, jnp.stack(seen)))
         if self.cross == "last":
             seen = [seen[-1]] * self.layers
-        return [layer.cross.keys_values(x) for layer, x in zip(self.layer, seen, strict=True)]
+        return [layer.memory(x) for layer, x in zip(self.layer, seen, strict=True)]
 
     def step(self, tokens: jax.Array, cache: Any) -> tuple[jax.Array, Memory]:
         """The logits of the next token, and the keys and values with those of this one."""
@@ -267,6 +267,9 @@ class _Layer(linen.Module):
         self.dense_1 = linen.Dense(self.width, dtype=self.dtype)
         self.norms = [layer_norm(self.dtype, f"norm_{i}") for i in range(3)]
         self.drop = linen.Dropout(self.dropout)
+
+    def memory(self, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self.cross.keys_values(seen)
 
     def __call__(
         self,

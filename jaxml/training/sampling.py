@@ -93,7 +93,7 @@ def _with_replacement(batch_size: int) -> Sample:
     return sample
 
 
-def buckets(lengths: Any, edges: Sequence[int], tokens: int) -> Buckets:
+def buckets(lengths: Any, edges: int | Sequence[int], tokens: int) -> Buckets:
     """Batches of sequences of similar length, without replacement; most padding is cut off.
 
     Every epoch visits the batches of all buckets, and the examples within each, in an order of
@@ -102,8 +102,8 @@ def buckets(lengths: Any, edges: Sequence[int], tokens: int) -> Buckets:
 
     Args:
         lengths: `(N,)` whole numbers, the longest of each example's sequences.
-        edges: growing whole numbers, the longest sequence of each bucket. A bucket without
-            examples is none.
+        edges: growing whole numbers, the longest sequence of each bucket; a bucket without
+            examples is none. Or how many there shall be at most: those with the least padding.
         tokens: how many a batch has, padding included: its rows are `tokens` // its bucket's edge,
             or all that there are.
 
@@ -126,6 +126,8 @@ def buckets(lengths: Any, edges: Sequence[int], tokens: int) -> Buckets:
     require(whole, "whole lengths of shape (N,)", f"{lengths.dtype} of shape {lengths.shape}")
     require(lengths.min() >= 1, "lengths of at least 1", lengths.min())
     tokens = require_positive_int("tokens", tokens)
+    if not isinstance(edges, Sequence):
+        edges = _least_padding(lengths, require_positive_int("edges", edges))
     edges = [require_positive_int("an edge", edge) for edge in edges]
     grow = len(edges) > 0 and all(a < b for a, b in itertools.pairwise(edges))
     require(grow, "edges that grow", edges)
@@ -143,6 +145,28 @@ def buckets(lengths: Any, edges: Sequence[int], tokens: int) -> Buckets:
         _order=np.argsort(bucket, kind="stable").astype(np.int32),
         _counts=counts.astype(np.int32),
     )
+
+
+def _least_padding(lengths: np.ndarray, count: int) -> list[int]:
+    """So many edges, or as many as there are lengths, by dynamic programming."""
+    edges, rows = np.unique(lengths, return_counts=True)
+    below = np.concatenate([[0], np.cumsum(rows)])
+    # sizes[i, j]: of a bucket from the length number i to number j - 1
+    sizes = (below[None, 1:] - below[:-1, None]) * edges[None, :].astype(float)
+    sizes = np.where(np.tri(len(edges), k=-1), np.inf, sizes)
+    best, ends = sizes[0], [[edge] for edge in edges.tolist()]
+    for _ in range(min(count, len(edges)) - 1):
+        # totals[i, j]: the best up to number i - 1, and one bucket from there to number j
+        totals = best[:-1, None] + sizes[1:]
+        before = totals.argmin(0)
+        found = totals.min(0)
+        better = found < best
+        ends = [
+            [*ends[before[j]], edge] if better[j] else ends[j]
+            for j, edge in enumerate(edges.tolist())
+        ]
+        best = np.minimum(found, best)
+    return ends[-1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,5 +1,7 @@
 """Buckets of sequences: every example once an epoch, and steps that are those of whole rows."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +103,17 @@ def test_empty_buckets_are_none():
     assert (sample.edges, sample.rows, sample.steps_per_epoch) == ((1, 8), (2, 1), 2)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+def test_edges_with_the_least_padding(count):
+    edges = sampling.buckets(LENGTHS, count, 999).edges
+
+    def padded(edges):
+        return np.array(edges)[np.searchsorted(edges, LENGTHS)].sum()
+
+    every = itertools.combinations(range(1, 8), min(count, 8) - 1)
+    assert padded(edges) == min(padded((*some, 8)) for some in every)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(([3, 9], [4, 8], 16), "a last edge of at least 9, got 8"),
@@ -109,6 +122,7 @@ def test_empty_buckets_are_none():
      (([3.0, 5.0], [4, 8], 16), "whole lengths of shape"),
      (([], [4, 8], 16), "whole lengths of shape"),
      (([3, 5], [], 16), "edges that grow"),
+     (([3, 5], 0, 16), "edges to be a whole number"),
      (([0, 5], [4, 8], 16), "lengths of at least 1, got 0"),
      (([3, 5], [4, 8], 0), "tokens to be a whole number")],
 )  # fmt: skip

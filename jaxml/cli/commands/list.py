@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxml import data, landscape, nn
 from jaxml.cli.console import first_line, out
 from jaxml.cli.datasets import counts
-from jaxml.cli.networks import MODELS
+from jaxml.cli.networks import MODELS, SEQUENCE_MODELS
 from jaxml.training import optimizers, schedules
 
 
@@ -20,7 +20,7 @@ def command() -> None:
         ("schedules", [getattr(schedules, name) for name in schedules.__all__]),
     )
     out.print("models", style="bold")
-    for name in MODELS:
+    for name in MODELS | SEQUENCE_MODELS:
         out.print(f"  {name:16} {first_line(getattr(nn, name))}")
     for title, choices in functions:
         out.print(title, style="bold")

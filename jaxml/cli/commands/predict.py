@@ -5,24 +5,20 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import numpy as np
-from cyclopts import Parameter, Token
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from cyclopts import Parameter
 
 from jaxml import data
 from jaxml.cli import console, runs
-from jaxml.cli.console import visible
 from jaxml.cli.datasets import TABLES, load_dataset
-from jaxml.cli.options import Data, parsed
+from jaxml.cli.options import Data, Step, parsed
 from jaxml.core.checks import require
 from jaxml.core.files import write_atomically
 from jaxml.core.selfcheck import require_sound_backend
@@ -31,20 +27,11 @@ from jaxml.trained import Trained, load
 _PARTS = ("train", "validation", "test")
 
 
-def _step_or_best(_: Any, tokens: Sequence[Token]) -> int | Literal["best"]:
-    text = tokens[-1].value
-    if text != "best" and not text.isdecimal():
-        raise ValueError(f"expected the number of a step, or best, got {text!r}")
-    return "best" if text == "best" else int(text)
-
-
 def command(
     run: str,
     file: str,
     *,
-    step: Annotated[
-        int | Literal["best"] | None, Parameter(converter=_step_or_best, n_tokens=1)
-    ] = None,
+    step: Step = None,
     out: Annotated[str | None, Parameter(metavar="CSV")] = None,
 ) -> None:
     """Predict with a network that `jaxml train` trained.
@@ -60,12 +47,11 @@ def command(
         new = not Path(out).exists() and Path(out).parent.is_dir()
         require(new, "a new file in a folder that is there, as --out", out)
     trained = load(run, step=step)
-    done, steps = trained.meta["step"], trained.meta["steps"]
-    if step is None and done < steps:
-        warnings.warn(f"the run is at step {done:,} of {steps:,}", stacklevel=2)
+    warn_of_unfinished(trained, step)
     rows = _rows(Path(run), trained, file)
     require_sound_backend()
-    outputs = _outputs(trained, rows["x"])
+    with console.bar("predicting") as on_progress:
+        outputs = trained.outputs(rows["x"], on_progress=on_progress)
     if trained.meta["task"] == "classification":
         predicted = outputs.argmax(-1)
         names = _class_names(trained)
@@ -78,7 +64,7 @@ def command(
         cells = outputs.astype(str)
     table = _csv(header, cells)
     if out is None:
-        _print(table)
+        console.print_raw(table)
     else:
         write_atomically(out, table)
         console.out.print(out)
@@ -86,14 +72,11 @@ def command(
         print(line, file=sys.stderr if out is None else sys.stdout)
 
 
-def _print(table: str) -> None:
-    # a terminal would obey control characters in the names of classes
-    text = visible(table) if sys.stdout.isatty() else table
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def warn_of_unfinished(trained: Trained, step: int | str | None) -> None:
+    """A warning where the latest step is not the last that the run was asked for."""
+    done, steps = trained.meta["step"], trained.meta["steps"]
+    if step is None and done < steps:
+        warnings.warn(f"the run is at step {done:,} of {steps:,}", stacklevel=3)
 
 
 def _rows(folder: Path, trained: Trained, name: str) -> dict[str, np.ndarray]:
@@ -137,18 +120,6 @@ def _check_targets(trained: Trained, rows: dict[str, np.ndarray]) -> None:
     else:
         real = y.dtype.kind in "biuf" and bool(np.isfinite(y).all())
         require(real, "y of finite numbers", f"others, of dtype {y.dtype}")
-
-
-def _outputs(trained: Trained, x: np.ndarray) -> np.ndarray:
-    """With a bar on standard error, where the predictions are not."""
-    console = Console(stderr=True)
-    columns = TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("")
-        return trained.outputs(
-            x, on_progress=lambda done, of: bar.update(task, completed=done, total=of)
-        )
 
 
 def _class_names(trained: Trained) -> list[str]:

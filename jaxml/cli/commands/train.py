@@ -1,6 +1,7 @@
 """`jaxml train`."""
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 from cyclopts import Parameter
 
-from jaxml import data, nn, report, training
+from jaxml import data, nn, report, sequence, training
 from jaxml.cli import networks, runs
 from jaxml.cli.console import out
 from jaxml.cli.datasets import load_dataset, told
@@ -38,14 +39,16 @@ from jaxml.core.files import to_json, write_atomically
 from jaxml.core.finding import finding
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
-from jaxml.training import averaging, metrics, optimizers, schedules
+from jaxml.training import averaging, losses, metrics, optimizers, sampling, schedules
 from jaxml.training.callbacks import logged
 from jaxml.training.loop import Sample
 
 _LOG = "metrics.jsonl"
+_BUCKETS = 4
+"""By length, of sequences; each is compiled."""
 
 
-Model = Annotated[str | None, Parameter(choices=networks.MODELS)]
+Model = Annotated[str | None, Parameter(choices=networks.MODELS | networks.SEQUENCE_MODELS)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Train(Data, Layers):
     augment: Annotated[str | None, Parameter(metavar="NAME:VALUE,…")] = None
     """Of images: shift:PIXELS, flip, rotation:DEGREES, cutout:PIXELS, mixup:ALPHA."""
     batch_size: Annotated[int, COUNT] = 64
-    """Examples in a batch."""
+    """Examples in a batch; of sequences, of those of the middle length."""
     optimizer: Annotated[str, Parameter(choices=optimizers.__all__)] = "adam"
     """How the gradient is used."""
     learning_rate: Annotated[float, POSITIVE] = 1e-3
@@ -72,6 +75,8 @@ class Train(Data, Layers):
     """Of the learning rate."""
     l2: Annotated[float, NONNEGATIVE] = 0.0
     """λ in (λ/2)‖θ‖²."""
+    label_smoothing: Annotated[float | None, FRACTION] = None
+    """Share of each label that is spread over all classes (0)."""
     clip: Annotated[float | None, POSITIVE] = None
     """The gradient's norm, at most (none)."""
     accumulate: Annotated[int, COUNT] = 1
@@ -104,6 +109,8 @@ class Problem(NamedTuple):
     make: Callable[[Any], types.Algorithm]
     algorithm: types.Algorithm
     sample: Sample
+    inputs: Callable[[types.Batch], Any] | None
+    steps_per_epoch: int
     steps: int
     measures: dict[str, types.DataLoss]
     expects: dict[str, Any]
@@ -149,7 +156,7 @@ def command(
     if find_rate is not None:
         return _find_rate(options, asked_for, find_rate)
     if asked.folder is not None:
-        _check_steps(asked, len(dataset.train["y"]), steps)
+        _check_steps(asked, asked_for)
     every = options.checkpoint_every or -(-steps // 20)
     asked = asked.change(steps=steps if options.epochs is None else None, checkpoint_every=every)
     options = asked.settings
@@ -206,8 +213,7 @@ def command(
             assert stop.received is not None
             return runs.stopped(asked, folder, stop.received, f"step {done} of {steps}")
         results = {
-            name: training.evaluate(asked_for.model, state, split, asked_for.measures)
-            for name, split in asked_for.splits.items()
+            name: _evaluated(asked_for, state, split) for name, split in asked_for.splits.items()
         }
         _require_finite(results, done)
         digest = runs.arrays_sha256(state.params)
@@ -253,22 +259,22 @@ def _require_finite(results: dict[str, dict[str, float]], step: int) -> None:
                 )
 
 
-def _check_steps(asked: runs.Asked, examples: int, steps: int) -> None:
+def _check_steps(asked: runs.Asked, problem: Problem) -> None:
     """Whether a run may end after so many steps, as if that had been asked for at first."""
     options = asked.settings
-    before = _steps(parsed(Train, asked.config["arguments"]), examples)
+    before = _steps(parsed(Train, asked.config["arguments"]), problem.steps_per_epoch)
     require(
-        steps == before or options.schedule == "constant",
-        f"a run with --schedule constant, to end after {steps} steps in place of {before}",
+        problem.steps == before or options.schedule == "constant",
+        f"a run with --schedule constant, to end after {problem.steps} steps in place of {before}",
         f"{options.schedule}, which makes each step's learning rate from the number of all: "
         "begin another run",
     )
 
 
-def _steps(options: Train, examples: int) -> int:
+def _steps(options: Train, per_epoch: int) -> int:
     """How many updates are asked for."""
     if options.epochs is not None:
-        return options.epochs * (examples // min(options.batch_size, examples))
+        return options.epochs * per_epoch
     return 2000 if options.steps is None else options.steps
 
 
@@ -283,16 +289,17 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
         ValueError: where they do not go together.
     """
     require("y" in dataset.train, "a data set with targets", f"{options.data} without")
-    targets = networks.targets_of(dataset)
-    assert options.model is not None
-    splits = networks.split_arrays(options.model, dataset)
-    held_out = options.patience is None or "validation" in splits
+    held_out = options.patience is None or dataset.validation is not None
     require(
         held_out, "a data set with a validation split for --patience", f"{options.data} without"
     )
+    if options.model in networks.SEQUENCE_MODELS:
+        return _of_sequences(options, dataset)
+    targets = networks.targets_of(dataset)
+    assert options.model is not None
+    splits = networks.split_arrays(options.model, dataset)
     shape, y = splits["train"]["x"].shape[1:], splits["train"]["y"]
     told = targets.error if targets.classes is None else {"accuracy": metrics.accuracy}
-    measures = {"loss": targets.loss, **told}
     network = networks.description(
         options.model, options, shape, targets.outputs, dtype=options.compute_dtype
     )
@@ -300,29 +307,112 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
     batch_size = min(options.batch_size, len(y))
     whole_parts = batch_size % options.accumulate == 0
     require(whole_parts, f"batches of a multiple of --accumulate {options.accumulate}", batch_size)
-    sample = networks.sampler(options.augment, batch_size, len(shape) == 3, targets.classes)
-    steps = _steps(options, len(y))
-    schedule = getattr(schedules, options.schedule)(options.learning_rate, steps)
+    loss = targets.loss
+    if options.label_smoothing is not None:
+        classes = targets.classes
+        require(classes, "a classification, for --label-smoothing", "a regression")
+        loss = functools.partial(loss, label_smoothing=options.label_smoothing)
+
+    def made(optimizer):
+        return training.supervised(
+            model, loss, optimizer, l2=options.l2, accumulate=options.accumulate
+        )
+
+    x = splits["train"]["x"]
+    return _problem(
+        options,
+        made,
+        splits=splits,
+        model=model,
+        sample=networks.sampler(options.augment, batch_size, len(shape) == 3, targets.classes),
+        steps_per_epoch=len(y) // batch_size,
+        measures={"loss": targets.loss, **told},
+        expects={
+            "network": network,
+            "input": {"shape": shape, "range": [float(x.min()), float(x.max())]},
+            "target": {"shape": y.shape[1:]},
+        },
+    )
+
+
+def _of_sequences(options: Train, dataset: data.Dataset) -> Problem:
+    task = dataset.meta["task"]
+    require(
+        task == "sequence_to_sequence", f"sequences to sequences for a {options.model}", f"a {task}"
+    )
+    for name, value in (
+        ("augment", options.augment is None),
+        ("accumulate", options.accumulate == 1),
+    ):
+        require(value, f"no --{name} with a {options.model}", getattr(options, name))
+    assert options.model is not None
+    inputs, outputs = (len(dataset.meta[f"{side}_vocabulary"]) for side in ("input", "target"))
+    begin, end = outputs, outputs + 1
+    network = networks.description(
+        options.model, options, (inputs,), outputs + 2, dtype=options.compute_dtype
+    )
+    made = nn.from_description(network)
+    splits = {name: sequence.with_end(rows, end) for name, rows in dataset.splits.items()}
+    train = splits["train"]
+    lengths = np.maximum(train["x_length"], train["mask"].sum(1))
+    tokens = max(options.batch_size * int(np.median(lengths)), int(lengths.max()))
+    buckets = sampling.buckets(lengths, _BUCKETS, tokens)
+
+    def algorithm(optimizer):
+        smoothing = options.label_smoothing or 0.0
+        return buckets.cut(
+            sequence.teacher_forcing(
+                made, optimizer, begin=begin, label_smoothing=smoothing, l2=options.l2
+            )
+        )
+
+    return _problem(
+        options,
+        algorithm,
+        splits=splits,
+        model=made.model,
+        sample=buckets,
+        inputs=functools.partial(sequence.forced, begin=begin),
+        steps_per_epoch=buckets.steps_per_epoch,
+        measures={"loss": losses.softmax_cross_entropy, "accuracy": metrics.accuracy},
+        expects={
+            "network": network,
+            "input": {"shape": train["x"].shape[1:], "range": [0, inputs - 1]},
+            "target": {"shape": train["y"].shape[1:], "begin": begin, "end": end},
+        },
+    )
+
+
+def _problem(
+    options: Train,
+    algorithm_of: Callable[[optax.GradientTransformation], types.Algorithm],
+    *,
+    steps_per_epoch: int,
+    expects: dict[str, Any],
+    inputs: Callable[[types.Batch], Any] | None = None,
+    **parts: Any,
+) -> Problem:
+    """The problem, from the algorithm as a function of its optimiser."""
+    steps = _steps(options, steps_per_epoch)
 
     def make(rate):
         optimizer = getattr(optimizers, options.optimizer)(rate)
         if options.clip is not None:
             optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
-        return training.supervised(
-            model, targets.loss, optimizer, l2=options.l2, accumulate=options.accumulate
-        )
+        return algorithm_of(optimizer)
 
-    algorithm = make(schedule)
+    algorithm = make(getattr(schedules, options.schedule)(options.learning_rate, steps))
     if options.average is not None:
         algorithm = averaging.moving_average(algorithm, options.average)
-    x = splits["train"]["x"]
-    expects = {
-        "network": network,
-        "input": {"shape": shape, "range": [float(x.min()), float(x.max())]},
-        "target": {"shape": y.shape[1:]},
-        "steps": steps,
-    }
-    return Problem(splits, model, make, algorithm, sample, steps, measures, expects)
+    return Problem(
+        make=make,
+        algorithm=algorithm,
+        inputs=inputs,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps,
+        expects={**expects, "steps": steps},
+        **parts,
+    )
 
 
 def _records(
@@ -337,9 +427,7 @@ def _records(
     if split is None:
         log = training.metrics_log(path)
         return None, [log, training.checkpoint(where, keep=keep, log=log)]
-    validation = training.evaluation(
-        lambda state: training.evaluate(problem.model, state, split, problem.measures)
-    )
+    validation = training.evaluation(lambda state: _evaluated(problem, state, split))
     log = training.metrics_log(path, validation=validation)
     saved = training.checkpoint(where, keep=keep, watched=validation, log=log)
     if patience is None:
@@ -348,6 +436,10 @@ def _records(
     for line in logged(path, done):
         stopping.see(line["step"], line["validation"]["loss"])
     return stopping, [validation, log, saved, stopping]
+
+
+def _evaluated(problem: Problem, state: Any, split: Any) -> dict[str, Any]:
+    return training.evaluate(problem.model, state, split, problem.measures, inputs=problem.inputs)
 
 
 def _npz(params: Any) -> bytes:
