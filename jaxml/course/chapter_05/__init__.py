@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_05 import exposure, rewards, searches
+from jaxml.course.chapter_05 import exposure, pronunciation, rewards, searches
 from jaxml.course.experiment import Experiment
 
 LECTURE_5 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 5"
 
 EXPERIMENTS = (
+    Experiment(
+        "pronunciation", 5, "a Transformer learns to pronounce English from a dictionary",
+        f"{LECTURE_5}; Vaswani et al. 2017", pronunciation.pronunciation, 40.0,
+        "Decode without beam search, or with a beam of 20; train on every pronunciation.",
+    ),
     Experiment(
         "exposure-bias", 5, "a network that only ever saw right tokens fails behind its own",
         f"{LECTURE_5}; Bengio et al. 2015", exposure.exposure_bias, 1.0,
