@@ -71,7 +71,7 @@ def command(
     assert isinstance(network, nn.Seq2Seq)
     warn_of_unfinished(trained, step)
     lines = _lines(file)
-    rows = _tokens(trained, lines)
+    sources = _tokens(trained, lines)
     require_sound_backend()
     options: dict[str, Any] = {
         "begin": meta["target"]["begin"],
@@ -88,7 +88,7 @@ def command(
         options |= {"size": beam, "n_best": n_best, "length_penalty": length_penalty}
     with console.bar("decoding") as on_progress:
         found = sequence.decode(
-            network, trained.params, rows, search, on_progress=on_progress, **options
+            network, trained.params, sources, search, on_progress=on_progress, **options
         )
     if found.tokens.ndim == 2:
         found = found._replace(**{
@@ -96,12 +96,13 @@ def command(
             for name in ("tokens", "lengths", "finished", "scores", "attention")
             if (value := getattr(found, name)) is not None
         })  # fmt: skip
-    names = [*meta["target_vocabulary"], "BEGIN", "END"]
+    names: list[str] = [*meta["target_vocabulary"], "BEGIN", "END"]
     text = ""
     for line, hypotheses, scores in zip(lines, found.sequences(), found.scores, strict=True):
         for tokens, score in zip(hypotheses, scores, strict=True):
             if np.isfinite(score):
-                text += f"{line}\t{' '.join(names[token] for token in tokens)}\t{score:.4f}\n"
+                written = " ".join([names[token] for token in tokens])
+                text += f"{line}\t{written}\t{score:.4f}\n"
     console.print_raw(text)
     if attention is not None:
         page = report.write(_attention(lines, names, found), attention)
@@ -142,7 +143,7 @@ def _attention(lines: Sequence[str], names: Sequence[str], found: decoding.Decod
 
     def figure(i: int) -> Figure:
         count = int(found.lengths[i, 0])
-        written = [names[token] for token in found.tokens[i, 0, :count]]
+        written = [names[token] for token in np.asarray(found.tokens)[i, 0, :count].tolist()]
         looks = found.attention[i, 0, :count, -1, : len(lines[i])]
 
         def draw(ax: Any) -> None:

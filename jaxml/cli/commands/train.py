@@ -307,7 +307,7 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
     batch_size = min(options.batch_size, len(y))
     whole_parts = batch_size % options.accumulate == 0
     require(whole_parts, f"batches of a multiple of --accumulate {options.accumulate}", batch_size)
-    loss = targets.loss
+    loss: Any = targets.loss
     if options.label_smoothing is not None:
         classes = targets.classes
         require(classes, "a classification, for --label-smoothing", "a regression")

@@ -23,7 +23,7 @@ QUICK_STEPS = 300
 SHAPE = (8, 8, 1)
 PLAIN = nn.cnn(SHAPE, 10, channels=(8, 16), hidden=(32,))
 MOVING = nn.spatial_transformer(PLAIN, SHAPE, transform="rotation", channels=(8,))
-TURNING = augmentation.augmented(sampling.epochs(64), augmentation.rotation(90))
+TURNING = augmentation.augmented(sampling.epochs(64), augmentation.rotation(90.0))
 SHIFTING = augmentation.augmented(
     sampling.epochs(64), augmentation.shift(2), augmentation.scale(1.6)
 )

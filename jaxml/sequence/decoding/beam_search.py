@@ -140,8 +140,8 @@ def _beam(step, params, cache, options, prefix, length_penalty, size, n_best):
         return (t < maximum) & (reachable > done.ranking[:, -1]).any()
 
     def one(carry):
-        t, fed, cache, live, done, trace = carry
-        logits, cache, attention = step(params, fed, cache)
+        t, fed, before, live, done, trace = carry
+        logits, cache, attention = step(params, fed, before)
         scores = log_softmax_of(logits, options.adjust)
         vocabulary = scores.shape[1]
         may = allowed(t, vocabulary, options, prefix)[:, None]
@@ -165,7 +165,9 @@ def _beam(step, params, cache, options, prefix, length_penalty, size, n_best):
         parents, tokens = _take(parents, chosen), _take(tokens, chosen)
         now = (tokens, parents, attention if options.attention else None)
         trace = jax.tree.map(lambda all_, one: all_.at[t].set(one), trace, now)
-        cache = jax.tree.map(lambda leaf: leaf[_flat(parents, size)], cache)
+        kept = _flat(parents, size)
+        # what no step changes, such as the source, is the same for all beginnings of a row
+        cache = jax.tree.map(lambda old, new: new if new is old else new[kept], before, cache)
         return t + 1, tokens.reshape(-1), cache, live, done, trace
 
     def of_all_steps(shape, dtype=jnp.int32):

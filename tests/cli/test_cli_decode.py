@@ -1,0 +1,107 @@
+"""`jaxml train transformer` and `jaxml decode`: what is printed is what the library decodes."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+import jaxml
+from jaxml import sequence
+from jaxml.cli import main
+from jaxml.sequence import decoding
+
+pytestmark = pytest.mark.slow
+
+
+def run(command, capsys, code=0):
+    got = main(command.split())
+    captured = capsys.readouterr()
+    assert got == code, captured.err
+    return captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decode") / "run"
+    options = "--width 16 --layers 1 --heads 2 --steps 60 --learning-rate 1e-2 --norm post"
+    also = "--label-smoothing 0.1 --checkpoint-every 60"
+    command = f"train transformer --data cmudict {options} {also} --out {folder}"
+    assert main(command.split()) == 0
+    return folder
+
+
+def test_hypotheses_are_those_of_the_library(folder, capsys, tmp_path, monkeypatch):
+    (tmp_path / "words").write_text("knight\n\nco-op\n")
+    page = tmp_path / "page.html"
+    out, err = run(
+        f"decode {folder} {tmp_path}/words --beam 3 --n-best 2 --attention {page}", capsys
+    )
+    trained = jaxml.load(folder)
+    letters, phonemes = (trained.meta[f"{side}_vocabulary"] for side in ("input", "target"))
+    words = ["knight", "co-op"]
+    x = np.zeros((2, 6), int)
+    for row, word in zip(x, words, strict=True):
+        row[: len(word)] = [letters.index(letter) for letter in word]
+    found = sequence.decode(
+        trained.model, trained.params, {"x": x, "x_length": np.array([6, 5])}, decoding.beam,
+        begin=70, end=71, maximum_length=29, size=3, n_best=2,
+    )  # fmt: skip
+    expected = [
+        [word, " ".join(phonemes[token] for token in tokens), f"{score:.4f}"]
+        for word, several, scores in zip(words, found.sequences(), found.scores, strict=True)
+        for tokens, score in zip(several, scores, strict=True)
+    ]
+    assert [line.split("\t") for line in out.splitlines()] == expected
+    assert err.strip().endswith(str(page))
+    assert "co-op" in page.read_text()
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("knight\n"))
+    greedy, _ = run(f"decode {folder}", capsys)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("knight\n"))
+    drawn, _ = run(f"decode {folder} --sample 0.01", capsys)
+    assert drawn.split("\t")[1] == greedy.split("\t")[1]
+
+
+def test_it_is_resumed(folder, capsys):
+    out, _ = run(f"train --resume {folder} --steps 61", capsys)
+    assert "going on after step 60 of 61" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("--n-best 2", "--n-best of at most --beam, got 2 of 1"),
+     ("--top-k 3", "--sample TEMPERATURE with --top-k, got none"),
+     ("--sample 1 --beam 2", "--sample or --beam, got both"),
+     ("--beam 0", "a whole number of at least 1, got 0")],
+)  # fmt: skip
+def test_bad_options(folder, options, message, capsys, tmp_path):
+    (tmp_path / "words").write_text("knight\n")
+    _, err = run(f"decode {folder} {tmp_path}/words {options}", capsys, 2)
+    assert message in err
+
+
+def test_bad_lines(folder, capsys, tmp_path):
+    path = tmp_path / "words"
+    for text, message in (("naïve", "'ï' in line 1, 'naïve'"), ("\n", "at least one line")):
+        path.write_text(text)
+        _, err = run(f"decode {folder} {path}", capsys, 2)
+        assert message in err
+    _, err = run(f"decode {folder} {tmp_path}/none", capsys, 2)
+    assert "a file of lines, or -" in err
+
+
+def test_other_data_or_networks_are_refused(capsys, tmp_path):
+    _, err = run("train transformer --data digits", capsys, 2)
+    assert "sequences to sequences for a transformer, got a classification" in err
+    _, err = run("train mlp --data cmudict", capsys, 2)
+    assert "classification or regression data, got sequence_to_sequence" in err
+    _, err = run("train transformer --data cmudict --hidden 3,4", capsys, 2)
+    assert "one width as --hidden with transformer, got 3,4" in err
+    _, err = run("train transformer --data cmudict --augment flip", capsys, 2)
+    assert "no --augment with a transformer" in err
+    assert main(f"train mlp --data xor --steps 2 --out {tmp_path}/xor".split()) == 0
+    capsys.readouterr()
+    (tmp_path / "words").write_text("knight\n")
+    _, err = run(f"decode {tmp_path}/xor {tmp_path}/words", capsys, 2)
+    assert "a network from sequences to sequences, got a mlp" in err
