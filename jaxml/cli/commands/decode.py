@@ -138,7 +138,7 @@ def _tokens(trained: Trained, lines: Sequence[str]) -> dict[str, np.ndarray]:
     return {"x": x, "x_length": length}
 
 
-def _attention(lines: Sequence[str], names: Sequence[str], found: decoding.Decoded) -> Finding:
+def _attention(lines: Sequence[str], names: list[str], found: decoding.Decoded) -> Finding:
     """What the last layer took of each character, the mean over its heads."""
 
     def figure(i: int) -> Figure:
