@@ -14,6 +14,7 @@ from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.recurrent import rnn
 from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.nn.spatial_transformer import spatial_transformer
+from jaxml.nn.vit import patches, vit
 
 __all__ = [
     "LayerSummary",
@@ -37,6 +38,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "mlp",
+    "patches",
     "resample",
     "resnet",
     "rnn",
@@ -45,4 +47,5 @@ __all__ = [
     "summary",
     "transformer",
     "transformer_encoder",
+    "vit",
 ]

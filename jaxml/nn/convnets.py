@@ -82,7 +82,7 @@ def cnn(
     check_norm(norm)
     check_dropout(dropout)
     check_dtype(dtype)
-    shape = _image_shape(image_shape)
+    shape = check_image_shape(image_shape)
     module = _CNN(
         image_shape=shape,
         outputs=require_positive_int("outputs", outputs),
@@ -156,7 +156,7 @@ def resnet(
     """
     check_norm(norm)
     check_dtype(dtype)
-    shape = _image_shape(image_shape)
+    shape = check_image_shape(image_shape)
     module = _ResNet(
         image_shape=shape,
         outputs=require_positive_int("outputs", outputs),
@@ -226,7 +226,12 @@ def go_policy(
     return from_linen(module, np.zeros((1, size, size, planes), np.float32))
 
 
-def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+def check_image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape as three whole numbers.
+
+    Raises:
+        ValueError: if it is not (height, width, channels).
+    """
     sizes = _sizes("image_shape", shape)
     require(len(sizes) == 3, "image_shape to be (height, width, channels)", shape)
     return sizes
@@ -238,7 +243,8 @@ def _sizes(name: str, sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(require_positive_int(f"every one of {name}", size) for size in sizes)
 
 
-def _check_input(name: str | None, x: Any, image_shape: tuple[int, ...]) -> None:
+def check_images(name: str | None, x: Any, image_shape: tuple[int, ...]) -> None:
+    """Raises `ValueError` for what are no images of this shape."""
     expected = f"(batch, {', '.join(map(str, image_shape))})"
     if jnp.shape(x)[1:] != image_shape or jnp.ndim(x) != 4:
         raise ValueError(f"{name} expects inputs of shape {expected}, got {jnp.shape(x)}")
@@ -259,7 +265,7 @@ class _CNN(linen.Module):
 
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> jax.Array:
-        _check_input(self.name, x, self.image_shape)
+        check_images(self.name, x, self.image_shape)
 
         def norm(h, name):
             return normalize(h, self.norm, train=train, dtype=self.dtype, name=name)
@@ -296,7 +302,7 @@ class _ResNet(linen.Module):
 
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> jax.Array:
-        _check_input(self.name, x, self.image_shape)
+        check_images(self.name, x, self.image_shape)
 
         def conv(h, channels, name, *, size=3, stride=1):
             h = linen.Conv(
@@ -333,7 +339,7 @@ class _GoPolicy(linen.Module):
 
     @linen.compact
     def __call__(self, x: Any) -> jax.Array:
-        _check_input(self.name, x, self.image_shape)
+        check_images(self.name, x, self.image_shape)
         for i in range(self.layers):
             last = i == self.layers - 1
             size = 1 if last else 5 if i == 0 else 3

@@ -12,8 +12,8 @@ from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
 from jaxml.core.seeds import keys
 from jaxml.course import pictures
-from jaxml.course.chapter_02.common import of_each_lane
 from jaxml.course.experiment import Effort
+from jaxml.course.lanes import of_each_lane
 from jaxml.training import losses, metrics, optimizers, sampling
 
 

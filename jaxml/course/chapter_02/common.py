@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import optax
 
 from jaxml import nn, training
 from jaxml.core.seeds import key
-from jaxml.core.types import Algorithm, Model, TrainState
+from jaxml.core.types import Algorithm, TrainState
 from jaxml.training import losses, metrics, sampling
 
 
@@ -47,15 +47,6 @@ def walk(surface: Callable, start: Any, optimizer: Any, steps: int) -> dict[str,
         return training.run_steps(algorithm.step, state, None, sampling.full(), key(0), steps)[1]
 
     return jax.device_get(run(algorithm.init(key(0))))
-
-
-def of_each_lane(
-    model: Model, state: Any, rows: Any, measures: Mapping[str, Any], inputs: Any = None
-) -> np.ndarray:
-    """What `evaluate` finds for each lane of a state of `fit_many`: `(lanes, measures)`."""
-    lanes = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(len(state.step))]
-    found = [training.evaluate(model, lane, rows, measures, inputs=inputs) for lane in lanes]
-    return np.array([[one[name] for name in measures] for one in found])
 
 
 def grid_of(surface: Callable, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ from jaxml import data, nn, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import keys
-from jaxml.course.chapter_02.common import of_each_lane
 from jaxml.course.experiment import Effort
+from jaxml.course.lanes import of_each_lane
 from jaxml.training import augmentation, losses, metrics, optimizers, sampling
 
 MEASURES = {"accuracy": metrics.accuracy, "loss": losses.softmax_cross_entropy}

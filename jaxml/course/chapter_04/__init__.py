@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_04 import attention, graphs, sequences
+from jaxml.course.chapter_04 import attention, graphs, images, recall, sequences
 from jaxml.course.experiment import Experiment
 
 LECTURE_4 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 4"
@@ -12,6 +12,11 @@ EXPERIMENTS = (
         "order-of-tokens", 4, "attention does not know the order of what it sees", LECTURE_4,
         sequences.order_of_tokens, 1.0,
         "Give it rotary positions (positions='rotary'), and longer sequences than in training.",
+    ),
+    Experiment(
+        "recall", 4, "attention learns to look far back, an LSTM does not in as many steps",
+        f"{LECTURE_4}; Hochreiter and Schmidhuber 1997 for the task", recall.recall, 8.0,
+        "Give the LSTM more steps, or the local attention a second layer: how far does it reach?",
     ),
     Experiment(
         "attention-is-convolution", 4, "self-attention can be a convolution",
@@ -27,6 +32,11 @@ EXPERIMENTS = (
         "speaker-by-attention", 4, "attention tells the speaker from a short recording",
         f"{LECTURE_4} (homework 4); Kudo et al. 1999 for the recordings", sequences.speaker, 6.0,
         "Pool by the first frame (output='first'), or leave out the positions.",
+    ),
+    Experiment(
+        "images-by-attention", 4, "attention needs more images than a convolution does",
+        f"{LECTURE_4}; Dosovitskiy et al. 2021", images.by_attention, 9.0,
+        "Take smaller patches, or train on images that are moved (augmentation.shift).",
     ),
     Experiment(
         "karate-club", 4, "two labels are enough for a network on a graph",
