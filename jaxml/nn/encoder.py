@@ -14,7 +14,7 @@ from flax import linen
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
-from jaxml.nn.attention.masks import padding_mask
+from jaxml.nn.attention.masks import padding_mask, with_lengths
 from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.scores import dot_product_scores
@@ -226,8 +226,8 @@ class Encoder(linen.Module):
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> Any:
         """Of `x`, or of `(x, lengths)`."""
-        x, lengths = x if isinstance(x, tuple) else (x, None)
-        x = self._embedded(jnp.asarray(x))
+        x, lengths = with_lengths(x)
+        x = self._embedded(x)
         mask = None if lengths is None else padding_mask(lengths, x.shape[1])
         drop = linen.Dropout(self.dropout, deterministic=not train)
         x = drop(x)

@@ -12,6 +12,7 @@ from flax import linen
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
+from jaxml.nn.attention.masks import with_lengths
 from jaxml.nn.layers import check_dropout, check_dtype
 
 CELLS = {"gru": linen.GRUCell, "lstm": linen.OptimizedLSTMCell, "simple": linen.SimpleCell}
@@ -51,7 +52,8 @@ def rnn(
         The model.
 
     Raises:
-        ValueError: if an argument is not as described; by `apply`, if `x` has another shape.
+        ValueError: if an argument is not as described; by `apply`, if `x` has another shape or
+            a length is not within 1 and n.
 
     Reference:
         Hochreiter and Schmidhuber (1997), Neural Computation 9:1735-1780, with the forget gate of
@@ -96,8 +98,7 @@ class _Recurrent(linen.Module):
 
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> jax.Array:
-        x, lengths = x if isinstance(x, tuple) else (x, None)
-        x = jnp.asarray(x)
+        x, lengths = with_lengths(x)
         fits = x.ndim == 3 and x.shape[2] == self.inputs
         require(fits, f"inputs of shape (batch, n, {self.inputs})", x.shape)
         ends = []
@@ -120,4 +121,4 @@ class _Recurrent(linen.Module):
 def _last(y: jax.Array, lengths: Any) -> jax.Array:
     if lengths is None:
         return y[:, -1]
-    return jnp.take_along_axis(y, (jnp.asarray(lengths) - 1)[:, None, None], axis=1)[:, 0]
+    return jnp.take_along_axis(y, (lengths - 1)[:, None, None], axis=1)[:, 0]

@@ -62,12 +62,18 @@ def inverse_sqrt(learning_rate: float, steps: int, warmup: float = 0.1) -> optax
     """Linear warm-up to η over the share `warmup` of the run, then η·√(t_w/t).
 
     Reference:
-        Vaswani et al. 2017 (arXiv:1706.03762), equation 3, scaled so that its peak is η.
+        Vaswani et al. 2017 (arXiv:1706.03762), equation 3, scaled so that its peak is η. Their own
+        rate, "Noam", is that of the peak (d·t_w)^-½ for width d, after t_w steps of warm-up.
 
     Example:
         >>> schedule = inverse_sqrt(1.0, 100)
         >>> [float(schedule(t)) for t in (5, 10, 40)]
         [0.5, 1.0, 0.5]
+        >>> width, warm, steps = 512, 4000, 100_000
+        >>> noam = inverse_sqrt((width * warm) ** -0.5, steps, warm / steps)
+        >>> theirs = [width**-0.5 * min(t**-0.5, t * warm**-1.5) for t in (100, 4000, 90_000)]
+        >>> [f"{noam(t):.3e}" for t in (100, 4000, 90_000)] == [f"{rate:.3e}" for rate in theirs]
+        True
     """
     require(0 < warmup < 1, "warmup in (0, 1)", warmup)
     warm = max(1, round(warmup * require_positive_int("steps", steps)))

@@ -31,11 +31,31 @@ def padding_mask(lengths: Any, size: int) -> jax.Array:
     Array([[ True, False, False],
            [ True,  True,  True]], dtype=bool)
     """
-    size = require_positive_int("size", size)
+    lengths = _check_lengths(lengths, require_positive_int("size", size))
+    return (jnp.arange(size) < lengths[..., None])[..., None, None, :]
+
+
+def with_lengths(x: Any) -> tuple[jax.Array, jax.Array | None]:
+    """What a network on sequences is given, `x` or `(x, lengths)`, as a pair; None for no lengths.
+
+    Raises:
+        ValueError: if there is not one length for each sequence; for lengths, as `padding_mask`.
+    """
+    x, lengths = x if isinstance(x, tuple) else (x, None)
+    x = jnp.asarray(x)
+    if lengths is None:
+        return x, None
+    require(x.ndim >= 2, "sequences of shape (batch, n, ...)", x.shape)
+    lengths = _check_lengths(lengths, x.shape[1])
+    require(lengths.shape == x.shape[:1], f"lengths of shape {x.shape[:1]}", lengths.shape)
+    return x, lengths
+
+
+def _check_lengths(lengths: Any, size: int) -> jax.Array:
     lengths = jnp.asarray(lengths)
     require(jnp.issubdtype(lengths.dtype, jnp.integer), "whole lengths", f"dtype {lengths.dtype}")
     check_range("lengths", lengths, 1, size)
-    return (jnp.arange(size) < lengths[..., None])[..., None, None, :]
+    return lengths
 
 
 def causal_mask(size: int) -> jax.Array:
