@@ -38,7 +38,7 @@ def train_each(
         data,
         sample,
         keys=jnp.stack([key(seed) for _ in rates for seed in range(seeds)]),
-        hyperparameters={"rate": np.repeat(np.float32(rates), seeds)},
+        hyperparameters={"rate": np.repeat(np.asarray(rates, np.float32), seeds)},
         steps=steps,
         chunk=steps,
     ).state

@@ -70,7 +70,7 @@ def check_dtype(dtype: Any) -> None:
         require(floating, "dtype to be None or a floating-point dtype", dtype)
 
 
-def check_range(what: str, x: jax.Array, low: int, high: int) -> None:
+def check_range(what: str, x: jax.Array | np.ndarray, low: int, high: int) -> None:
     """Raises `ValueError` for whole numbers beyond `low` and `high` (not while they are traced)."""
     if not isinstance(x, Tracer) and x.size:
         known = np.asarray(x)  # within a function that is traced JAX would trace this too

@@ -79,3 +79,20 @@ def test_refused():
     model, params, state = made()
     with pytest.raises(ValueError, match=r"inputs of shape \(batch, n, 3\), got \(7, 3\)"):
         model.apply(params, state, inputs()[0])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [([3, 0], "lengths from 1 to 3, got 0 to 3"),
+     ([4, 1], "lengths from 1 to 3, got 1 to 4"),
+     ([2.0, 1.0], "whole lengths, got dtype float64"),
+     ([2], r"lengths of shape \(2,\), got \(1,\)")],
+)  # fmt: skip
+@pytest.mark.parametrize("network", [nn.rnn, nn.transformer_encoder])
+def test_bad_lengths(network, lengths, message):
+    model = network(2, 1, width=4)
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(
+            lambda p: model.apply(p, state, (jnp.zeros((2, 3, 2)), np.array(lengths)))[0], params
+        )

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml import nn
@@ -136,7 +137,8 @@ def _chosen(
         return of_each_lane(model, states, rows, measures, batch_size=250)[:, 0]
 
     held, test = (
-        _sequences(distance, count)(None, key(10**6), i) for i, count in enumerate((500, 2000))
+        _sequences(distance, count)(None, key(10**6), jnp.asarray(i))
+        for i, count in enumerate((500, 2000))
     )
     validated = accuracy(held, states)
     best = int(validated.argmax())

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.nn.layers import check_range
@@ -52,10 +53,11 @@ def with_lengths(x: Any) -> tuple[jax.Array, jax.Array | None]:
 
 
 def _check_lengths(lengths: Any, size: int) -> jax.Array:
-    lengths = jnp.asarray(lengths)
-    require(jnp.issubdtype(lengths.dtype, jnp.integer), "whole lengths", f"dtype {lengths.dtype}")
-    check_range("lengths", lengths, 1, size)
-    return lengths
+    # before they are JAX's: within a function that is traced they would be traced too
+    given = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
+    require(jnp.issubdtype(given.dtype, jnp.integer), "whole lengths", f"dtype {given.dtype}")
+    check_range("lengths", given, 1, size)
+    return jnp.asarray(given)
 
 
 def causal_mask(size: int) -> jax.Array:
