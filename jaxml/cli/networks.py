@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxml import nn
-from jaxml.cli.options import Layers, listed
+from jaxml.cli.options import Layers, SequenceLayers, listed
 from jaxml.core.checks import near, require
 from jaxml.core.types import DataLoss
 from jaxml.data import Dataset
@@ -110,8 +110,8 @@ def description(
         ValueError: for options that the network does not take, or out of range.
     """
     known = (MODELS | SEQUENCE_MODELS)[name]
-    every = [field.name for field in dataclasses.fields(Layers)]
-    given = {o: value for o in every if (value := getattr(layers, o)) is not None}
+    every = [field.name for field in dataclasses.fields(SequenceLayers)]
+    given = {o: value for o in every if (value := getattr(layers, o, None)) is not None}
     for option in given:
         takes = ", ".join(f"--{o}" for o in known) or "none of the networks' options"
         require(option in known, f"{takes} with {name}", f"--{option}")

@@ -131,15 +131,25 @@ class Layers:
     """The options of networks, each of which takes some."""
 
     hidden: Annotated[tuple[int, ...] | None, COUNTS] = None
-    """Widths of hidden dense layers, as 64,32 (64; cnn: 128; transformer: 4 times its width)."""
+    """Widths of hidden dense layers, as 64,32 (64; cnn: 128)."""
     channels: Annotated[tuple[int, ...] | None, COUNTS] = None
     """Of convolutions (cnn: 32,64; resnet: 16,32,64)."""
     activation: str | None = None
     """Of the hidden layers (relu)."""
     norm: str | None = None
-    """batch or layer (none; resnet: batch); of a transformer pre or post (pre)."""
+    """batch or layer (none; resnet: batch)."""
     dropout: Annotated[float | None, FRACTION] = None
     """Probability of a hidden value's loss (0)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SequenceLayers(Layers):
+    """Those of networks from sequences to sequences too."""
+
+    hidden: Annotated[tuple[int, ...] | None, COUNTS] = None
+    """Widths of hidden dense layers, as 64,32 (64; cnn: 128; transformer: 4 times its width)."""
+    norm: str | None = None
+    """batch or layer (none; resnet: batch); of a transformer pre or post (pre)."""
     width: Annotated[int | None, COUNT] = None
     """Of a transformer's layers (128)."""
     layers: Annotated[int | None, COUNT] = None

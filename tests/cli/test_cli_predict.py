@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from jaxml import data
-from jaxml.cli import main
-from jaxml.cli.commands import predict
+from jaxml.cli import console, main
 
 
 def run(command, capsys, code=0):
@@ -212,5 +211,5 @@ def test_a_terminal_obeys_no_class(monkeypatch, capsys):
     """In a file or a pipe the names stand as they are."""
     for terminal, shown in ((True, r"a\x1b[2Jb"), (False, "a\x1b[2Jb")):
         monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal)
-        predict._print("prediction\na\x1b[2Jb\n")
+        console.print_raw("prediction\na\x1b[2Jb\n")
         assert capsys.readouterr().out == f"prediction\n{shown}\n"

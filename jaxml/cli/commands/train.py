@@ -25,8 +25,8 @@ from jaxml.cli.options import (
     POSITIVE,
     Config,
     Data,
-    Layers,
     Resume,
+    SequenceLayers,
     Start,
     parsed,
     positional,
@@ -52,7 +52,7 @@ Model = Annotated[str | None, Parameter(choices=networks.MODELS | networks.SEQUE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Train(Data, Layers):
+class Train(Data, SequenceLayers):
     """What a run is asked for."""
 
     model: Annotated[Model, Parameter(show=False)] = None
