@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_weights import copy_dense, copy_heads, copy_norm
 
 from jaxml import nn
 from jaxml.nn import attention
@@ -40,31 +41,18 @@ def test_equals_pytorch(norm):
     last = torch.nn.LayerNorm(8) if norm == "pre" else None
     theirs = torch.nn.TransformerEncoder(layer, 2, norm=last, enable_nested_tensor=False)
 
-    def dense(module, own):
-        module.weight.copy_(torch.tensor(np.asarray(own["kernel"]).T))
-        module.bias.copy_(torch.tensor(np.asarray(own["bias"])))
-
-    def normed(module, own):
-        module.weight.copy_(torch.tensor(np.asarray(own["scale"])))
-        module.bias.copy_(torch.tensor(np.asarray(own["bias"])))
-
     with torch.no_grad():
         for i, module in enumerate(theirs.layers):
             own = params[f"layer_{i}"]
-            heads = [own["attention"][name] for name in ("query", "key", "value")]
-            joined = np.concatenate([np.asarray(head["kernel"]).T for head in heads])
-            module.self_attn.in_proj_weight.copy_(torch.tensor(joined))
-            joined = np.concatenate([np.asarray(head["bias"]) for head in heads])
-            module.self_attn.in_proj_bias.copy_(torch.tensor(joined))
-            dense(module.self_attn.out_proj, own["attention"]["output"])
+            copy_heads(module.self_attn, own["attention"])
             for j in range(2):
-                dense((module.linear1, module.linear2)[j], own[f"dense_{j}"])
-                normed((module.norm1, module.norm2)[j], own[f"norm_{j}"])
+                copy_dense((module.linear1, module.linear2)[j], own[f"dense_{j}"])
+                copy_norm((module.norm1, module.norm2)[j], own[f"norm_{j}"])
         if last is not None:
-            normed(theirs.norm, params["norm"])
+            copy_norm(theirs.norm, params["norm"])
         first, end = torch.nn.Linear(3, 8), torch.nn.Linear(8, 4)
-        dense(first, params["input"])
-        dense(end, params["output"])
+        copy_dense(first, params["input"])
+        copy_dense(end, params["output"])
         padding = torch.tensor(np.arange(7) >= np.asarray(LENGTHS)[:, None])
         x = first(torch.tensor(np.asarray(inputs())))
         known = end(theirs(x, src_key_padding_mask=padding)).numpy()

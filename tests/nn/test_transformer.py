@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_weights import copy_dense, copy_heads, copy_norm
 
 from jaxml import nn
 
@@ -59,37 +60,22 @@ def test_equals_pytorch(norm):
     source, target = torch.nn.Embedding(11, 8), torch.nn.Embedding(9, 8)
     end = torch.nn.Linear(8, 9)
 
-    def dense(module, own):
-        module.weight.copy_(torch.tensor(np.asarray(own["kernel"]).T))
-        module.bias.copy_(torch.tensor(np.asarray(own["bias"])))
-
-    def norm_of(module, own):
-        module.weight.copy_(torch.tensor(np.asarray(own["scale"])))
-        module.bias.copy_(torch.tensor(np.asarray(own["bias"])))
-
-    def heads_of(module, own):
-        heads = [own[name] for name in ("query", "key", "value")]
-        joined = np.concatenate([np.asarray(head["kernel"]).T for head in heads])
-        module.in_proj_weight.copy_(torch.tensor(joined))
-        module.in_proj_bias.copy_(torch.tensor(np.concatenate([head["bias"] for head in heads])))
-        dense(module.out_proj, own["output"])
-
     with torch.no_grad():
         for side, part in ((theirs.encoder, "encoder"), (theirs.decoder, "decoder")):
             for i, module in enumerate(side.layers):
                 own = params[part][f"layer_{i}"]
-                heads_of(module.self_attn, own["attention"])
+                copy_heads(module.self_attn, own["attention"])
                 if part == "decoder":
-                    heads_of(module.multihead_attn, own["cross"])
+                    copy_heads(module.multihead_attn, own["cross"])
                 for j in range(2):
-                    dense((module.linear1, module.linear2)[j], own[f"dense_{j}"])
+                    copy_dense((module.linear1, module.linear2)[j], own[f"dense_{j}"])
                 for j in range(2 if part == "encoder" else 3):
-                    norm_of(getattr(module, f"norm{j + 1}"), own[f"norm_{j}"])
+                    copy_norm(getattr(module, f"norm{j + 1}"), own[f"norm_{j}"])
             if first:
-                norm_of(side.norm, params[part]["norm"])
+                copy_norm(side.norm, params[part]["norm"])
         source.weight.copy_(torch.tensor(np.asarray(params["encoder"]["input"]["embedding"])))
         target.weight.copy_(torch.tensor(np.asarray(params["decoder"]["input"]["embedding"])))
-        dense(end, params["decoder"]["output"])
+        copy_dense(end, params["decoder"]["output"])
         padding = torch.tensor(np.arange(7) >= np.asarray(LENGTHS)[:, None])
         causal = torch.nn.Transformer.generate_square_subsequent_mask(6)
         known = end(
