@@ -115,9 +115,9 @@ def test_a_mesh_of_one_device_changes_nothing_to_the_bit():
         for mesh in (None, LANES)
     )
     assert_same((plain.state, plain.history), (meshed.state, meshed.history))
-    params = fit(ALGORITHM, DATA, sampling.epochs(4), key=KEY, steps=1).state.params
+    state = fit(ALGORITHM, DATA, sampling.epochs(4), key=KEY, steps=1).state
     plain, meshed = (
-        landscape.hessian(full_loss(ALGORITHM, meshed.state, DATA, mesh=mesh), params, mesh=mesh)
+        landscape.hessian(full_loss(ALGORITHM, state, DATA, mesh=mesh), state.params, mesh=mesh)
         for mesh in (None, ONE)
     )
     assert_same(plain.dense(), meshed.dense())
