@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.programs import read
@@ -215,7 +216,7 @@ def fit_many(
     key_init, key_run, values = place((split[:, 0], split[:, 1], values), mesh, "lanes")
     if state is None:
         init = read(lambda key, of: _build(algorithm, of).init(key), *shapes((key_init, values), 1))
-        state = _call_lanes(init, key_init, values)
+        state = _start_lanes(init, key_init, values, mesh)
     start = place(state, mesh, "lanes")
     with _opened(data, _step_of(state), key_run[0], mesh) as (given, placed, source):
         sample, step, _ = check_use(
@@ -306,9 +307,16 @@ def _call(function, *arguments):
     return function(*arguments)
 
 
-@jax.jit
-def _call_lanes(function, *arguments):
-    return jax.vmap(function)(*arguments)
+@functools.partial(jax.jit, static_argnames="mesh")
+def _start_lanes(init, keys, values, mesh):
+    # in turn: orthogonal initial weights come of a QR decomposition, and on CPU jaxlib 0.10.1
+    # hangs where a program computes two batches of them at once
+    start = functools.partial(jax.lax.map, lambda of: init(*of))
+    if mesh is None:
+        return start((keys, values))
+    lanes = PartitionSpec("lanes")
+    divided = jax.shard_map(start, mesh=mesh, in_specs=lanes, out_specs=lanes, check_vma=False)
+    return divided((keys, values))
 
 
 # Neither donates the state: the last good one must survive a chunk that goes wrong, and inside

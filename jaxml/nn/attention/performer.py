@@ -31,7 +31,10 @@ def orthogonal_features(key: jax.Array, count: int, width: int) -> jax.Array:
     count, width = require_positive_int("count", count), require_positive_int("width", width)
     groups = -(-count // width)
     directions, lengths = jax.random.split(key)
-    turned = jax.random.orthogonal(directions, width, (groups,)).reshape(-1, width)[:count]
+    keys = jax.random.split(directions, groups)
+    # in turn, as in `fit_many`: batches of QR decompositions hang
+    turned = jax.lax.map(lambda key: jax.random.orthogonal(key, width), keys)
+    turned = turned.reshape(-1, width)[:count]
     norms = jnp.linalg.norm(jax.random.normal(lengths, (count, width)), axis=1)
     return turned * norms[:, None]
 

@@ -103,7 +103,8 @@ def _keys(keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 def start(settings: Settings, pack: Pack) -> LaneState:
     """The lanes before their first update; a seed's begin at the same parameters."""
     seeds, lanes = pack.ticks.shape
-    params, model_state = jax.vmap(settings.task.init)(_keys(pack.key)[0])
+    # in turn, as in `fit_many`: batches of QR decompositions hang
+    params, model_state = jax.lax.map(settings.task.init, _keys(pack.key)[0])
 
     def for_every_lane(tree):
         return jax.tree.map(
