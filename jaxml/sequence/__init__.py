@@ -1,6 +1,6 @@
-"""Sequences from sequences: training, decoding and measuring what was decoded."""
+"""Sequences from sequences: tokens, training, decoding and measuring what was decoded."""
 
-from jaxml.sequence import decoding, metrics
+from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
 from jaxml.sequence.self_critical import reinforce
 from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
@@ -12,5 +12,6 @@ __all__ = [
     "metrics",
     "reinforce",
     "teacher_forcing",
+    "tokens",
     "with_end",
 ]
