@@ -12,6 +12,7 @@ from jaxml.nn.encoder_decoder import transformer
 from jaxml.nn.graphs import gat, gcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.recurrent import rnn
+from jaxml.nn.recurrent_seq2seq import recurrent_seq2seq
 from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.nn.spatial_transformer import spatial_transformer
 from jaxml.nn.vit import patches, vit
@@ -39,6 +40,7 @@ __all__ = [
     "mean_pool",
     "mlp",
     "patches",
+    "recurrent_seq2seq",
     "resample",
     "resnet",
     "rnn",

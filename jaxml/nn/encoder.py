@@ -161,6 +161,24 @@ def example_of(inputs: int, tokens: bool) -> np.ndarray:
     return np.zeros((1, 1), np.int32) if tokens else np.zeros((1, 1, inputs), np.float32)
 
 
+def embedded(x: Any, inputs: int, tokens: bool, width: int, dtype: Any) -> jax.Array:
+    """A source `(batch, n, width)` by the layer `input` of the compact module that asks for it.
+
+    Raises:
+        ValueError: if the source is not as `transformer_encoder` wants it.
+    """
+    shape = "(batch, n)" if tokens else f"(batch, n, {inputs})"
+    whole = jnp.issubdtype(x.dtype, jnp.integer)
+    columns = x.ndim == 2 if tokens else x.ndim == 3 and x.shape[2] == inputs
+    fits = columns and (whole or not tokens)
+    kind = "whole numbers" if tokens else "inputs"
+    require(fits, f"{kind} of shape {shape}", f"{x.dtype} of shape {x.shape}")
+    if not tokens:
+        return linen.Dense(width, dtype=dtype, name="input")(x)
+    check_range("tokens", x, 0, inputs - 1)
+    return linen.Embed(inputs, width, dtype=dtype, name="input")(x) * width**0.5
+
+
 def attention_maps(model: Model, params: Any, model_state: Any, x: Any) -> dict[str, jax.Array]:
     """Where each head of each layer looks: the softmax of its scores.
 
@@ -251,19 +269,8 @@ class Encoder(linen.Module):
         return linen.Dense(self.outputs, dtype=self.dtype, name="output")(x)
 
     def _embedded(self, x):
-        shape = "(batch, n)" if self.tokens else f"(batch, n, {self.inputs})"
-        whole = jnp.issubdtype(x.dtype, jnp.integer)
-        columns = x.ndim == 2 if self.tokens else x.ndim == 3 and x.shape[2] == self.inputs
-        fits = columns and (whole or not self.tokens)
-        kind = "whole numbers" if self.tokens else "inputs"
-        require(fits, f"{kind} of shape {shape}", f"{x.dtype} of shape {x.shape}")
+        x = embedded(x, self.inputs, self.tokens, self.width, self.dtype)
         n = x.shape[1]
-        if self.tokens:
-            check_range("tokens", x, 0, self.inputs - 1)
-            table = linen.Embed(self.inputs, self.width, dtype=self.dtype, name="input")
-            x = table(x) * self.width**0.5
-        else:
-            x = linen.Dense(self.width, dtype=self.dtype, name="input")(x)
         if self.positions == "sinusoidal":
             x = x + sinusoidal_positions(jnp.arange(n), self.width).astype(x.dtype)
         if self.positions == "learned":

@@ -7,18 +7,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen
 
 from jaxml.core.checks import require, require_choice, require_positive_int
-from jaxml.nn.adapters import ExampleInit
-from jaxml.nn.attention.masks import causal_mask, padding_mask
+from jaxml.nn.attention.masks import causal_mask
 from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.softmax import softmax_attention
 from jaxml.nn.encoder import Encoder, example_of, layers_of, looking
 from jaxml.nn.layers import check_range, layer_norm
-from jaxml.nn.seq2seq import Seq2Seq
+from jaxml.nn.seq2seq import Seq2Seq, encoder_and_decoder
 
 CROSS = ("last", "parallel", "all")
 
@@ -103,46 +101,6 @@ def transformer(
     )  # fmt: skip
     decoder = Decoder(tokens=outputs, cross=cross, name="decoder", **same)
 
-    def hidden_of(params, x, x_length, **mode):
-        given = x if x_length is None else (x, x_length)
-        return encoder.apply({"params": params["encoder"]}, given, **mode)
-
-    def mask_of(x, x_length):
-        size = jnp.shape(x)[1]
-        lengths = np.full(len(x), size, np.int32) if x_length is None else x_length
-        return padding_mask(lengths, size)
-
-    def initialize(key, given):
-        x, _, previous = given
-        keys = jax.random.split(key)
-        made = encoder.init(keys[0], x, train=False)["params"]
-        seen = hidden_of({"encoder": made}, x, None, train=False)
-        arguments = (jnp.asarray(previous), seen, mask_of(x, None))
-        return {
-            "encoder": made,
-            "decoder": decoder.init(keys[1], *arguments, train=False)["params"],
-        }, {}
-
-    def apply(params, model_state, given, *, train=False, key=None):
-        x, x_length, previous = given
-        previous = jnp.asarray(previous)
-        whole = previous.ndim == 2 and jnp.issubdtype(previous.dtype, jnp.integer)
-        got = f"{previous.dtype} of shape {previous.shape}"
-        require(whole, "whole numbers of shape (batch, t) before each target", got)
-        require(not (train and dropout and key is None), "key= for dropout in training", None)
-        keys = (None, None) if key is None else jax.random.split(key)
-        modes = [
-            {"train": train, "rngs": None if key is None else {"dropout": key}} for key in keys
-        ]
-        seen = hidden_of(params, x, x_length, **modes[0])
-        arguments = (previous, seen, mask_of(x, x_length))
-        return decoder.apply({"params": params["decoder"]}, *arguments, **modes[1]), model_state
-
-    def encode(params, x, x_length=None):
-        seen = hidden_of(params, x, x_length, train=False)
-        memory = decoder.apply({"params": params["decoder"]}, seen, method="memory")
-        return {"seen": memory, "mask": mask_of(x, x_length)}
-
     def start(memory, steps):
         steps = require_positive_int("steps", steps)
         require(size is None or steps <= size, f"at most {size} steps", steps)
@@ -164,8 +122,9 @@ def transformer(
         cache = {**cache, "past": past, "position": cache["position"] + 1}
         return logits, cache, jnp.stack(looks, 1)
 
-    example = (example_of(inputs, tokens), None, np.zeros((1, 1), np.int32))
-    return Seq2Seq(ExampleInit(initialize, example), apply, encode, start, step)
+    return encoder_and_decoder(
+        encoder, decoder, start, step, example=example_of(inputs, tokens), random=dropout > 0
+    )
 
 
 class Decoder(linen.Module):

@@ -101,21 +101,51 @@ class _Recurrent(linen.Module):
         x, lengths = with_lengths(x)
         fits = x.ndim == 3 and x.shape[2] == self.inputs
         require(fits, f"inputs of shape (batch, n, {self.inputs})", x.shape)
-        ends = []
-        for i in range(self.layers):
-            x = linen.Dropout(self.dropout, deterministic=not train)(x)
-            read, ends = [], []
-            for backward in (False, True)[: 1 + self.bidirectional]:
-                name = f"layer_{i}" + "_backward" * backward
-                cell = CELLS[self.cell](self.width, dtype=self.dtype, name=f"{name}_cell")
-                y: Any = linen.RNN(cell, reverse=backward, keep_order=True, name=name)(
-                    x, seq_lengths=lengths
-                )
-                read.append(y)
-                ends.append(y[:, 0] if backward else _last(y, lengths))
-            x = jnp.concatenate(read, -1)
-        h = x if self.output == "each" else jnp.concatenate(ends, -1)
+        x, end = read(
+            x, lengths, cell=self.cell, width=self.width, layers=self.layers,
+            bidirectional=self.bidirectional, dropout=self.dropout, dtype=self.dtype, train=train,
+        )  # fmt: skip
+        h = x if self.output == "each" else end
         return linen.Dense(self.outputs, dtype=self.dtype, name="output")(h)
+
+
+def read(
+    x: jax.Array,
+    lengths: jax.Array | None,
+    *,
+    cell: str,
+    width: int,
+    layers: int,
+    bidirectional: bool,
+    dropout: float,
+    dtype: Any,
+    train: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """Recurrent layers one upon the other, in the compact module that asks for them.
+
+    Returns:
+        What the last layer puts out at each position `(batch, n, width)`, and behind the last
+        frame it reads of each sequence `(batch, width)`; of both directions, side by side.
+    """
+    ends = []
+    for i in range(layers):
+        x = linen.Dropout(dropout, deterministic=not train)(x)
+        found, ends = [], []
+        for backward in (False, True)[: 1 + bidirectional]:
+            name = f"layer_{i}" + "_backward" * backward
+            one = CELLS[cell](width, dtype=dtype, name=f"{name}_cell")
+            # as wide as float32 where it computes in fewer bits, as float64 where the inputs are
+            carry = jax.tree.map(
+                lambda leaf, x=x: leaf.astype(jnp.promote_types(x.dtype, leaf.dtype)),
+                one.initialize_carry(jax.random.key(0), (x.shape[0], x.shape[2])),
+            )
+            y: Any = linen.RNN(one, reverse=backward, keep_order=True, name=name)(
+                x, seq_lengths=lengths, initial_carry=carry
+            )
+            found.append(y)
+            ends.append(y[:, 0] if backward else _last(y, lengths))
+        x = jnp.concatenate(found, -1)
+    return x, jnp.concatenate(ends, -1)
 
 
 def _last(y: jax.Array, lengths: Any) -> jax.Array:

@@ -96,3 +96,16 @@ def test_bad_lengths(network, lengths, message):
         jax.eval_shape(
             lambda p: model.apply(p, state, (jnp.zeros((2, 3, 2)), np.array(lengths)))[0], params
         )
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple"])
+def test_of_64_bits(cell):
+    model, params, state = made(cell=cell, bidirectional=True)
+    run = jax.jit(lambda params, x: model.apply(params, state, x)[0])
+    given = (params, inputs())
+    known = run(*given)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), given)
+        found = run(*wide)
+    assert found.dtype == jnp.float64
+    np.testing.assert_allclose(found, known, atol=1e-5)

@@ -54,4 +54,12 @@ def additive_scores(
     >>> additive_scores(jnp.zeros((2, 1)), jnp.zeros((3, 1)), one, one, jnp.ones(1)).shape
     (2, 3)
     """
-    return jnp.tanh((q @ w_q)[..., :, None, :] + (k @ w_k)[..., None, :, :]) @ w
+    return projected_scores(q @ w_q, k @ w_k, w)
+
+
+def projected_scores(q: jax.Array, k: jax.Array, w: jax.Array) -> jax.Array:
+    """Additive scores of queries `(..., n, hidden)` and keys `(..., m, hidden)`: `wᵀ tanh(q + k)`.
+
+    For keys that many queries meet one after the other, and that are projected once.
+    """
+    return jnp.tanh(q[..., :, None, :] + k[..., None, :, :]) @ w
