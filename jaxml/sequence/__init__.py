@@ -2,6 +2,7 @@
 
 from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
+from jaxml.sequence.scheduled_sampling import scheduled_sampling
 from jaxml.sequence.self_critical import reinforce
 from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
 
@@ -11,6 +12,7 @@ __all__ = [
     "forced",
     "metrics",
     "reinforce",
+    "scheduled_sampling",
     "teacher_forcing",
     "tokens",
     "with_end",

@@ -102,9 +102,13 @@ def teacher_forcing(
 def forced(batch: Batch, *, begin: int) -> tuple[Any, Any, jax.Array]:
     """What a network is given of a batch: the source, its lengths, the token before each.
 
+    That is `batch["previous"]` where there is one, and otherwise the right one.
+
     >>> forced({"x": None, "y": jnp.array([[5, 6, 9]])}, begin=1)[2]
     Array([[1, 5, 6]], dtype=int32)
     """
-    y = jnp.asarray(batch["y"])
-    previous = jnp.concatenate([jnp.full_like(y[:, :1], begin), y[:, :-1]], axis=1)
+    previous = batch.get("previous")
+    if previous is None:
+        y = jnp.asarray(batch["y"])
+        previous = jnp.concatenate([jnp.full_like(y[:, :1], begin), y[:, :-1]], axis=1)
     return batch["x"], batch.get("x_length"), previous
