@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks import curvature, landscape, startup, studies, training_speed
+from benchmarks import curvature, landscape, sequences, startup, studies, training_speed
 from benchmarks.tables import Row, heading, table
 from benchmarks.timing import spread
 from jaxml import report
@@ -24,6 +24,9 @@ COMPARISONS = {
     "steps": training_speed.steps_per_second,
     "convolutions": training_speed.convolutions,
     "seeds": training_speed.sixteen_seeds,
+    "transformers": sequences.training_steps,
+    "decoding": sequences.greedy_decoding,
+    "recurrent": sequences.recurrent_steps,
     "hessian": curvature.exact_hessian,
     "products": curvature.hessian_vector_product,
     "reading": curvature.reading,

@@ -32,7 +32,7 @@ class _Clock:
         self.times.append(time.perf_counter())
 
 
-def _fit(
+def fitting(
     algorithm: Algorithm, split: Any, batch_size: int, steps: int, seeds: int | None = None
 ) -> Contestant:
     """Training from one seed, or from several at once; its `run` times the second half."""
@@ -74,7 +74,7 @@ def steps_per_second(rounds: int) -> Iterator[Row]:
             yield compare(
                 f"{name}, batch {batch_size}: steps a second",
                 {
-                    "jaxml": _fit(algorithm, {"x": x, "y": labels}, batch_size, steps),
+                    "jaxml": fitting(algorithm, {"x": x, "y": labels}, batch_size, steps),
                     "PyTorch": contestant(peers.training(peer, x, labels, **torch_run)),
                     "PyTorch compiled": lambda p=peer, x=x, t=torch_run: contestant(
                         peers.training(p, x, labels, compiled=True, **t)
@@ -105,7 +105,7 @@ def convolutions(rounds: int) -> Iterator[Row]:
     optimizer = optimizers.adam(LEARNING_RATE)
     batch_size, steps = 128, 2
     ours, theirs = (
-        _fit(
+        fitting(
             training.supervised(model, losses.softmax_cross_entropy, optimizer),
             train,
             batch_size,
@@ -128,7 +128,7 @@ def sixteen_seeds(rounds: int) -> Iterator[Row]:
     model = nn.mlp([64, 32, 10])
     optimizer = optimizers.adam(LEARNING_RATE)
     algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizer)
-    single = _fit(algorithm, train, batch_size, steps)
+    single = fitting(algorithm, train, batch_size, steps)
     by_torch = [
         peers.training(
             lambda: peers.mlp([64, 32, 10]),
@@ -142,7 +142,7 @@ def sixteen_seeds(rounds: int) -> Iterator[Row]:
     yield compare(
         "digits, 16 seeds: trainings a second",
         {
-            "jaxml": _fit(algorithm, train, batch_size, steps, seeds),
+            "jaxml": fitting(algorithm, train, batch_size, steps, seeds),
             "PyTorch": contestant(lambda: float(np.sum([run() for run in by_torch]))),
             "jaxml one by one": Contestant(
                 lambda: float(np.sum([single.run() for _ in range(seeds)])), single.compile_seconds

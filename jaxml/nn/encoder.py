@@ -19,7 +19,14 @@ from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.scores import dot_product_scores
 from jaxml.nn.attention.softmax import attention_weights, softmax_attention
-from jaxml.nn.layers import check_activation, check_dropout, check_dtype, check_range, layer_norm
+from jaxml.nn.layers import (
+    check_activation,
+    check_dropout,
+    check_dtype,
+    check_range,
+    dense,
+    layer_norm,
+)
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 OUTPUTS = ("each", "pooled", "first")
@@ -174,7 +181,7 @@ def embedded(x: Any, inputs: int, tokens: bool, width: int, dtype: Any) -> jax.A
     kind = "whole numbers" if tokens else "inputs"
     require(fits, f"{kind} of shape {shape}", f"{x.dtype} of shape {x.shape}")
     if not tokens:
-        return linen.Dense(width, dtype=dtype, name="input")(x)
+        return dense(width, dtype=dtype, name="input")(x)
     check_range("tokens", x, 0, inputs - 1)
     return linen.Embed(inputs, width, dtype=dtype, name="input")(x) * width**0.5
 
@@ -263,10 +270,10 @@ class Encoder(linen.Module):
         if self.output == "first":
             x = x[:, 0]
         if self.output == "pooled":
-            scores = linen.Dense(1, use_bias=False, dtype=self.dtype, name="pool")(x)
+            scores = dense(1, use_bias=False, dtype=self.dtype, name="pool")(x)
             seen = None if mask is None else mask[:, 0]
             x = (attention_weights(jnp.swapaxes(scores, 1, 2), seen) @ x)[:, 0]
-        return linen.Dense(self.outputs, dtype=self.dtype, name="output")(x)
+        return dense(self.outputs, dtype=self.dtype, name="output")(x)
 
     def _embedded(self, x):
         x = embedded(x, self.inputs, self.tokens, self.width, self.dtype)
@@ -300,8 +307,8 @@ class _Layer(linen.Module):
         )
 
         def think(x):
-            h = linen.Dense(self.hidden, dtype=self.dtype, name="dense_0")(x)
-            return linen.Dense(self.width, dtype=self.dtype, name="dense_1")(self.activation(h))
+            h = dense(self.hidden, dtype=self.dtype, name="dense_0")(x)
+            return dense(self.width, dtype=self.dtype, name="dense_1")(self.activation(h))
 
         for i, branch in enumerate((lambda x: attend(x, mask=mask), think)):
 

@@ -15,7 +15,7 @@ from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.softmax import softmax_attention
 from jaxml.nn.encoder import Encoder, example_of, layers_of, looking
-from jaxml.nn.layers import check_range, layer_norm
+from jaxml.nn.layers import check_range, dense, layer_norm
 from jaxml.nn.seq2seq import Seq2Seq, encoder_and_decoder
 
 CROSS = ("last", "parallel", "all")
@@ -161,7 +161,7 @@ class Decoder(linen.Module):
             for i in range(self.layers)
         ]  # fmt: skip
         self.last = layer_norm(self.dtype, "norm") if self.norm == "pre" else None
-        self.output = linen.Dense(self.tokens, dtype=self.dtype)
+        self.output = dense(self.tokens, dtype=self.dtype)
         self.drop = linen.Dropout(self.dropout)
 
     def __call__(
@@ -222,8 +222,8 @@ class _Layer(linen.Module):
         sizes = (self.width, self.heads, softmax_attention)
         self.attention = MultiHead(*sizes, self.rotary, self.dtype)
         self.cross = MultiHead(*sizes, dtype=self.dtype)
-        self.dense_0 = linen.Dense(self.hidden, dtype=self.dtype)
-        self.dense_1 = linen.Dense(self.width, dtype=self.dtype)
+        self.dense_0 = dense(self.hidden, dtype=self.dtype)
+        self.dense_1 = dense(self.width, dtype=self.dtype)
         self.norms = [layer_norm(self.dtype, f"norm_{i}") for i in range(3)]
         self.drop = linen.Dropout(self.dropout)
 

@@ -15,7 +15,7 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
 from jaxml.nn.attention.softmax import attention_weights
-from jaxml.nn.layers import check_activation, check_dropout
+from jaxml.nn.layers import check_activation, check_dropout, dense
 
 OUTPUTS = ("each", "mean")
 
@@ -151,7 +151,7 @@ class _Graph(linen.Module):
             last = each and i == len(widths) - 1
             x = linen.Dropout(self.dropout, deterministic=not train)(x)
             if self.heads is None:
-                x = linen.Dense(width, use_bias=False, kernel_init=glorot, name=f"dense_{i}")(x)
+                x = dense(width, use_bias=False, kernel_init=glorot, name=f"dense_{i}")(x)
                 x = mixing @ x
             else:
                 x = _Attend(width, 1 if last else self.heads, name=f"attend_{i}")(x, adjacency)
@@ -160,7 +160,7 @@ class _Graph(linen.Module):
             return x
         real = jnp.ones(x.shape[:-1]) if not counts else _real(x, counts[0])
         mean = (x * real[..., None]).sum(-2) / real.sum(-1)[..., None]
-        return linen.Dense(self.outputs, name="output")(mean)
+        return dense(self.outputs, name="output")(mean)
 
 
 class _Attend(linen.Module):

@@ -13,7 +13,7 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
 from jaxml.nn.attention.masks import with_lengths
-from jaxml.nn.layers import check_dropout, check_dtype
+from jaxml.nn.layers import check_dropout, check_dtype, dense
 
 CELLS = {"gru": linen.GRUCell, "lstm": linen.OptimizedLSTMCell, "simple": linen.SimpleCell}
 
@@ -106,7 +106,7 @@ class _Recurrent(linen.Module):
             bidirectional=self.bidirectional, dropout=self.dropout, dtype=self.dtype, train=train,
         )  # fmt: skip
         h = x if self.output == "each" else end
-        return linen.Dense(self.outputs, dtype=self.dtype, name="output")(h)
+        return dense(self.outputs, dtype=self.dtype, name="output")(h)
 
 
 def read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jaxml.nn.attention.masks import with_lengths
 from jaxml.nn.attention.scores import dot_product_scores, projected_scores
 from jaxml.nn.attention.softmax import attention_weights
 from jaxml.nn.encoder import embedded, example_of
-from jaxml.nn.layers import check_dropout, check_dtype, check_range
+from jaxml.nn.layers import check_dropout, check_dtype, check_range, dense
 from jaxml.nn.recurrent import CELLS, read
 from jaxml.nn.seq2seq import Seq2Seq, encoder_and_decoder
 
@@ -144,22 +145,20 @@ class _Decoder(linen.Module):
     dtype: Any
 
     def setup(self) -> None:
-        def dense(columns: int, bias: bool = True) -> linen.Dense:
-            return linen.Dense(columns, use_bias=bias, dtype=self.dtype)
-
+        affine = functools.partial(dense, dtype=self.dtype)
         self.input = linen.Embed(self.tokens, self.width, dtype=self.dtype)
-        self.start = dense((2 if self.cell == "lstm" else 1) * self.layers * self.width)
-        self.key, self.query = dense(self.width), dense(self.width, bias=False)
+        self.start = affine((2 if self.cell == "lstm" else 1) * self.layers * self.width)
+        self.key, self.query = affine(self.width), affine(self.width, use_bias=False)
         if self.attention != "dot":
             scale = linen.initializers.normal(self.width**-0.5)
             self.score = self.param("score", scale, (self.width,))
         if self.attention == "location":
-            self.filters, self.location = dense(FILTERS, bias=False), dense(self.width, bias=False)
+            self.filters, self.location = affine(FILTERS, use_bias=False), affine(self.width, use_bias=False)
         self.layer = [
             CELLS[self.cell](self.width, dtype=self.dtype, name=f"layer_{i}_cell")
             for i in range(self.layers)
         ]
-        self.readout, self.output = dense(self.width), dense(self.tokens)
+        self.readout, self.output = affine(self.width), affine(self.tokens)
         self.drop = linen.Dropout(self.dropout)
 
     def __call__(self, previous: jax.Array, seen: Any, mask: jax.Array, *, train: bool) -> Any:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen
 
 from jaxml.nn.attention.positions import rotate
+from jaxml.nn.layers import dense
 
 
 class MultiHead(linen.Module):
@@ -35,7 +36,7 @@ class MultiHead(linen.Module):
     def setup(self) -> None:
         """The four projections."""
         for name in ("query", "key", "value", "output"):
-            setattr(self, name, linen.Dense(self.width, dtype=self.dtype))
+            setattr(self, name, dense(self.width, dtype=self.dtype))
 
     def __call__(self, x: Any, seen: Any = None, *, mask: jax.Array | None = None) -> jax.Array:
         """From `x` `(batch, n, ...)`, looking at `seen` `(batch, m, ...)`, or at itself."""
