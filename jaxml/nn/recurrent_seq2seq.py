@@ -153,7 +153,8 @@ class _Decoder(linen.Module):
             scale = linen.initializers.normal(self.width**-0.5)
             self.score = self.param("score", scale, (self.width,))
         if self.attention == "location":
-            self.filters, self.location = affine(FILTERS, use_bias=False), affine(self.width, use_bias=False)
+            self.filters = affine(FILTERS, use_bias=False)
+            self.location = affine(self.width, use_bias=False)
         self.layer = [
             CELLS[self.cell](self.width, dtype=self.dtype, name=f"layer_{i}_cell")
             for i in range(self.layers)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -12,7 +12,7 @@ from jaxml import data, landscape, nn, training
 from jaxml.core.finding import Finding, Section, Table
 from jaxml.core.seeds import key
 from jaxml.core.types import Algorithm
-from jaxml.course import pictures
+from jaxml.course import pictures, stability
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, optimizers, sampling
 
@@ -41,7 +41,10 @@ def warm_up(effort: Effort = "quick") -> Finding:
     ended: dict[str, np.ndarray] = {}
     for position, model in nets.items():
         own = {name: share for name, (where, share) in ways.items() if where == position}
-        found = _late_losses(model, rows, rates, [*own.values()], seeds, steps)
+        found = stability.late_losses(
+            functools.partial(_algorithm, model), rows, sampling.epochs(64), rates=rates,
+            shares=[*own.values()], seeds=seeds, steps=steps,
+        )  # fmt: skip
         ended |= dict(zip(own, found, strict=True))
     failed = {name: (~(values < 0.5)).sum(1).tolist() for name, values in ended.items()}
     here = {name: counts[rates.index(rate)] for name, counts in failed.items()}
@@ -56,7 +59,12 @@ def warm_up(effort: Effort = "quick") -> Finding:
     figures = [trained]
     sharp, beyond, seen = {}, {}, ""
     if not quick:
-        sharp = {position: _sharpness(model, rows, seeds) for position, model in nets.items()}
+        sharp = {
+            position: stability.sharpness(
+                _algorithm(model, optax.constant_schedule(1.0)), rows, seeds
+            )
+            for position, model in nets.items()
+        }
         post, pre = (float(np.mean(values)) for values in sharp.values())
         seen = (
             f" At initialisation λ_max is {post:.0f} in post-norm, {post * rate / 2:.1f} times "
@@ -131,50 +139,17 @@ def _loss(value: float) -> str:
     return f"{value:.3f}" if value < 100 else "diverged"
 
 
-def _warmed(rate: Any, share: Any, steps: int) -> optax.Schedule:
-    """From η/(share · steps) up to η in a straight line over this share of the steps."""
-    return lambda step: rate * jnp.minimum(1.0, (step + 1) / jnp.maximum(share * steps, 1))
-
-
-def _algorithm(model: Any, rate: Any, share: Any, steps: int) -> Algorithm:
-    optimizer = optimizers.sgd(_warmed(rate, share, steps))
+def _algorithm(model: Any, schedule: optax.Schedule) -> Algorithm:
+    optimizer = optimizers.sgd(schedule)
     return training.supervised(model, losses.softmax_cross_entropy, optimizer)
-
-
-def _late_losses(
-    model: Any, rows: Any, rates: list[float], shares: list[float], seeds: int, steps: int
-) -> np.ndarray:
-    """The mean loss of the last tenth, shape `(shares, rates, seeds)`."""
-    share, rate, seed = (
-        grid.ravel() for grid in np.meshgrid(shares, rates, np.arange(seeds), indexing="ij")
-    )
-    run = training.fit_many(
-        lambda rate, share: _algorithm(model, rate, share, steps),
-        rows, sampling.epochs(64), keys=jnp.stack([key(s) for s in seed.tolist()]),
-        hyperparameters={"rate": rate, "share": share}, steps=steps,
-    )  # fmt: skip
-    late = np.asarray(run.history["loss"])[:, -steps // 10 :].mean(1)
-    return late.reshape(len(shares), len(rates), seeds)
-
-
-def _sharpness(model: Any, rows: Any, seeds: int) -> list[float]:
-    """λ_max of the loss at initialisation."""
-    algorithm = training.supervised(model, losses.softmax_cross_entropy, optimizers.sgd(1.0))
-    found = []
-    for seed in range(seeds):
-        state = algorithm.init(key(seed))
-        loss = training.full_loss(algorithm, state, rows)
-        pairs = landscape.eigenpairs(landscape.hessian(loss, state.params), top=1)
-        found.append(float(pairs.values[-1]))
-    return found
 
 
 def _path(
     model: Any, rows: Any, rate: float, share: float, steps: int, first: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Updates, λ_max and the threshold 2/η along one training, from the first λ_max on."""
-    schedule = _warmed(rate, share, steps)
-    algorithm = _algorithm(model, rate, share, steps)
+    schedule = stability.warmed(rate, share, steps)
+    algorithm = _algorithm(model, schedule)
     edge = landscape.edge_of_stability(
         algorithm, rows, learning_rate=schedule, batch_size=64, cost=np.inf
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_05 import exposure, pronunciation, rewards, searches
+from jaxml.course.chapter_05 import exposure, norms, pronunciation, rewards, searches
 from jaxml.course.experiment import Experiment
 
 LECTURE_5 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 5"
@@ -27,5 +27,10 @@ EXPERIMENTS = (
         "reward", 5, "what has no gradient can be learned as a reward",
         f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", rewards.reward, 1.5,
         "Reward the length instead: what is written then?",
+    ),
+    Experiment(
+        "norm-position", 5, "a Transformer with its norms before the layers needs no warm-up",
+        f"{LECTURE_5}; Xiong et al. 2020 (arXiv:2002.04745)", norms.norm_position, 10.0,
+        "Give the network with post-norm two layers: which rates does it survive?",
     ),
 )  # fmt: skip
