@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxml.course.chapter_05 import exposure, toy
+from jaxml.course.chapter_05 import exposure, stresses, toy
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
@@ -31,3 +31,31 @@ def test_a_table_gives_the_sequences_their_probabilities():
     for sequence, known in toy.SEQUENCES.items():
         rows = [toy.node(sequence[:i], toy.VOCABULARY) for i in range(len(sequence))]
         assert np.prod(table[rows, sequence]) == pytest.approx(known, rel=1e-6)
+
+
+def words(*of):
+    """Rows of words: of each phoneme (a consonant is 9, without stress) and its stress."""
+    size = max(map(len, of))
+    x, y, mask = np.zeros((3, len(of), size), int)
+    for i, word in enumerate(of):
+        for j, (phoneme, level) in enumerate(word):
+            x[i, j], y[i, j], mask[i, j] = phoneme, level or 0, level is not None
+    return {"x": x, "y": y, "mask": mask.astype(bool)}
+
+
+def test_stress_by_two_rules_by_hand():
+    consonant = (9, None)
+    train = words(
+        [(1, 0), (2, 1)], [(1, 0), consonant, (2, 1)], [(1, 1), (2, 0)], [(1, 2), consonant]
+    )
+    rows = words(
+        [consonant, (1, 0), (2, 1)],  # as two of three in training
+        [(1, 1)],  # alone, which was 2
+        [(2, 1), (2, 0)],  # the first was never seen there, the second was
+        [consonant, (3, 1), consonant, (3, 0), (3, 2)],  # never seen
+    )
+    first, table = stresses.first_vowel(rows), stresses.by_table(train, rows)
+    assert first.tolist() == [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
+    assert table.tolist() == [[0, 0, 1, 0, 0], [2, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 0]]
+    assert stresses.scores(first, rows) == {"vowels": 5 / 8, "words": 2 / 4}
+    assert stresses.scores(table, rows) == {"vowels": 5 / 8, "words": 1 / 4}

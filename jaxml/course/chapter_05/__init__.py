@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_05 import exposure, norms, pronunciation, rewards, searches
+from jaxml.course.chapter_05 import (
+    exposure,
+    norms,
+    pronunciation,
+    rewards,
+    searches,
+    stresses,
+)
 from jaxml.course.experiment import Experiment
 
 LECTURE_5 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 5"
@@ -12,6 +19,11 @@ EXPERIMENTS = (
         "pronunciation", 5, "a Transformer learns to pronounce English from a dictionary",
         f"{LECTURE_5}; Vaswani et al. 2017", pronunciation.pronunciation, 40.0,
         "Decode without beam search, or with a beam of 20; train on every pronunciation.",
+    ),
+    Experiment(
+        "stress", 5, "an encoder that reads the whole word tells the stress of each vowel",
+        f"{LECTURE_5}, on N outputs for N inputs; Vaswani et al. 2017", stresses.stress, 10.0,
+        "Leave out the positions (positions=None): how much of the stress is told by the order?",
     ),
     Experiment(
         "exposure-bias", 5, "a network that only ever saw right tokens fails behind its own",
