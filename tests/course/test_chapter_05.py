@@ -1,9 +1,14 @@
 """What chapter 5's experiments measure with, against independent truths."""
 
+import itertools
+
+import jax
 import numpy as np
 import pytest
 
-from jaxml.course.chapter_05 import exposure, stresses, toy
+from jaxml.core.seeds import key
+from jaxml.course.chapter_05 import exposure, scheduled, stresses, toy
+from jaxml.sequence.scheduled_sampling import mixed
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
@@ -18,11 +23,44 @@ def test_free_accuracy_is_that_of_the_chain(rate):
 
 
 def test_sums_are_of_the_digits_that_are_not_misread():
-    read, sums = exposure._sums(np.random.default_rng(0), 5, 7, 0.0)
+    read, sums = exposure.running_sums(np.random.default_rng(0), 5, 7, 0.0)
     np.testing.assert_array_equal(sums, read.cumsum(1) % exposure.BASE + 1)
-    read, sums = exposure._sums(np.random.default_rng(0), 20_000, 2, 0.5)
+    read, sums = exposure.running_sums(np.random.default_rng(0), 20_000, 2, 0.5)
     shares = (read[:, 0] + 1 == sums[:, 0]).mean()
     assert shares == pytest.approx(exposure.forced_accuracy(0.5), abs=0.015)
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_the_best_possible_is_that_of_all_paths(right):
+    """Of ten misread digits and glimpses: the sum over all thousand paths of three sums."""
+    data = scheduled._glimpsed(np.random.default_rng(0), 10, 3)
+    found = scheduled.likeliest(data, right=right)
+    digit, glimpse = scheduled.MISREAD / 10, scheduled.BLURRED / 10
+    for row in range(10):
+        chances = np.zeros((3, 10))
+        for t in range(3):
+            for path in itertools.product(range(10), repeat=t + 1):
+                before = [0, *path[:-1]]
+                if right and t and path[t - 1] != data["y"][row, t - 1] - 1:
+                    continue
+                chance = 1.0
+                for (read, seen), a, b in zip(data["x"][row], before, path, strict=False):
+                    chance *= digit + (1 - scheduled.MISREAD) * ((b - a) % 10 == read)
+                    chance *= glimpse + (1 - scheduled.BLURRED) * (b == seen)
+                chances[t, path[-1]] += chance
+        np.testing.assert_array_equal(found[row], chances.argmax(1) + 1)
+
+
+def test_its_own_sums_are_those_of_passes_over_all():
+    data = scheduled._glimpsed(np.random.default_rng(0), 10, 3)
+    params, _ = jax.jit(scheduled.NETWORK.init)(key(0))
+    # what decoding does not write is never likeliest
+    bias = np.where(np.isin(np.arange(exposure.VOCABULARY), (0, exposure.END)), -9.0, 0)
+    params["output"]["bias"] = np.float32(bias)
+    options = {"begin": exposure.BEGIN, "own": "likeliest", "passes": 2}
+    mix = jax.jit(lambda params: mixed(scheduled.NETWORK, params, data, 1.0, key(0), **options))
+    found = mix(params)
+    np.testing.assert_array_equal(scheduled._free(params, data)[:, :2], found[:, 1:])
 
 
 def test_a_table_gives_the_sequences_their_probabilities():

@@ -26,7 +26,7 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def apply(params, model_state, given, *, train=False, key=None):
+def apply(params, model_state, given, *, train=False, key: Any = None):
     """Logits from the source's end, all tokens before and, in training, noise."""
     x, x_length, previous = given
     end = jnp.take_along_axis(x, x_length[:, None] - 1, 1)

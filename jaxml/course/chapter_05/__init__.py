@@ -7,6 +7,7 @@ from jaxml.course.chapter_05 import (
     norms,
     pronunciation,
     rewards,
+    scheduled,
     searches,
     stresses,
 )
@@ -29,6 +30,11 @@ EXPERIMENTS = (
         "exposure-bias", 5, "a network that only ever saw right tokens fails behind its own",
         f"{LECTURE_5}; Bengio et al. 2015", exposure.exposure_bias, 1.0,
         "Count modulo 2 (BASE = 2): where do the two accuracies end?",
+    ),
+    Experiment(
+        "scheduled-sampling", 5, "a network that saw its own tokens in training goes on from them",
+        f"{LECTURE_5}; Bengio et al. 2015", scheduled.scheduled_sampling, 3.5,
+        "Show no glimpses of the sum (BLURRED = 1): what can scheduled sampling gain then?",
     ),
     Experiment(
         "decoding", 5, "the likeliest next token does not lead to the likeliest sequence",

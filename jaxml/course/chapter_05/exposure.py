@@ -30,8 +30,8 @@ def exposure_bias(effort: Effort = "quick") -> Finding:
     random = np.random.default_rng(0)
     forced, free, off = {}, {}, 0.0
     for rate in rates:
-        params = _fitted(_sums(random, 4000, length, rate), steps)
-        read, sums = _sums(random, rows, length, rate)
+        params = _fitted(running_sums(random, 4000, length, rate), steps)
+        read, sums = running_sums(random, rows, length, rate)
         before = np.concatenate([np.full((rows, 1), BEGIN), sums[:, :-1]], axis=1)
         forced[rate] = np.asarray((_logits(params, before, read).argmax(-1) == sums).mean(0))
         found = decoding.greedy(
@@ -116,7 +116,7 @@ def _inputs(before: Any, read: Any) -> jax.Array:
     return jnp.concatenate(hot, axis=-1)
 
 
-def _sums(
+def running_sums(
     random: np.random.Generator, rows: int, length: int, rate: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Digits as they are read, and the running sums of the right ones as tokens from 1."""
