@@ -43,7 +43,7 @@ CHAPTERS = (
     Chapter(
         4, "Self-attention", "How does a network read a set or a sequence?",
         chapter_04.EXPERIMENTS,
-        "the Conformer, molecules, sound, the efficient variants side by side",
+        "the Conformer, molecules, sound",
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?", chapter_05.EXPERIMENTS,

@@ -172,3 +172,13 @@ def test_other_inputs_are_refused():
         model.apply(params, state, (jnp.zeros((2, 5, 3)), jnp.array([0, 6])))
     with pytest.raises(ValueError, match="a model with layers of attention, got none"):
         nn.attention_maps(nn.linear(3, 1), *nn.linear(3, 1).init(jax.random.key(0)), inputs())
+
+
+def test_attention_of_one_length_needs_no_other():
+    blocks = attention.bigbird_blocks(jax.random.key(0), 6, 2)
+    looking = functools.partial(attention.block_attention, blocks=blocks)
+    model = nn.transformer_encoder(3, 2, width=8, heads=2, layers=1, attention=looking)
+    params, state = model.init(jax.random.key(0))
+    assert model.apply(params, state, jnp.ones((2, 6, 3)))[0].shape == (2, 6, 2)
+    with pytest.raises(ValueError, match="expected blocks that divide the 5 positions"):
+        model.apply(params, state, jnp.ones((2, 5, 3)))

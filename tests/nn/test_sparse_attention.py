@@ -144,13 +144,25 @@ def test_hidden_keys_change_nothing():
         ),
     ):
         np.testing.assert_array_equal(function(q, k, v), function(q, *other))
-    hashed = attention.lsh_attention(
-        q, k, v, directions=normal(3, 4, 2, seed=7), block=4, mask=mask
-    )
-    again = attention.lsh_attention(
-        q, *other, directions=normal(3, 4, 2, seed=7), block=4, mask=mask
-    )
-    np.testing.assert_array_equal(hashed, again)
+    centres = normal(3, 4, seed=5)
+    routed = [
+        attention.routing_attention(q, *others, centres=centres, members=5, mask=mask)
+        for others in ((k, v), other)
+    ]
+    np.testing.assert_array_equal(*routed)
+    assert abs(routed[0] - attention.routing_attention(q, k, v, centres=centres, members=5)).max()
+
+
+def test_hidden_positions_move_no_other_into_another_block():
+    q, k, v = qkv()
+    mask, directions = attention.padding_mask(jnp.array([7]), 12)[0], normal(3, 4, 2, seed=7)
+    found = [
+        attention.lsh_attention(
+            q.at[:, 7:].multiply(sign), k, v, directions=directions, block=4, mask=mask
+        )[:, :7]
+        for sign in (1, -1)
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_synthesizer_is_given_its_scores():

@@ -62,6 +62,8 @@ class MultiHead(linen.Module):
 
     def attend(self, q: Any, k: Any, v: Any, mask: Any) -> jax.Array:
         """The attention itself, where `attention_maps` looks on."""
+        if self.is_initializing():  # from one position, which many kinds do not take
+            return jnp.zeros((*q.shape[:-1], v.shape[-1]), v.dtype)
         return self.attention(q, k, v, mask=mask)
 
     def _heads(self, y: jax.Array) -> jax.Array:

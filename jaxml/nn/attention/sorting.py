@@ -31,7 +31,8 @@ def lsh_attention(
         directions: `(rounds, d, half)` random vectors; a hash is the largest of the projections and
             of their negatives, one of `2 half`.
         block: positions, a divisor of n.
-        mask: boolean `(..., 1, n)`, the same for every query.
+        mask: boolean `(..., 1, n)`, the same for every query. What it hides is sorted last: no
+            other position finds other blocks for it.
 
     Returns:
         `(..., n, e)`: the rounds' outputs, each weighted by what its softmax is divided by. With
@@ -65,7 +66,9 @@ def lsh_attention(
         projected = unit @ directions
         sides = jnp.concatenate([projected, -projected], axis=-1)
         hashes = sides.argmax(-1) if sides.shape[-1] else jnp.zeros(q.shape[:-1], int)
-        order = jnp.argsort(hashes, axis=-1, stable=True)
+        # what is masked comes last, so that it moves no other into another block
+        places = jnp.where(seen[..., 0], hashes, sides.shape[-1])
+        order = jnp.argsort(places, axis=-1, stable=True)
 
         def sort(x):
             return jnp.take_along_axis(x, order[..., None], axis=-2)
@@ -107,7 +110,8 @@ def routing_attention(
         v: values `(..., m, e)`.
         centres: `(clusters, d)`; the paper moves them along with the queries' and keys' means.
         members: queries, and keys, of each cluster, at most n and m.
-        mask: boolean `(..., 1, m)`, the same for every query.
+        mask: boolean `(..., 1, m)`, the same for every query. Keys that it hides belong to a
+            cluster only where too few others do.
 
     Returns:
         `(..., n, e)`; a query of several clusters has the mean of what it finds in them, one of
@@ -132,14 +136,15 @@ def routing_attention(
     seen = key_mask(mask, k, "routing attention")
     seen = jnp.broadcast_to(seen, (*k.shape[:-1], 1))
 
-    def nearest(x):  # (..., clusters, members): the places of unit vectors
-        return jax.lax.top_k(jnp.einsum("cd,...nd->...cn", centres, _unit(x)), members)[1]
+    def nearest(x, seen=True):  # (..., clusters, members): the places of unit vectors
+        near = jnp.einsum("cd,...nd->...cn", centres, _unit(x))
+        return jax.lax.top_k(jnp.where(seen, near, -jnp.inf), members)[1]
 
     def gathered(x, places):  # (..., clusters, members, d)
         flat = jnp.take_along_axis(x, places.reshape(*places.shape[:-2], -1)[..., None], axis=-2)
         return flat.reshape(*places.shape, x.shape[-1])
 
-    of_queries, of_keys = nearest(q), nearest(k)
+    of_queries, of_keys = nearest(q), nearest(k, jnp.swapaxes(seen, -1, -2))
     allowed = jnp.swapaxes(gathered(seen, of_keys), -1, -2)
     found = softmax_attention(
         gathered(q, of_queries), gathered(k, of_keys), gathered(v, of_keys), mask=allowed
