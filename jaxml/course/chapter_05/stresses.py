@@ -97,8 +97,8 @@ def stress(effort: Effort = "quick") -> Finding:
             "Each phoneme has an output, none, primary or secondary stress; the loss is the mean "
             f"over the vowels of a batch, as a mask leaves the consonants out. "
             f"{len(train['x']):,} words to train, each with its first pronunciation, {epochs} "
-            "epochs, one seed. Positions, rate and size of a batch were chosen on the validation "
-            "words, nothing on the test words."
+            "epochs, one seed. Positions, dropout and the size of a batch were chosen on the "
+            "validation words, nothing on the test words."
         ],
         sections=[
             Section(
