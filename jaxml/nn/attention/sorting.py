@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -136,7 +138,7 @@ def routing_attention(
     seen = key_mask(mask, k, "routing attention")
     seen = jnp.broadcast_to(seen, (*k.shape[:-1], 1))
 
-    def nearest(x, seen=True):  # (..., clusters, members): the places of unit vectors
+    def nearest(x, seen: Any = True):  # (..., clusters, members): the places of unit vectors
         near = jnp.einsum("cd,...nd->...cn", centres, _unit(x))
         return jax.lax.top_k(jnp.where(seen, near, -jnp.inf), members)[1]
 
