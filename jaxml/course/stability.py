@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,26 +21,44 @@ def warmed(rate: Any, share: Any, steps: int) -> optax.Schedule:
 
 
 def late_losses(
-    algorithm: Callable[[optax.Schedule], Algorithm],
+    algorithm: Callable[[str, optax.Schedule], Algorithm],
+    ways: Mapping[str, tuple[str, float]],
     rows: Any,
     sample: Sample,
     *,
     rates: Sequence[float],
-    shares: Sequence[float],
     seeds: int,
     steps: int,
-) -> np.ndarray:
-    """The mean loss of the last tenth, shape `(shares, rates, seeds)`."""
-    share, rate, seed = (
-        grid.ravel() for grid in np.meshgrid(shares, rates, np.arange(seeds), indexing="ij")
-    )
-    run = training.fit_many(
-        lambda rate, share: algorithm(warmed(rate, share, steps)),
-        rows, sample, keys=jnp.stack([key(s) for s in seed.tolist()]),
-        hyperparameters={"rate": rate, "share": share}, steps=steps,
-    )  # fmt: skip
-    late = np.asarray(run.history["loss"])[:, -steps // 10 :].mean(1)
-    return late.reshape(len(shares), len(rates), seeds)
+) -> dict[str, np.ndarray]:
+    """The mean loss of the last tenth.
+
+    Args:
+        algorithm: of a network, by its name, and a schedule.
+        ways: name -> the network, and the share of the steps that warm it up.
+        rows: to train on.
+        sample: likewise.
+        rates: the schedules' largest.
+        seeds: of each.
+        steps: of each.
+
+    Returns:
+        For each of the ways, shape `(rates, seeds)`.
+    """
+    found = {}
+    for network in dict.fromkeys(network for network, _ in ways.values()):
+        own = {name: share for name, (of, share) in ways.items() if of == network}
+        share, rate, seed = (
+            grid.ravel()
+            for grid in np.meshgrid([*own.values()], rates, np.arange(seeds), indexing="ij")
+        )
+        run = training.fit_many(
+            lambda rate, share, of=network: algorithm(of, warmed(rate, share, steps)),
+            rows, sample, keys=jnp.stack([key(s) for s in seed.tolist()]),
+            hyperparameters={"rate": rate, "share": share}, steps=steps,
+        )  # fmt: skip
+        late = np.asarray(run.history["loss"])[:, -steps // 10 :].mean(1)
+        found |= dict(zip(own, late.reshape(len(own), len(rates), seeds), strict=True))
+    return found
 
 
 def sharpness(algorithm: Algorithm, rows: Any, seeds: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -38,14 +37,10 @@ def warm_up(effort: Effort = "quick") -> Finding:
         "post-norm, warm-up": ("post", 0.5),
         "pre-norm": ("pre", 0.0),
     }
-    ended: dict[str, np.ndarray] = {}
-    for position, model in nets.items():
-        own = {name: share for name, (where, share) in ways.items() if where == position}
-        found = stability.late_losses(
-            functools.partial(_algorithm, model), rows, sampling.epochs(64), rates=rates,
-            shares=[*own.values()], seeds=seeds, steps=steps,
-        )  # fmt: skip
-        ended |= dict(zip(own, found, strict=True))
+    ended = stability.late_losses(
+        lambda position, schedule: _algorithm(nets[position], schedule),
+        ways, rows, sampling.epochs(64), rates=rates, seeds=seeds, steps=steps,
+    )  # fmt: skip
     failed = {name: (~(values < 0.5)).sum(1).tolist() for name, values in ended.items()}
     here = {name: counts[rates.index(rate)] for name, counts in failed.items()}
 

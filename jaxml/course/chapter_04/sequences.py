@@ -82,7 +82,7 @@ def order_of_tokens(effort: Effort = "quick") -> Finding:
 
 
 def given(batch: Any) -> Any:
-    """What the networks see: the frames, and how many there are."""
+    """What networks on sequences see: the frames or tokens, and how many there are."""
     return batch["x"], batch["x_length"]
 
 
@@ -135,14 +135,12 @@ def speaker(effort: Effort = "quick") -> Finding:
         ],
     )  # fmt: skip
     efficient = [reached[name] for name in reached if name not in ("softmax attention", "LSTM")]
-    others = (
-        ""
-        if quick
-        else (
-            f", {len(efficient)} kinds of attention with fewer scores that of {min(efficient):.1%} to "
-            f"{max(efficient):.1%}, an LSTM that of {reached['LSTM']:.1%}"
+    others = ""
+    if not quick:
+        others = (
+            f", {len(efficient)} kinds of attention with fewer scores that of "
+            f"{min(efficient):.1%} to {max(efficient):.1%}, an LSTM that of {reached['LSTM']:.1%}"
         )
-    )
     return Finding(
         name="speaker-by-attention",
         question="Who speaks?",

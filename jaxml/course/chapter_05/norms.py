@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import numpy as np
 import optax
 
 from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
-from jaxml.core.types import Algorithm, Batch, Model
+from jaxml.core.types import Algorithm, Model
 from jaxml.course import pictures, stability
+from jaxml.course.chapter_04.sequences import given
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, optimizers, sampling
 
@@ -39,14 +37,10 @@ def norm_position(effort: Effort = "quick") -> Finding:
         ]
         for name, norm in (("post-norm", "post"), ("pre-norm", "pre"))
     }
-    ended = {}
-    for norm in ("post", "pre"):
-        own = {name: share for name, (where, share) in ways.items() if where == norm}
-        found = stability.late_losses(
-            functools.partial(_algorithm, _encoder(deepest, norm)), rows, sampling.epochs(30),
-            rates=rates, shares=[*own.values()], seeds=seeds, steps=steps,
-        )  # fmt: skip
-        ended |= dict(zip(own, found, strict=True))
+    ended = stability.late_losses(
+        lambda norm, schedule: _algorithm(_encoder(deepest, norm), schedule),
+        ways, rows, sampling.epochs(30), rates=rates, seeds=seeds, steps=steps,
+    )  # fmt: skip
     trained = {name: (values < LEARNED).sum(1).tolist() for name, values in ended.items()}
     post, pre = (np.array(values)[-1] for values in sharp.values())
 
@@ -113,10 +107,6 @@ def _encoder(layers: int, norm: str) -> Model:
     )
 
 
-def _given(batch: Batch) -> tuple[Any, Any]:
-    return batch["x"], batch["x_length"]
-
-
 def _algorithm(model: Model, schedule: optax.Schedule) -> Algorithm:
     optimizer = optimizers.adam(schedule)
-    return training.supervised(model, losses.softmax_cross_entropy, optimizer, inputs=_given)
+    return training.supervised(model, losses.softmax_cross_entropy, optimizer, inputs=given)

@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxml import data, nn, training
 from jaxml.core.finding import Finding, Section, Table
-from jaxml.core.types import Batch, Model
+from jaxml.core.types import Model
 from jaxml.course import pictures
+from jaxml.course.chapter_04.sequences import given
 from jaxml.course.experiment import Effort
 from jaxml.training import losses, metrics, optimizers, sampling, schedules
 
@@ -46,7 +47,7 @@ def stress(effort: Effort = "quick") -> Finding:
     )
     rate = schedules.warmup_cosine(1e-2 if quick else 2e-3, steps, 0.05)
     algorithm = training.supervised(
-        model, losses.softmax_cross_entropy, optimizers.adam(rate, b2=0.98), inputs=_given
+        model, losses.softmax_cross_entropy, optimizers.adam(rate, b2=0.98), inputs=given
     )
     seen: list[dict[str, float]] = []
     learned = {name: rows for name, rows in train.items() if name != "letters"}
@@ -199,15 +200,11 @@ def _right(stresses: np.ndarray, rows: Rows) -> np.ndarray:
     return ((stresses == rows["y"]) | ~rows["mask"]).all(1)
 
 
-def _given(batch: Batch) -> tuple[Any, Any]:
-    return batch["x"], batch["x_length"]
-
-
 def _by(model: Model, state: Any, rows: Rows) -> np.ndarray:
     """The stress with the largest output at each position."""
     largest = metrics.Corpus(lambda outputs, batch: outputs.argmax(-1), np.asarray)  # noqa: ARG005
-    given = {name: rows[name] for name in ("x", "x_length")}
-    return training.evaluate(model, state, given, {"stress": largest}, inputs=_given)["stress"]
+    seen = {name: rows[name] for name in ("x", "x_length")}
+    return training.evaluate(model, state, seen, {"stress": largest}, inputs=given)["stress"]
 
 
 def _spoken(rows: Rows, stresses: np.ndarray, phonemes: Sequence[str], i: int) -> str:
