@@ -27,6 +27,7 @@ MODELS = {
 }
 # those from sequences to sequences
 SEQUENCE_MODELS = {
+    "recurrent_seq2seq": ("width", "layers", "cell", "attention", "dropout"),
     "transformer": ("width", "layers", "heads", "hidden", "activation", "norm", "dropout"),
 }
 # what stands behind the name of each
@@ -119,9 +120,11 @@ def description(
         given[option] = list(given[option])
     given["dtype"] = dtype
     if name in SEQUENCE_MODELS:
-        hidden = given.pop("hidden", [None])
-        require(len(hidden) == 1, f"one width as --hidden with {name}", listed(hidden))
-        return nn.description(name, *shape, outputs, hidden=hidden[0], **given)
+        if "hidden" in given:
+            hidden = given["hidden"]
+            require(len(hidden) == 1, f"one width as --hidden with {name}", listed(hidden))
+            given["hidden"] = hidden[0]
+        return nn.description(name, *shape, outputs, **given)
     if name == "linear":
         return nn.description(name, shape[0], outputs, **given)
     if "channels" in known:

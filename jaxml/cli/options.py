@@ -151,11 +151,15 @@ class SequenceLayers(Layers):
     norm: str | None = None
     """batch or layer (none; resnet: batch); of a transformer pre or post (pre)."""
     width: Annotated[int | None, COUNT] = None
-    """Of a transformer's layers (128)."""
+    """Of the layers of a network from sequences to sequences (128)."""
     layers: Annotated[int | None, COUNT] = None
-    """Of a transformer's encoder, and as many of its decoder (3)."""
+    """Of its encoder, and as many of its decoder (transformer: 3; recurrent_seq2seq: 1)."""
     heads: Annotated[int | None, COUNT] = None
-    """Of each attention (4)."""
+    """Of each attention of a transformer (4)."""
+    cell: str | None = None
+    """Of recurrent_seq2seq: lstm or gru (lstm)."""
+    attention: str | None = None
+    """Of recurrent_seq2seq: additive, location or dot (additive)."""
 
 
 def _step_or_best(_: Any, tokens: Sequence[Token]) -> int | Literal["best"]:

@@ -14,7 +14,14 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
 from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
-from jaxml.nn.layers import check_activation, check_dropout, check_dtype, check_norm, normalize
+from jaxml.nn.layers import (
+    Dropout,
+    check_activation,
+    check_dropout,
+    check_dtype,
+    check_norm,
+    normalize,
+)
 
 _POOLS = {"max": max_pool, "mean": mean_pool}
 
@@ -271,7 +278,7 @@ class _CNN(linen.Module):
             return normalize(h, self.norm, train=train, dtype=self.dtype, name=name)
 
         def dense(i, h):
-            h = linen.Dropout(self.dropout, deterministic=not train)(h)
+            h = Dropout(self.dropout)(h, deterministic=not train)
             width = (*self.hidden, self.outputs)[i]
             return linen.Dense(width, dtype=self.dtype, name=f"dense_{i}")(h)
 

@@ -13,7 +13,14 @@ from flax import linen
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
-from jaxml.nn.layers import check_activation, check_dropout, check_dtype, check_norm, normalize
+from jaxml.nn.layers import (
+    Dropout,
+    check_activation,
+    check_dropout,
+    check_dtype,
+    check_norm,
+    normalize,
+)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, dtype: Any = None) -> Model:
@@ -200,7 +207,7 @@ class _Dense(linen.Module):
         def hidden(i, h):
             h = dense(i, norm(i, h, "pre"))
             h = norm(i, self.activation(norm(i, h, "before")), "after")
-            return linen.Dropout(self.dropout, deterministic=not train)(h)
+            return Dropout(self.dropout)(h, deterministic=not train)
 
         last = len(self.widths) - 2
         for i in range(last):

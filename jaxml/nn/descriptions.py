@@ -12,6 +12,7 @@ from jaxml.core.types import Model
 from jaxml.nn.convnets import cnn, go_policy, resnet
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.encoder_decoder import transformer
+from jaxml.nn.recurrent_seq2seq import recurrent_seq2seq
 from jaxml.nn.seq2seq import Seq2Seq
 
 _NETWORKS: dict[str, Callable[..., Model | Seq2Seq]] = {
@@ -20,6 +21,7 @@ _NETWORKS: dict[str, Callable[..., Model | Seq2Seq]] = {
     "go_policy": go_policy,
     "linear": linear,
     "mlp": mlp,
+    "recurrent_seq2seq": recurrent_seq2seq,
     "resnet": resnet,
     "transformer": transformer,
 }
@@ -61,7 +63,7 @@ def from_description(described: Mapping[str, Any]) -> Any:
     """The network that `description` described.
 
     Returns:
-        A `Model`; of a `transformer` an `nn.Seq2Seq`.
+        A `Model`; of a network from sequences to sequences an `nn.Seq2Seq`.
 
     Raises:
         ValueError: if it is no such description, or of arguments that the network refuses.

@@ -20,6 +20,7 @@ from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.scores import dot_product_scores
 from jaxml.nn.attention.softmax import attention_weights, softmax_attention
 from jaxml.nn.layers import (
+    Dropout,
     check_activation,
     check_dropout,
     check_dtype,
@@ -254,8 +255,7 @@ class Encoder(linen.Module):
         x, lengths = with_lengths(x)
         x = self._embedded(x)
         mask = None if lengths is None else padding_mask(lengths, x.shape[1])
-        drop = linen.Dropout(self.dropout, deterministic=not train)
-        x = drop(x)
+        x = Dropout(self.dropout)(x, deterministic=not train)
         found = []
         for i in range(self.layers):
             x = _Layer(
@@ -316,6 +316,6 @@ class _Layer(linen.Module):
                 return layer_norm(self.dtype, f"norm_{i}")(x)
 
             h = branch(norm(x) if self.norm == "pre" else x)
-            x = x + linen.Dropout(self.dropout, deterministic=not train)(h)
+            x = x + Dropout(self.dropout)(h, deterministic=not train)
             x = norm(x) if self.norm == "post" else x
         return x

@@ -15,7 +15,7 @@ from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.softmax import softmax_attention
 from jaxml.nn.encoder import Encoder, example_of, layers_of, looking
-from jaxml.nn.layers import check_range, dense, layer_norm
+from jaxml.nn.layers import Dropout, check_range, dense, layer_norm
 from jaxml.nn.seq2seq import Seq2Seq, encoder_and_decoder
 
 CROSS = ("last", "parallel", "all")
@@ -162,7 +162,7 @@ class Decoder(linen.Module):
         ]  # fmt: skip
         self.last = layer_norm(self.dtype, "norm") if self.norm == "pre" else None
         self.output = dense(self.tokens, dtype=self.dtype)
-        self.drop = linen.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(
         self, previous: jax.Array, seen: Sequence[jax.Array], mask: jax.Array, *, train: bool
@@ -225,7 +225,7 @@ class _Layer(linen.Module):
         self.dense_0 = dense(self.hidden, dtype=self.dtype)
         self.dense_1 = dense(self.width, dtype=self.dtype)
         self.norms = [layer_norm(self.dtype, f"norm_{i}") for i in range(3)]
-        self.drop = linen.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def memory(self, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
         return self.cross.keys_values(seen)

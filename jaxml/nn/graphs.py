@@ -15,7 +15,7 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
 from jaxml.nn.attention.softmax import attention_weights
-from jaxml.nn.layers import check_activation, check_dropout, dense
+from jaxml.nn.layers import Dropout, check_activation, check_dropout, dense
 
 OUTPUTS = ("each", "mean")
 
@@ -149,7 +149,7 @@ class _Graph(linen.Module):
         mixing: Any = normalized(adjacency) if self.heads is None else None
         for i, width in enumerate(widths):
             last = each and i == len(widths) - 1
-            x = linen.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout)(x, deterministic=not train)
             if self.heads is None:
                 x = dense(width, use_bias=False, kernel_init=glorot, name=f"dense_{i}")(x)
                 x = mixing @ x

@@ -97,6 +97,24 @@ def layer_norm(dtype: Any, name: str | None = None) -> linen.LayerNorm:
     return linen.LayerNorm(dtype=dtype, name=name, **_NORM)
 
 
+class Dropout(linen.Module):
+    """`linen.Dropout`, with the same masks, faster beside products of matrices.
+
+    What is kept, x / (1 - rate), is computed as x + x rate / (1 - rate): XLA on CPU moves a bare
+    factor into the products around it, which costs a Transformer a tenth of its step.
+    """
+
+    rate: float
+
+    @linen.compact
+    def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
+        """As `linen.Dropout`'s."""
+        if self.rate == 0 or deterministic:
+            return x
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        return jnp.where(kept, x + x * (self.rate / (1 - self.rate)), 0)
+
+
 def dense(features: int, **options: Any) -> linen.Dense:
     """`linen.Dense` of the last axis of many, as one product of two matrices.
 

@@ -13,7 +13,7 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
 from jaxml.nn.attention.masks import with_lengths
-from jaxml.nn.layers import check_dropout, check_dtype, dense
+from jaxml.nn.layers import Dropout, check_dropout, check_dtype, dense
 
 CELLS = {"gru": linen.GRUCell, "lstm": linen.OptimizedLSTMCell, "simple": linen.SimpleCell}
 
@@ -129,7 +129,7 @@ def read(
     """
     ends = []
     for i in range(layers):
-        x = linen.Dropout(dropout, deterministic=not train)(x)
+        x = Dropout(dropout)(x, deterministic=not train)
         found, ends = [], []
         for backward in (False, True)[: 1 + bidirectional]:
             name = f"layer_{i}" + "_backward" * backward

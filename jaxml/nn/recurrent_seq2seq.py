@@ -14,7 +14,7 @@ from jaxml.nn.attention.masks import with_lengths
 from jaxml.nn.attention.scores import dot_product_scores, projected_scores
 from jaxml.nn.attention.softmax import attention_weights
 from jaxml.nn.encoder import embedded, example_of
-from jaxml.nn.layers import check_dropout, check_dtype, check_range, dense
+from jaxml.nn.layers import Dropout, check_dropout, check_dtype, check_range, dense
 from jaxml.nn.recurrent import CELLS, read
 from jaxml.nn.seq2seq import Seq2Seq, encoder_and_decoder
 
@@ -160,7 +160,7 @@ class _Decoder(linen.Module):
             for i in range(self.layers)
         ]
         self.readout, self.output = affine(self.width), affine(self.tokens)
-        self.drop = linen.Dropout(self.dropout)
+        self.drop = Dropout(self.dropout)
 
     def __call__(self, previous: jax.Array, seen: Any, mask: jax.Array, *, train: bool) -> Any:
         check_range("tokens", previous, 0, self.tokens - 1)

@@ -91,6 +91,17 @@ def test_bad_lines(folder, capsys, tmp_path):
     assert "a file of lines, or -" in err
 
 
+def test_a_recurrent_network_is_trained_and_decodes(capsys, tmp_path):
+    options = "--width 8 --cell gru --attention location --steps 4 --checkpoint-every 4"
+    run(f"train recurrent_seq2seq --data cmudict {options} --out {tmp_path}/run", capsys)
+    network = jaxml.load(tmp_path / "run").meta["network"]
+    chosen = [network[name] for name in ("name", "width", "cell", "attention", "layers")]
+    assert chosen == ["recurrent_seq2seq", 8, "gru", "location", 1]
+    (tmp_path / "words").write_text("knight\n")
+    out, _ = run(f"decode {tmp_path}/run {tmp_path}/words --beam 2", capsys)
+    assert out.startswith("knight\t")
+
+
 def test_other_data_or_networks_are_refused(capsys, tmp_path):
     _, err = run("train transformer --data digits", capsys, 2)
     assert "sequences to sequences for a transformer, got a classification" in err
@@ -98,6 +109,8 @@ def test_other_data_or_networks_are_refused(capsys, tmp_path):
     assert "classification or regression data, got sequence_to_sequence" in err
     _, err = run("train transformer --data cmudict --hidden 3,4", capsys, 2)
     assert "one width as --hidden with transformer, got 3,4" in err
+    _, err = run("train recurrent_seq2seq --data cmudict --heads 2", capsys, 2)
+    assert "--width, --layers, --cell, --attention, --dropout with recurrent_seq2seq, got" in err
     _, err = run("train transformer --data cmudict --augment flip", capsys, 2)
     assert "no --augment with a transformer" in err
     assert main(f"train mlp --data xor --steps 2 --out {tmp_path}/xor".split()) == 0

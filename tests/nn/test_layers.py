@@ -9,7 +9,7 @@ from flax import linen
 from jaxml import nn
 from jaxml.core.row_coupling import coupling
 from jaxml.core.row_rules import Rows
-from jaxml.nn.layers import dense
+from jaxml.nn.layers import Dropout, dense
 
 KEY = jax.random.key(0)
 
@@ -50,3 +50,14 @@ def test_sequences_stay_apart():
     batch = (np.ones((3, 4), int), np.array([4, 2, 3]), np.ones((3, 6), int))
     values = lambda batch: network.apply(params, state, batch)[0].sum((1, 2))  # noqa: E731
     assert coupling(values, batch, 3) == Rows(0)
+
+
+def test_dropout_is_linens():
+    x = jax.random.normal(KEY, (3, 40))
+    ours, linens = (
+        layer(0.3).apply({}, x, deterministic=False, rngs={"dropout": KEY})
+        for layer in (Dropout, linen.Dropout)
+    )
+    assert 0 < (ours == 0).sum() < x.size
+    np.testing.assert_allclose(ours, linens, rtol=1e-6)
+    np.testing.assert_array_equal(Dropout(0.3).apply({}, x, deterministic=True), x)

@@ -22,6 +22,12 @@ EXPERIMENTS = (
         "Decode without beam search, or with a beam of 20; train on every pronunciation.",
     ),
     Experiment(
+        "pronunciation-by-lstm", 5,
+        "a recurrent network that looks at the letters by attention learns to pronounce too",
+        f"{LECTURE_5}; Bahdanau et al. 2015", pronunciation.pronunciation_by_lstm, 30.0,
+        "Look by products (attention=\"dot\"), or at a GRU (cell=\"gru\"): what do they cost?",
+    ),
+    Experiment(
         "stress", 5, "an encoder that reads the whole word tells the stress of each vowel",
         f"{LECTURE_5}, on N outputs for N inputs; Vaswani et al. 2017", stresses.stress, 10.0,
         "Leave out the positions (positions=None): how much of the stress is told by the order?",

@@ -1,7 +1,9 @@
-"""Words to phonemes, by a Transformer."""
+"""Words to phonemes, by a Transformer and by a recurrent network."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +23,23 @@ SHOWN = "thoroughly"
 def pronunciation(effort: Effort = "quick") -> Finding:
     """The dictionary of Carnegie Mellon without stress: errors on words never seen."""
     quick = effort == "quick"
+    sizes = {"width": 16, "layers": 1, "hidden": 32} if quick else {"layers": 3, "hidden": 256}
+    make = functools.partial(nn.transformer, dropout=0.1, **sizes)
+    return _pronunciation(effort, "pronunciation", "a Transformer", make, 1e-2 if quick else 1e-3)
+
+
+def pronunciation_by_lstm(effort: Effort = "quick") -> Finding:
+    """The same by a recurrent network with attention."""
+    quick = effort == "quick"
+    make = functools.partial(nn.recurrent_seq2seq, width=24 if quick else 128, dropout=0.1)
+    name = "pronunciation-by-lstm"
+    return _pronunciation(effort, name, "an LSTM with attention", make, 1e-2 if quick else 2e-3)
+
+
+def _pronunciation(
+    effort: Effort, name: str, model: str, make: Callable[..., nn.Seq2Seq], peak: float
+) -> Finding:
+    quick = effort == "quick"
     dictionary = data.load("cmudict", stress=False)
     letters, phonemes = (dictionary.meta[f"{n}_vocabulary"] for n in ("input", "target"))
     begin, end = len(phonemes), len(phonemes) + 1
@@ -36,15 +55,8 @@ def pronunciation(effort: Effort = "quick") -> Finding:
     edges, tokens, epochs = ((29,), 2900, 8) if quick else ((7, 9, 12, LONGEST), 1024, 20)
     buckets = sampling.buckets(lengths, edges, tokens)
     steps = epochs * buckets.steps_per_epoch
-    network = nn.transformer(
-        len(letters),
-        len(phonemes) + 2,
-        width=16 if quick else 128,
-        layers=1 if quick else 3,
-        hidden=32 if quick else 256,
-        dropout=0.1,
-    )
-    rate = schedules.warmup_cosine(1e-2 if quick else 1e-3, steps, 0.05)
+    network = make(len(letters), len(phonemes) + 2)
+    rate = schedules.warmup_cosine(peak, steps, 0.05)
     algorithm = sequence.teacher_forcing(
         network, optimizers.adam(rate, b2=0.98), begin=begin, label_smoothing=0.1
     )
@@ -66,12 +78,12 @@ def pronunciation(effort: Effort = "quick") -> Finding:
     references = [known[_key(x)] for x in test["x"]]
     searches: dict[str, dict[str, Any]] = {"greedy": {}, "beam of 5": {"size": 5}}
     words_wrong, phonemes_wrong, found = {}, {}, {}
-    for name, options in searches.items():
-        search = decoding.beam if options else decoding.greedy
-        out = sequence.decode(network, params, test, search, **marks, **options)
-        found[name] = [one[0] if options else one for one in out.sequences()]
-        words_wrong[name] = metrics.sequence_error_rate(found[name], references)
-        phonemes_wrong[name] = metrics.error_rate(found[name], references)
+    for search, options in searches.items():
+        decode = decoding.beam if options else decoding.greedy
+        out = sequence.decode(network, params, test, decode, **marks, **options)
+        found[search] = [one[0] if options else one for one in out.sequences()]
+        words_wrong[search] = metrics.sequence_error_rate(found[search], references)
+        phonemes_wrong[search] = metrics.error_rate(found[search], references)
     wrong = words_wrong["beam of 5"]
     epochs_seen = [step / buckets.steps_per_epoch for step in seen]
     limits = (1.0, 0.8) if quick else (0.33, 0.08)
@@ -87,8 +99,8 @@ def pronunciation(effort: Effort = "quick") -> Finding:
         )
     ][:12]  # fmt: skip
     return Finding(
-        name="pronunciation",
-        question="How many English words that it never saw does a Transformer pronounce right?",
+        name=name,
+        question=f"How many English words that it never saw does {model} pronounce right?",
         verdict=f"Of {len(references):,} words that it never saw it gets "
         f"{1 - wrong:.1%} right with a beam of 5, {1 - words_wrong['greedy']:.1%} when it takes "
         f"the likeliest phoneme each time: a word error of {wrong:.1%} "
