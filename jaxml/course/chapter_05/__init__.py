@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jaxml.course.chapter_05 import (
+    curvature,
     exposure,
     norms,
     pronunciation,
@@ -56,5 +57,12 @@ EXPERIMENTS = (
         "norm-position", 5, "a Transformer with its norms before the layers needs no warm-up",
         f"{LECTURE_5}; Xiong et al. 2020 (arXiv:2002.04745)", norms.norm_position, 10.0,
         "Give the network with post-norm two layers: which rates does it survive?",
+    ),
+    Experiment(
+        "transformer-curvature", 5,
+        "few eigenvalues of a Transformer's Hessian are large, and products alone find them",
+        f"{LECTURE_5}; Ghorbani et al. 2019 (arXiv:1901.10159) for other networks",
+        curvature.transformer_curvature, 6.0,
+        "Train with label_smoothing=0.1: what becomes of the largest eigenvalues?",
     ),
 )  # fmt: skip
