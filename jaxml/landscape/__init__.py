@@ -4,6 +4,7 @@ Every function takes any `loss(params) -> scalar` that JAX can differentiate twi
 """
 
 import jaxml.landscape.critical.views
+import jaxml.landscape.spectra.game_views
 import jaxml.landscape.views  # noqa: F401 - what results show
 from jaxml.landscape._spectrum import spectrum
 from jaxml.landscape.callbacks.edge_of_stability import edge_of_stability
@@ -27,6 +28,7 @@ from jaxml.landscape.critical.symmetries import (
 )
 from jaxml.landscape.geometry.directions import project, random_directions
 from jaxml.landscape.geometry.mode_connectivity import Connection, connect
+from jaxml.landscape.geometry.path_angle import PathAngle, path_angle
 from jaxml.landscape.geometry.sharpness import Rise, Sharpness, sharpness
 from jaxml.landscape.geometry.surfaces import Surface, surface
 from jaxml.landscape.geometry.trajectory_pca import Trajectory, trajectory
@@ -34,11 +36,18 @@ from jaxml.landscape.inspection import inspect, inspect_series
 from jaxml.landscape.inspection_result import Inspection, LayerEigenpairs, Step
 from jaxml.landscape.operators.base import SymmetricOperator, symmetric
 from jaxml.landscape.operators.data_loss import data_loss
+from jaxml.landscape.operators.game import GameJacobian, game_jacobian
 from jaxml.landscape.operators.gauss_newton import fisher, gauss_newton
 from jaxml.landscape.operators.hessian import Block, hessian, hessian_block
 from jaxml.landscape.operators.parameter_subset import layer_names, on_layers
 from jaxml.landscape.spectra.density import Density, spectral_density
 from jaxml.landscape.spectra.eigenpairs import Eigenpairs, eigenpairs
+from jaxml.landscape.spectra.game_spectrum import (
+    GameSpectrum,
+    UpdateJacobian,
+    game_spectrum,
+    update_jacobian,
+)
 from jaxml.landscape.spectra.inertia import Interval, SpectrumCounts, count_eigenvalues
 from jaxml.landscape.spectra.spectral_sums import effective_dimension, log_determinant
 from jaxml.landscape.spectra.spectrum_along import Followed, follow
@@ -60,10 +69,13 @@ __all__ = [
     "Exploration",
     "Followed",
     "Found",
+    "GameJacobian",
+    "GameSpectrum",
     "Inspection",
     "Interval",
     "LayerEigenpairs",
     "NoDescentError",
+    "PathAngle",
     "Permutations",
     "Rise",
     "SaddleSearch",
@@ -74,6 +86,7 @@ __all__ = [
     "Surface",
     "SymmetricOperator",
     "Trajectory",
+    "UpdateJacobian",
     "analyze",
     "connect",
     "connected_minima",
@@ -94,6 +107,8 @@ __all__ = [
     "fisher",
     "follow",
     "frobenius_norm",
+    "game_jacobian",
+    "game_spectrum",
     "gauss_newton",
     "hessian",
     "hessian_block",
@@ -103,6 +118,7 @@ __all__ = [
     "leaving_saddles",
     "log_determinant",
     "on_layers",
+    "path_angle",
     "permutations",
     "project",
     "random_directions",
@@ -118,4 +134,5 @@ __all__ = [
     "trace",
     "trajectory",
     "translations",
+    "update_jacobian",
 ]

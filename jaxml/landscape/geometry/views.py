@@ -11,6 +11,7 @@ import numpy as np
 from jaxml.core.drawing import BLUE, GREEN, GREY, HEIGHTS, RED, contours, heights, ink
 from jaxml.core.finding import Figure, Finding, Section, Table, finding
 from jaxml.landscape.geometry.mode_connectivity import Connection
+from jaxml.landscape.geometry.path_angle import PathAngle
 from jaxml.landscape.geometry.sharpness import Sharpness
 from jaxml.landscape.geometry.surfaces import Surface
 from jaxml.landscape.geometry.trajectory_pca import Trajectory
@@ -263,3 +264,37 @@ def _connection(result: Connection) -> Figure:
         f"The loss between two points: up to {result.line.max():.3g} on the straight line and "
         f"{result.curve.max():.3g} on the curve.",
     )
+
+
+@finding.register
+def _(found: PathAngle) -> Finding:
+    before, behind = (
+        found.cosines[chosen & np.isfinite(found.cosines)]
+        for chosen in (found.places < 1, found.places > 1)
+    )
+    forward = float((before > 0).mean()) if len(before) else math.nan
+    back = float((behind < 0).mean()) if len(behind) else math.nan
+    end = int(abs(found.places - 1).argmin())
+    behind_it = f", and behind the end leads back at {back:.0%}" if len(behind) else ""
+    return Finding(
+        name="the way to where a game ended",
+        question="Do the players go straight to where they ended?",
+        verdict=f"the field leads on along the straight line at {forward:.0%} of its points before "
+        f"the end{behind_it}; its cosine with the line is at most "
+        f"{np.nanmax(abs(found.cosines)):.2g} in size",
+        text=[f"At the end the field has the norm {found.norms[end]:.2g}."],
+        sections=[Section("The angle along the line", figures=[_angles(found)])],
+        numbers=dict(vars(found)),
+        records=dict(vars(found)),
+    )
+
+
+def _angles(found: PathAngle) -> Figure:
+    def draw(ax: Any) -> None:
+        ax.plot(found.places, found.cosines, color=BLUE)
+        ax.axhline(0, color=ink(), lw=0.8)
+        ax.axvline(1, color=GREY, lw=0.8, ls="--")
+        ax.set(xlabel="from the start (0) to the end (1)", ylabel="cosine of field and line")
+        ax.set_ylim(-1.05, 1.05)
+
+    return Figure(draw, "The cosine between the players' field and the line to where they ended.")
