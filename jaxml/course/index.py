@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from jaxml.core.checks import near, require
-from jaxml.course import chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, chapter_08
+from jaxml.course import (
+    chapter_01,
+    chapter_02,
+    chapter_03,
+    chapter_04,
+    chapter_05,
+    chapter_06,
+    chapter_08,
+)
 from jaxml.course.experiment import Experiment
 
 
@@ -50,8 +58,8 @@ CHAPTERS = (
         "translation, non-autoregressive decoding, copying, guided attention, BLEU on sentences",
     ),
     Chapter(
-        6, "GAN", "How does a network draw from a distribution?",
-        missing="GANs, WGAN, SNGAN, evaluation, conditional and cycle GANs, VAE, flows",
+        6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,
+        "images, evaluation, spectral norm, conditional and cycle GANs, VAE, flows",
     ),
     Chapter(
         7, "Self-supervised learning", "What can be learned without labels?",

@@ -1,0 +1,248 @@
+"""Two networks against each other: one draws samples, the other tells them from data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxml.core.checks import require, require_choice, require_positive_int
+from jaxml.core.types import Algorithm, Batch, Model, Params, TrainState
+from jaxml.generative.games import GAMES, Game
+from jaxml.generative.penalties import Penalty
+from jaxml.training.updates import start, update
+
+Latents = Callable[[jax.Array, int], jax.Array]
+"""`(key, n) -> (n, ...)`."""
+
+
+@flax.struct.dataclass
+class GANState:
+    """What the training of two networks carries from step to step.
+
+    Attributes:
+        step: how many times the generator was updated.
+        generator: its `TrainState`.
+        critic: likewise.
+        average: the moving average of the generator's parameters; None without one.
+    """
+
+    step: Any
+    generator: TrainState
+    critic: TrainState
+    average: Any
+
+
+def gan(
+    generator: Model,
+    critic: Model,
+    game: str | Game,
+    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    *,
+    latents: int | Latents,
+    penalty: Penalty | None = None,
+    project: Callable[[Params], Params] | None = None,
+    critic_steps: int = 1,
+    alternating: bool = True,
+    average: float | None = None,
+) -> Algorithm:
+    """Train a generator against a critic.
+
+    Args:
+        generator: latents -> samples, shaped as the data.
+        critic: data or samples -> `(batch, 1)` or `(batch,)`.
+        game: a name of `GAMES`, or one's own.
+        optimizers: the generator's and the critic's.
+        latents: how many columns of standard normal numbers the generator is given; or what draws
+            them.
+        penalty: added to the critic's loss, such as `r1(10.0)`.
+        project: of the critic's parameters after each of its updates, such as `clip(0.01)`.
+        critic_steps: updates of the critic for each of the generator. Each takes its share of the
+            batch, whose rows must be a multiple of them.
+        alternating: whether the generator meets the critic after its updates, or before.
+        average: the decay of a moving average of the generator, as in
+            `training.averaging.moving_average`; early it is worse than the generator.
+
+    Returns:
+        An algorithm on batches with `"x"`. Its state is a `GANState`; its metrics are
+        `critic_loss` and `generator_loss` (of the last critic update, and before the generator's)
+        and `critic_gradient_norm` and `generator_gradient_norm`. Losses that are not finite end
+        the run.
+
+    Raises:
+        ValueError: if an argument is not as described; by the first update, if the rows of a batch
+            are no multiple of the critic's updates, samples are not shaped as the data, or the
+            critic puts out more than a number for each.
+
+    Reference:
+        Goodfellow et al. (2014), arXiv:1406.2661, algorithm 1; Yazıcı et al. (2019),
+        arXiv:1806.04498, for the average.
+
+    >>> from jaxml import nn
+    >>> algorithm = gan(
+    ...     nn.mlp([2, 8, 2]), nn.mlp([2, 8, 1]), "non_saturating",
+    ...     (optax.adam(1e-3), optax.adam(1e-3)), latents=2)
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> state, metrics = algorithm.step(state, {"x": jnp.ones((16, 2))}, jax.random.key(1))
+    >>> int(state.step), sorted(metrics)[0]
+    (1, 'critic_gradient_norm')
+    """
+    for name, model in (("generator", generator), ("critic", critic)):
+        require(isinstance(model, Model), f"{name} as a Model", type(model).__name__)
+    if isinstance(game, str):
+        game = GAMES[require_choice("game", game, tuple(GAMES))]
+    require(isinstance(game, Game), "game as a name or a Game", repr(game))
+    two = isinstance(optimizers, tuple) and len(optimizers) == 2
+    require(two and all(hasattr(o, "update") for o in optimizers), "two optimizers", optimizers)
+    of_generator, of_critic = optimizers
+    draw = latents if callable(latents) else _normal(require_positive_int("latents", latents))
+    critic_steps = require_positive_int("critic_steps", critic_steps)
+    both = alternating or critic_steps == 1
+    require(both, "one critic step where both move at once", critic_steps)
+    require(average is None or 0 <= average < 1, "average in [0, 1)", average)
+
+    def judged(state, params, x, key):
+        """The critic's outputs, and its new model state."""
+        found, model_state = critic.apply(params, state.model_state, x, train=True, key=key)
+        return _column(found, len(x)), model_state
+
+    def sampled(state, params, n, key):
+        key_latent, key_model = jax.random.split(key)
+        z = draw(key_latent, n)
+        return generator.apply(params, state.model_state, z, train=True, key=key_model)
+
+    def critic_loss(params, state, real, fake, key):
+        keys = jax.random.split(key, 3)
+        on_real, model_state = judged(state, params, real, keys[0])
+        state = state.replace(model_state=model_state)
+        on_fake, model_state = judged(state, params, fake, keys[1])
+        loss = game.discriminator(on_real, on_fake).mean()
+        if penalty is not None:
+            fixed = lambda params, x: judged(state, params, x, keys[1])[0]  # noqa: E731
+            loss = loss + penalty(fixed, params, real, fake, keys[2])
+        return loss, model_state
+
+    def generator_loss(params, state, critic_state, n, key):
+        key_sample, key_judge = jax.random.split(key)
+        fake, model_state = sampled(state, params, n, key_sample)
+        on_fake, _ = judged(critic_state, critic_state.params, fake, key_judge)
+        return game.generator(on_fake).mean(), model_state
+
+    def update_critic(state, generator_state, real, key):
+        key_sample, key_loss = jax.random.split(key)
+        fake, _ = sampled(generator_state, generator_state.params, len(real), key_sample)
+        require(fake.shape == real.shape, f"samples of shape {real.shape}", fake.shape)
+        value, gradient = jax.value_and_grad(critic_loss, has_aux=True)(
+            state.params, state, real, fake, key_loss
+        )
+        state = update(of_critic, state, gradient, model_state=value[1])
+        if project is not None:
+            state = state.replace(params=project(state.params))
+        return state, (value[0], optax.tree.norm(gradient))
+
+    def step(state: GANState, batch: Batch, key: jax.Array):
+        real = batch["x"]
+        multiple = len(real) % critic_steps == 0 and len(real) > 0
+        require(multiple, f"batches of a multiple of {critic_steps} rows", len(real))
+        parts = real.reshape(critic_steps, -1, *real.shape[1:])
+        key_critic, key_generator = jax.random.split(key)
+        keys = jax.random.split(key_critic, critic_steps)
+        judge, (losses, norms) = jax.lax.scan(
+            lambda judge, given: update_critic(judge, state.generator, *given),
+            state.critic, (parts, keys),
+        )  # fmt: skip
+        met = judge if alternating else state.critic
+        value, gradient = jax.value_and_grad(generator_loss, has_aux=True)(
+            state.generator.params, state.generator, met, parts.shape[1], key_generator
+        )
+        moved = update(of_generator, state.generator, gradient, model_state=value[1])
+        mean = state.average
+        if average is not None:
+            t = (state.step + 1).astype(jnp.float32)
+            decay = jnp.minimum(average, (1 + t) / (10 + t))
+            mean = optax.incremental_update(moved.params, mean, 1 - decay)
+        record = {
+            "critic_loss": losses[-1],
+            "generator_loss": value[0],
+            "critic_gradient_norm": norms[-1],
+            "generator_gradient_norm": optax.tree.norm(gradient),
+        }
+        return GANState(state.step + 1, moved, judge, mean), record
+
+    def init(key: jax.Array) -> GANState:
+        keys = jax.random.split(key)
+        first = start(generator, of_generator, keys[0])
+        mean = None if average is None else first.params
+        return GANState(jnp.int32(0), first, start(critic, of_critic, keys[1]), mean)
+
+    return Algorithm(init, step, finite=("critic_loss", "generator_loss"))
+
+
+def gan_losses(
+    generator: Model,
+    critic: Model,
+    game: str | Game,
+    state: GANState,
+    real: Any,
+    latents: Any,
+    *,
+    penalty: Penalty | None = None,
+    key: jax.Array | None = None,
+) -> tuple[Callable[[Params, Params], jax.Array], Callable[[Params, Params], jax.Array]]:
+    """The two losses as functions of both networks' parameters, for `landscape.game_spectrum`.
+
+    Args:
+        generator: as in `gan`.
+        critic: likewise.
+        game: likewise.
+        state: for what is not a parameter, such as batch norm's averages.
+        real: the data.
+        latents: what the generator is given, a row for each row of the data.
+        penalty: as in `gan`.
+        key: of a random penalty.
+
+    Returns:
+        The generator's and the critic's, `(generator_params, critic_params) -> scalar`, networks in
+        evaluation mode.
+
+    >>> from jaxml import landscape, nn
+    >>> nets = nn.mlp([1, 2]), nn.mlp([2, 1])
+    >>> state = gan(*nets, "hinge", (optax.sgd(0.1),) * 2, latents=1).init(jax.random.key(0))
+    >>> losses = gan_losses(*nets, "hinge", state, jnp.ones((4, 2)), jnp.ones((4, 1)))
+    >>> landscape.game_jacobian(losses, [state.generator.params, state.critic.params]).shape
+    (7, 7)
+    """
+    rules = GAMES[require_choice("game", game, tuple(GAMES))] if isinstance(game, str) else game
+    real, latents = jnp.asarray(real), jnp.asarray(latents)
+    same = len(real) == len(latents)
+    require(same, f"{len(real)} rows of latents, as of data", len(latents))
+
+    def judged(params, x):
+        return _column(critic.apply(params, state.critic.model_state, x)[0], len(x))
+
+    def sampled(params):
+        return generator.apply(params, state.generator.model_state, latents)[0]
+
+    def of_generator(params, other):
+        return rules.generator(judged(other, sampled(params))).mean()
+
+    def of_critic(other, params):
+        fake = sampled(other)
+        loss = rules.discriminator(judged(params, real), judged(params, fake)).mean()
+        return loss if penalty is None else loss + penalty(judged, params, real, fake, key)
+
+    return of_generator, of_critic
+
+
+def _normal(columns: int) -> Latents:
+    return lambda key, n: jax.random.normal(key, (n, columns))
+
+
+def _column(outputs: jax.Array, rows: int) -> jax.Array:
+    one = outputs.shape in ((rows,), (rows, 1))
+    require(one, f"a critic of one output for each of {rows} rows", outputs.shape)
+    return outputs.reshape(rows)
