@@ -75,9 +75,9 @@ def gan_spectrum(effort: Effort = "quick") -> Finding:
         question="Does a trained GAN stand at a minimum?",
         verdict=f"{'No' if holds else 'Not with every seed'}: after {steps:,} steps the "
         f"generator's own Hessian has {_range(plain['generator_negative'])} negative eigenvalues "
-        f"of {generator}, the critic's {_range(plain['critic_negative'])} of {size - generator}, and "
-        f"the game's Jacobian {_range(plain['complex'])} complex ones of {size} ({seeds} seeds, "
-        f"non-saturating). {medians[PLAIN]['growing']:.3g} have a positive real part, the largest "
+        f"of {generator}, the critic's {_range(plain['critic_negative'])} of {size - generator}, "
+        f"and the game's Jacobian {_range(plain['complex'])} complex ones of {size} ({seeds} "
+        f"seeds, non-saturating). {medians[PLAIN]['growing']:.3g} have a positive real part, the largest "
         f"{medians[PLAIN]['largest_real_part']:.2g}; with R1 {medians[R1]['growing']:.3g}, the "
         f"largest {medians[R1]['largest_real_part']:.2g} (medians).",
         text=[
