@@ -70,6 +70,7 @@ def gan_spectrum(effort: Effort = "quick") -> Finding:
     kinds = ("complex", "generator_negative", "critic_negative")
     holds = all(min(c[kind]) > 0 for c in counts.values() for kind in kinds)
     medians = {name: {k: float(np.median(v)) for k, v in c.items()} for name, c in counts.items()}
+    m = medians[PLAIN]
     return Finding(
         name="gan-spectrum",
         question="Does a trained GAN stand at a minimum?",
@@ -77,9 +78,9 @@ def gan_spectrum(effort: Effort = "quick") -> Finding:
         f"generator's own Hessian has {_range(plain['generator_negative'])} negative eigenvalues "
         f"of {generator}, the critic's {_range(plain['critic_negative'])} of {size - generator}, "
         f"and the game's Jacobian {_range(plain['complex'])} complex ones of {size} ({seeds} "
-        f"seeds, non-saturating). {medians[PLAIN]['growing']:.3g} have a positive real part, the largest "
-        f"{medians[PLAIN]['largest_real_part']:.2g}; with R1 {medians[R1]['growing']:.3g}, the "
-        f"largest {medians[R1]['largest_real_part']:.2g} (medians).",
+        f"seeds, non-saturating). {m['growing']:.3g} have a positive real part, the largest "
+        f"{m['largest_real_part']:.2g}; with R1 {medians[R1]['growing']:.3g}, the largest "
+        f"{medians[R1]['largest_real_part']:.2g} (medians).",
         text=[
             f"A generator and a critic of two hidden layers of width {width} on {POINTS} points of "
             "a ring of eight Gaussians, all of them and the same latents at every step, so that "
