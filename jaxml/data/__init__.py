@@ -20,6 +20,7 @@ from jaxml.data.fetching import Fetched
 from jaxml.data.image_folders import from_image_folder, image_rows
 from jaxml.data.loaders.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
 from jaxml.data.loaders.cmudict import CMUDICT, cmudict
+from jaxml.data.loaders.digit_canvases import digit_canvases
 from jaxml.data.loaders.digits import digits
 from jaxml.data.loaders.emoji import EMOJI, emoji
 from jaxml.data.loaders.fashion_mnist import FASHION_MNIST, fashion_mnist
@@ -46,6 +47,7 @@ __all__ = [
     "chicago_ridership",
     "cmudict",
     "csv_rows",
+    "digit_canvases",
     "digits",
     "emoji",
     "fashion_mnist",
@@ -76,6 +78,7 @@ __all__ = [
 REGISTRY: dict[str, Callable[..., Dataset]] = {
     "chicago_ridership": chicago_ridership,
     "cmudict": cmudict,
+    "digit_canvases": digit_canvases,
     "digits": digits,
     "emoji": emoji,
     "fashion_mnist": fashion_mnist,
@@ -103,7 +106,7 @@ class Info(NamedTuple):
 
     Attributes:
         name: as `load` takes it.
-        task: "classification", "regression", "generation" or "sequence_to_sequence".
+        task: "classification", "regression", "generation", "detection" or "sequence_to_sequence".
         description: in a few words.
         counts: split -> number of rows, with the default options.
         source: who made it.

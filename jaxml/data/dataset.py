@@ -29,7 +29,7 @@ class Dataset:
         train: most often inputs `x` and targets `y`, with one leading axis of rows.
         validation: the same for choosing between models, or None.
         test: the same for the last word, or None.
-        meta: `name`; `task` ("classification", "regression", "generation" or
+        meta: `name`; `task` ("classification", "regression", "generation", "detection" or
             "sequence_to_sequence"); `classes`, the number of them, where the task is
             classification; `description`, `source`, `licence` and `citation`; whatever else is
             known, such as the teacher of a made-up set; and what is worked out here: `counts`,

@@ -7,6 +7,7 @@ from jaxml.nn.convnets import cnn, go_policy, resnet
 from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.descriptions import description, from_description
+from jaxml.nn.detection import detr
 from jaxml.nn.encoder import attention_maps, transformer_encoder
 from jaxml.nn.encoder_decoder import transformer
 from jaxml.nn.graphs import gat, gcn
@@ -28,6 +29,7 @@ __all__ = [
     "conv_general_dilated",
     "deep_linear",
     "description",
+    "detr",
     "from_description",
     "from_linen",
     "from_nnx",

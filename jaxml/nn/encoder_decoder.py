@@ -154,7 +154,7 @@ class Decoder(linen.Module):
             zeros = linen.initializers.zeros
             self.weights = self.param("cross", zeros, (self.layers, self.layers))
         self.layer = [
-            _Layer(
+            DecoderLayer(
                 self.width, self.heads, self.hidden, self.norm, self.positions == "rotary",
                 self.activation, self.dropout, self.dtype, name=f"layer_{i}",
             )
@@ -208,7 +208,20 @@ class Decoder(linen.Module):
         return self.output(x if self.last is None else self.last(x))
 
 
-class _Layer(linen.Module):
+class DecoderLayer(linen.Module):
+    """Attention to itself, to what the encoder put out, and a fully connected layer.
+
+    Attributes:
+        width: of input and output.
+        heads: of each attention.
+        hidden: width of the hidden layer.
+        norm: "pre" or "post".
+        rotary: whether the attention to itself knows the positions.
+        activation: of the hidden layer.
+        dropout: of each branch.
+        dtype: of the computation.
+    """
+
     width: int
     heads: int
     hidden: int
@@ -219,6 +232,7 @@ class _Layer(linen.Module):
     dtype: Any
 
     def setup(self) -> None:
+        """The parts."""
         sizes = (self.width, self.heads, softmax_attention)
         self.attention = MultiHead(*sizes, self.rotary, self.dtype)
         self.cross = MultiHead(*sizes, dtype=self.dtype)
@@ -228,14 +242,15 @@ class _Layer(linen.Module):
         self.drop = Dropout(self.dropout)
 
     def memory(self, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The keys and values of what the encoder put out."""
         return self.cross.keys_values(seen)
 
     def __call__(
         self,
         x: jax.Array,
         memory: tuple[jax.Array, jax.Array],
-        memory_mask: jax.Array,
-        mask: jax.Array,
+        memory_mask: jax.Array | None,
+        mask: jax.Array | None,
         *,
         train: bool,
         before: tuple[jax.Array, jax.Array] | None = None,

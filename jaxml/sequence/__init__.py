@@ -2,17 +2,24 @@
 
 from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
+from jaxml.sequence.boxes import generalized_iou, intersection_over_union
 from jaxml.sequence.scheduled_sampling import scheduled_sampling
 from jaxml.sequence.self_critical import reinforce
+from jaxml.sequence.set_prediction import hungarian, set_loss, set_prediction
 from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
 
 __all__ = [
     "decode",
     "decoding",
     "forced",
+    "generalized_iou",
+    "hungarian",
+    "intersection_over_union",
     "metrics",
     "reinforce",
     "scheduled_sampling",
+    "set_loss",
+    "set_prediction",
     "teacher_forcing",
     "tokens",
     "with_end",
