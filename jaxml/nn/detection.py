@@ -13,12 +13,16 @@ from flax import linen
 from jaxml.core.checks import require_positive_int
 from jaxml.core.types import Model
 from jaxml.nn.adapters import from_linen
+from jaxml.nn.attention.positions import sinusoidal_positions
 from jaxml.nn.attention.softmax import softmax_attention
 from jaxml.nn.convnets import check_image_shape, check_images
 from jaxml.nn.convolution import conv_general_dilated
 from jaxml.nn.encoder import Encoder, layers_of
 from jaxml.nn.encoder_decoder import DecoderLayer
 from jaxml.nn.layers import dense, layer_norm
+
+_PLACES = 16
+"""Columns of the sinusoids of a row, or of a column."""
 
 
 def detr(
@@ -79,7 +83,6 @@ def detr(
     """
     shape = check_image_shape(image_shape)
     channels = tuple(require_positive_int("every one of channels", size) for size in channels)
-    height, across = (-(-side // 2 ** len(channels)) for side in shape[:2])
     module = _DETR(
         image_shape=shape,
         classes=require_positive_int("classes", classes),
@@ -87,8 +90,7 @@ def detr(
         channels=channels,
         layers_of=layers_of(
             width=width, layers=layers, heads=heads, hidden=hidden, norm="pre",
-            positions="learned", size=height * across, activation=activation, dropout=dropout,
-            dtype=dtype,
+            positions=None, size=None, activation=activation, dropout=dropout, dtype=dtype,
         ),
         name="detr",
     )  # fmt: skip
@@ -113,6 +115,7 @@ class _DETR(linen.Module):
                 conv_general_dilated=conv_general_dilated, name=f"conv_{i}",
             )  # fmt: skip
             x = activation(convolution(x))
+        x = jnp.concatenate([x, _places(*x.shape)], -1)
         pixels = x.reshape(len(x), -1, x.shape[-1])
         seen = Encoder(
             inputs=pixels.shape[-1], outputs=None, tokens=False, output="each",
@@ -134,3 +137,11 @@ class _DETR(linen.Module):
             "classes": dense(self.classes + 1, dtype=dtype, name="classes")(h),
             "boxes": jax.nn.sigmoid(dense(4, dtype=dtype, name="box_2")(box)),
         }
+
+
+def _places(count: int, height: int, width: int, _: int) -> jax.Array:
+    """Sinusoids of the row and of the column, for each pixel of so many images."""
+    rows, columns = (sinusoidal_positions(jnp.arange(size), _PLACES) for size in (height, width))
+    shape = (count, height, width, _PLACES)
+    both = (jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns, shape))
+    return jnp.concatenate(both, -1)

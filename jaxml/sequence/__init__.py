@@ -2,6 +2,7 @@
 
 from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
+from jaxml.sequence.back_translation import back_translation
 from jaxml.sequence.boxes import generalized_iou, intersection_over_union
 from jaxml.sequence.scheduled_sampling import scheduled_sampling
 from jaxml.sequence.self_critical import reinforce
@@ -9,6 +10,7 @@ from jaxml.sequence.set_prediction import hungarian, set_loss, set_prediction
 from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
 
 __all__ = [
+    "back_translation",
     "decode",
     "decoding",
     "forced",

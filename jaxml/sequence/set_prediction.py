@@ -152,7 +152,7 @@ def _checked(outputs: Any, batch: Batch) -> tuple[jax.Array, ...]:
         missing = [name for name in names if not isinstance(of, dict) or name not in of]
         require(not missing, f"a dict with {', '.join(names)}", f"none of {', '.join(missing)}")
     logits, boxes = jnp.asarray(outputs["classes"]), jnp.asarray(outputs["boxes"])
-    fits = boxes.ndim == logits.ndim == 3 and logits.shape[:2] == boxes.shape[:2]
+    fits = logits.ndim == 3 and boxes.shape == (*logits.shape[:2], 4)
     expected = "classes (N, q, classes + 1) and boxes (N, q, 4)"
     require(fits, expected, f"{logits.shape} and {boxes.shape}")
     y, known, length = (jnp.asarray(batch[name]) for name in ("y", "boxes", "y_length"))

@@ -6,7 +6,7 @@ The average is the state's own `params`, so that whoever looks at a state (evalu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxml.core.checks import require
 from jaxml.core.types import Algorithm
 
-__all__ = ["Averaged", "moving_average", "uniform_average"]
+__all__ = ["Averaged", "average_parameters", "moving_average", "uniform_average"]
 
 
 @flax.struct.dataclass
@@ -74,6 +74,39 @@ def uniform_average(algorithm: Algorithm, start: int = 0) -> Algorithm:
     """
     require(start >= 0, "start of at least 0", start)
     return _averaged(algorithm, lambda t: jnp.maximum(t - start - 1, 0) / jnp.maximum(t - start, 1))
+
+
+def average_parameters(states: Sequence[Any]) -> Any:
+    """The mean of the parameters of several states, such as of the last checkpoints of a run.
+
+    Args:
+        states: with `params`, as `training.restore` reads them.
+
+    Returns:
+        Parameters, in the dtypes that they have.
+
+    Raises:
+        ValueError: if there is no state, or their parameters are not alike.
+
+    Reference:
+        Vaswani et al. (2017), arXiv:1706.03762, section 6.1: of the last 5 or 20 checkpoints.
+
+    Example:
+        >>> from jaxml import nn, training
+        >>> import optax
+        >>> keys = jax.random.split(jax.random.key(0), 3)
+        >>> states = [training.start(nn.linear(2, 1), optax.sgd(0.1), key) for key in keys]
+        >>> average_parameters(states)["dense_0"]["kernel"].shape
+        (2, 1)
+    """
+    several = [state.params for state in states]
+    require(several, "at least one state", "none")
+    shapes = [jax.tree.map(jnp.shape, params) for params in several]
+    other = next((shape for shape in shapes if shape != shapes[0]), None)
+    require(other is None, f"parameters of the shapes {shapes[0]} in every state", other)
+    return jax.tree.map(
+        lambda *leaves: jnp.mean(jnp.stack(leaves), 0).astype(leaves[0].dtype), *several
+    )
 
 
 def _averaged(algorithm: Algorithm, decay: Callable[[jax.Array], jax.Array]) -> Algorithm:

@@ -126,3 +126,23 @@ def test_the_mean_of_all_steps_is_torchs():
 def test_what_is_no_average_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_average_of_states_is_that_of_their_parameters(path, tmp_path):
+    """Of the last three checkpoints, read back."""
+    saved = training.checkpoint(tmp_path, keep=3)
+    state = fit(PLAIN, steps=12, chunk=1, hooks=[saved]).state
+    states = [training.restore(tmp_path, state, step=step) for step in (10, 11, 12)]
+    found = averaging.average_parameters(states)
+    np.testing.assert_allclose(weights(found), np.mean(path[10:], 0), rtol=1e-6)
+    assert jax.tree.map(lambda leaf: leaf.dtype, found) == jax.tree.map(
+        lambda leaf: leaf.dtype, state.params
+    )
+
+
+def test_states_that_have_no_average():
+    with pytest.raises(ValueError, match="at least one state, got none"):
+        averaging.average_parameters([])
+    states = [training.start(nn.linear(n, 1), optimizers.sgd(0.1), KEY) for n in (2, 3)]
+    with pytest.raises(ValueError, match=r"in every state, got .*\(3, 1\)"):
+        averaging.average_parameters(states)
