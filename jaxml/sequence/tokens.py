@@ -230,11 +230,17 @@ def bpe(texts: Iterable[str], size: int) -> Tokenizer:
     return Tokenizer(None, tuple((first, second) for first, second in merges))
 
 
-def load(path: str | Path) -> Tokenizer:
+def load(path: str | Path, *, digest: str | None = None) -> Tokenizer:
     """A tokenizer that was saved.
 
+    Args:
+        path: of the file.
+        digest: of the tokenizer that a network was trained with, kept beside its parameters: with
+            another one the network would read, and write, other texts.
+
     Raises:
-        ValueError: if the file is not there or `Tokenizer.save` did not write it.
+        ValueError: if the file is not there or `Tokenizer.save` did not write it; if it has another
+            digest.
 
     Example:
         >>> load(characters(["abc"]).save("tokens.json")).alphabet  # doctest: +SKIP
@@ -248,6 +254,8 @@ def load(path: str | Path) -> Tokenizer:
     except (OSError, ValueError, TypeError, LookupError):
         whole, found = False, utf8_bytes()
     require(whole, "a file that Tokenizer.save wrote", repr(str(path)))
+    same = digest is None or digest == found.digest
+    require(same, f"the tokenizer {digest} in {path}", found.digest)
     return found
 
 

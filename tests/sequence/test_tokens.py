@@ -190,3 +190,13 @@ def test_a_file_that_is_none(tmp_path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=r"expected a file that Tokenizer\.save wrote, got"):
         tokens.load(path)
+
+
+def test_another_tokenizer_than_a_network_was_trained_with_is_refused(tmp_path):
+    """What it encodes is as long and of tokens that the network knows, so nothing else tells."""
+    trained, other = tokens.characters(["abc"]), tokens.characters(["abd"])
+    path = trained.save(tmp_path / "tokens.json")
+    assert tokens.load(path, digest=trained.digest) == trained
+    with pytest.raises(ValueError, match=f"the tokenizer {trained.digest} in .*, got") as raised:
+        tokens.load(other.save(path), digest=trained.digest)
+    assert "\n" not in str(raised.value)
