@@ -17,7 +17,7 @@ PAIRS = {
 TARGETS = {"y": np.array([[3, 1, 2], [4, 0, 0], [2, 3, 0]]), "y_length": np.array([3, 1, 2])}
 
 
-def step(params, tokens, cache):  # noqa: ARG001
+def step(params, tokens, cache):
     """Puts out the target that it reads, each token doubled and less 1, and ends before a 4.
 
     The second best is a 6.
@@ -30,11 +30,11 @@ def step(params, tokens, cache):  # noqa: ARG001
     return logits.at[jnp.arange(len(at)), token].set(9.0), {**cache, "at": at + 1}, None
 
 
-def start(memory, steps):  # noqa: ARG001
+def start(memory, steps):
     return {**memory, "at": jnp.zeros(len(memory["x"]), jnp.int32)}
 
 
-def encode(params, x, x_length=None):  # noqa: ARG001
+def encode(params, x, x_length=None):
     return {"x": jnp.asarray(x), "x_length": jnp.asarray(x_length)}
 
 

