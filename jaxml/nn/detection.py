@@ -41,10 +41,10 @@ def detr(
 ) -> Model:
     """Convolutions, a Transformer's encoder, and a decoder of learned queries, all at once.
 
-    Each convolution, of 3 by 3 pixels, halves height and width; what is left of the pixels is the
-    encoder's sequence, with learned positions. The decoder is that of `transformer` without a mask,
-    with norms before the layers; its input are the queries, each of which becomes an object or
-    none.
+    Each convolution, of 3 by 3 pixels, halves height and width. The pixels that are left are the
+    encoder's sequence, each with sinusoids of its row and of its column beside its channels. The
+    decoder is that of `transformer` without a mask, with norms before the layers; its input are the
+    queries, each of which becomes an object or none.
 
     Parameters are `conv_i`, `encoder` and `layer_i` as in `transformer`, `queries` `(queries,
     width)`, `norm`, `classes`, and `box_0` to `box_2`.
@@ -71,8 +71,8 @@ def detr(
         ValueError: if an argument is not as described; by `apply`, if `x` has another shape.
 
     Reference:
-        Carion et al. (2020), arXiv:2005.12872, section 3.2, where positions and queries are added
-        in each layer anew.
+        Carion et al. (2020), arXiv:2005.12872, section 3.2, with a smaller network of convolutions;
+        there sinusoids and queries are added in each layer anew.
 
     >>> import jax, jax.numpy as jnp
     >>> model = detr((28, 28, 1), 10, queries=5, width=16)
@@ -115,7 +115,11 @@ class _DETR(linen.Module):
                 conv_general_dilated=conv_general_dilated, name=f"conv_{i}",
             )  # fmt: skip
             x = activation(convolution(x))
-        x = jnp.concatenate([x, _places(*x.shape)], -1)
+        rows, columns = (
+            jnp.broadcast_to(places, (*x.shape[:3], _PLACES)).astype(x.dtype)
+            for places in _places(*x.shape[1:3])
+        )
+        x = jnp.concatenate([x, rows, columns], -1)
         pixels = x.reshape(len(x), -1, x.shape[-1])
         seen = Encoder(
             inputs=pixels.shape[-1], outputs=None, tokens=False, output="each",
@@ -139,9 +143,7 @@ class _DETR(linen.Module):
         }
 
 
-def _places(count: int, height: int, width: int, _: int) -> jax.Array:
-    """Sinusoids of the row and of the column, for each pixel of so many images."""
+def _places(height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """Sinusoids of each row, and of each column, as images of one column and of one row."""
     rows, columns = (sinusoidal_positions(jnp.arange(size), _PLACES) for size in (height, width))
-    shape = (count, height, width, _PLACES)
-    both = (jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns, shape))
-    return jnp.concatenate(both, -1)
+    return rows[:, None], columns

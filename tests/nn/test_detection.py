@@ -27,6 +27,7 @@ def made():
     return jax.jit(lambda params: model.apply(params, {}, X)[0]), params
 
 
+@pytest.mark.slow
 def test_queries_have_no_order():
     apply, params = made()
     order = jnp.array([3, 1, 4, 0, 2])
@@ -50,7 +51,7 @@ def test_equals_pytorch():
     )
     ends = {name: torch.nn.Linear(8, n)
             for name, n in (("classes", 5), ("box_0", 8), ("box_1", 8), ("box_2", 4))}  # fmt: skip
-    first = torch.nn.Linear(6, 8)
+    first = torch.nn.Linear(6 + 32, 8)
     with torch.no_grad():
         for side, own in ((encoder, params["encoder"]), (decoder, params)):
             for i, module in enumerate(side.layers):
@@ -76,13 +77,25 @@ def test_equals_pytorch():
             kernel = tensor(params[f"conv_{i}"]["kernel"]).permute(3, 2, 0, 1)
             bias = tensor(params[f"conv_{i}"]["bias"])
             x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, stride=2))
-        pixels = x.permute(0, 2, 3, 1).reshape(2, -1, 6)
-        seen = encoder(first(pixels) + tensor(params["encoder"]["positions"]))
+        x = torch.cat(
+            [x.permute(0, 2, 3, 1), tensor(places(*x.shape[2:])).expand(2, -1, -1, -1)], 3
+        )
+        seen = encoder(first(x.reshape(2, -1, 6 + 32)))
         h = decoder(tensor(params["queries"]).expand(2, 5, 8), seen)
         box = torch.relu(ends["box_1"](torch.relu(ends["box_0"](h))))
         known = {"classes": ends["classes"](h), "boxes": torch.sigmoid(ends["box_2"](box))}
     for name, found in apply(params).items():
         np.testing.assert_allclose(found, known[name].numpy(), atol=1e-5)
+
+
+def places(height, width):
+    """Sines and cosines of row and column, of 8 wavelengths each: `(height, width, 32)`."""
+    found = np.zeros((height, width, 32), np.float32)
+    for row, column, i in np.ndindex(height, width, 8):
+        for first, place in ((0, row), (16, column)):
+            angle = place / 10_000 ** (i / 8)
+            found[row, column, first + 2 * i : first + 2 * i + 2] = np.sin(angle), np.cos(angle)
+    return found
 
 
 def same_padding(shape):

@@ -163,6 +163,7 @@ FULL = int(LENGTH.argmax())
 ONE = {"x": np.zeros((8, 1)), **{n: np.repeat(v[FULL, None], 8, 0) for n, v in BATCH.items()}}
 
 
+@pytest.mark.slow
 def test_many_learn_one_set_and_landscape_looks_at_it(x64):
     rate = optax.cosine_decay_schedule(0.1, 300)
     algorithm = sequence.set_prediction(SAME, optax.adam(rate))

@@ -26,7 +26,7 @@ ALONE, MADE, KNOWN = "pairs alone", "with back-translation", "all spellings know
 def back_translation(effort: Effort = "quick") -> Finding:
     """Words to phonemes from few pairs and from many pronunciations without a spelling."""
     quick = effort == "quick"
-    pairs, others, steps, seeds = (200, 200, 40, 2) if quick else (5000, 25_000, 1500, 3)
+    pairs, others, steps, seeds = (200, 200, 40, 2) if quick else (5000, 25_000, 1200, 3)
     dictionary = data.load("cmudict", stress=False)
     letters, phonemes = (dictionary.meta[f"{n}_vocabulary"] for n in ("input", "target"))
     train, test = (_short(dictionary.splits[name]) for name in ("train", "test"))
@@ -122,7 +122,7 @@ class _Learner:
             "begin": outputs, "end": outputs + 1, "maximum_length": LONGEST + 1,
         }  # fmt: skip
         self.network = nn.transformer(
-            inputs, outputs + 2, width=16 if quick else 64, layers=1 if quick else 2,
+            inputs, outputs + 2, width=16 if quick else 64, layers=1,
             hidden=32 if quick else 128, dropout=0.1,
         )  # fmt: skip
         rate = schedules.warmup_cosine(1e-2 if quick else 2e-3, steps)

@@ -65,7 +65,8 @@ def average_precision(outputs: Any, batch: Batch, *, overlap: float = 0.5) -> fl
         International Journal of Computer Vision 111:98-136, section 3.2, with the objects that
         are left as in Lin et al. (2014), arXiv:1405.0312.
 
-    >>> outputs = {"classes": np.array([[[1.0, 9, 0], [0, 8, 0]]]), "boxes": np.full((1, 2, 4), 0.5)}
+    >>> outputs = {"classes": np.array([[[1.0, 9, 0], [0, 8, 0]]]),
+    ...            "boxes": np.full((1, 2, 4), 0.5)}
     >>> batch = {"y": np.array([[1, 1]]), "boxes": np.full((1, 2, 4), 0.5),
     ...          "y_length": np.array([2])}
     >>> average_precision(outputs, batch)
