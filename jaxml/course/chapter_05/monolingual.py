@@ -86,7 +86,8 @@ def back_translation(effort: Effort = "quick") -> Finding:
         f"{right[ALONE].mean():.1%} of {len(references):,} words right that it never saw, with "
         f"{others:,} pronunciations more, whose spelling another network made up, "
         f"{right[MADE].mean():.1%}: back-translation gains {100 * gain.mean():.1f} "
-        f"± {100 * least * stats.sem(gain):.1f} points, and is more right with {more} of {counted(seeds, 'seed')}.",
+        f"± {100 * least * stats.sem(gain):.1f} points, and is more right with "
+        f"{more} of {counted(seeds, 'seed')}.",
         text=(
             f"Words of at most {LONGEST} letters and phonemes. The network that spells is trained "
             "on the same pairs, turned, and takes the likeliest letter each time. All networks are "
