@@ -149,7 +149,7 @@ def _picture(outputs: Any, rows: Any, count: int = 8) -> Figure:
     """Canvases with the boxes that are put out, and the class of each."""
     size = rows["x"].shape[1]
     strip = np.hstack([
-        np.vstack([np.pad(rows["x"][2 * i + j, ..., 0], 1) for j in range(2)])
+        np.vstack([np.pad(rows["x"][2 * i + j, ..., 0], 1, constant_values=0.4) for j in range(2)])
         for i in range(count // 2)
     ])  # fmt: skip
     named = _named(outputs)
@@ -166,7 +166,7 @@ def _picture(outputs: Any, rows: Any, count: int = 8) -> Figure:
                     continue
                 x, y = left + box[0] - box[2] / 2, top + box[1] - box[3] / 2
                 sides = np.array([0, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 0])
-                ax.plot(x + box[2] * sides[0], y + box[3] * sides[1], color=drawing.ORANGE)
+                ax.plot(x + box[2] * sides[0], y + box[3] * sides[1], color=drawing.ORANGE, lw=1)
                 ax.text(x + box[2] + 0.5, y + 3, str(label), color=drawing.ORANGE, fontsize=9)
 
     return Figure(
