@@ -1,4 +1,4 @@
-"""Sequences from sequences: tokens, training, decoding and measuring what was decoded."""
+"""Sequences from sequences: tokens, training, decoding and measuring; sets from images."""
 
 from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
