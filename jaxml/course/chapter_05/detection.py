@@ -86,7 +86,8 @@ def digit_boxes(effort: Effort = "quick") -> Finding:
             "digit with one query, the one that it fits best with no other left out (the Hungarian "
             "algorithm, within the compiled update); or, beside it, the first digit with the first "
             "query and so on. The networks, the canvases and the updates are the same; those "
-            "of the test are made of digits that no other canvas has. One seed.",
+            "of the test are made of digits that no other canvas has. The rate and the size of the "
+            "network were chosen on the validation canvases. One seed.",
         ),
         sections=[
             Section(
