@@ -12,7 +12,7 @@ from jaxml.core.finding import Finding, Section, Table
 from jaxml.core.seeds import key
 from jaxml.core.words import counted
 from jaxml.course import pictures
-from jaxml.course.chapter_05.pronunciation import _key, _pronunciations
+from jaxml.course.chapter_05.pronunciation import pronunciations, spelling_key
 from jaxml.course.experiment import Effort
 from jaxml.sequence import metrics
 from jaxml.training import optimizers, sampling, schedules
@@ -31,8 +31,8 @@ def back_translation(effort: Effort = "quick") -> Finding:
     letters, phonemes = (dictionary.meta[f"{n}_vocabulary"] for n in ("input", "target"))
     train, test = (_short(dictionary.splits[name]) for name in ("train", "test"))
     test = {name: values[: 200 if quick else 1000] for name, values in test.items()}
-    known = _pronunciations("test")
-    references = [known[_key(np.pad(x, (0, 28 - LONGEST)))] for x in test["x"]]
+    known = pronunciations("test")
+    references = [known[spelling_key(np.pad(x, (0, 28 - LONGEST)))] for x in test["x"]]
     reader, speller = (
         _Learner(*sizes, steps, quick)
         for sizes in ((len(letters), len(phonemes)), (len(phonemes), len(letters)))

@@ -60,12 +60,12 @@ def _pronunciation(
     algorithm = sequence.teacher_forcing(
         network, optimizers.adam(rate, b2=0.98), begin=begin, label_smoothing=0.1
     )
-    known = _pronunciations("validation")
+    known = pronunciations("validation")
     seen: dict[int, float] = {}
 
     def look(chunk: training.Chunk) -> None:
         found = sequence.decode(network, chunk.state.params, validation, **marks)
-        references = [known[_key(x)] for x in validation["x"]]
+        references = [known[spelling_key(x)] for x in validation["x"]]
         seen[chunk.step] = metrics.sequence_error_rate(found.sequences(), references)
 
     run = training.fit(
@@ -74,8 +74,8 @@ def _pronunciation(
     )  # fmt: skip
     params = run.state.params
 
-    known = _pronunciations("test")
-    references = [known[_key(x)] for x in test["x"]]
+    known = pronunciations("test")
+    references = [known[spelling_key(x)] for x in test["x"]]
     searches: dict[str, dict[str, Any]] = {"greedy": {}, "beam of 5": {"size": 5}}
     words_wrong, phonemes_wrong, found = {}, {}, {}
     for search, options in searches.items():
@@ -150,16 +150,17 @@ def _pronunciation(
     )
 
 
-def _key(x: np.ndarray) -> bytes:
+def spelling_key(x: np.ndarray) -> bytes:
+    """A word's letters and their padding, as a key of `pronunciations`."""
     return x.astype(np.uint8).tobytes()
 
 
-def _pronunciations(split: str) -> dict[bytes, list[list[int]]]:
+def pronunciations(split: str) -> dict[bytes, list[list[int]]]:
     """Spelling -> all of its pronunciations."""
     rows = data.load("cmudict", stress=False, every_pronunciation=True).splits[split]
     known: dict[bytes, list[list[int]]] = {}
     for x, y, n in zip(rows["x"], rows["y"], rows["y_length"], strict=True):
-        known.setdefault(_key(x), []).append(y[:n].tolist())
+        known.setdefault(spelling_key(x), []).append(y[:n].tolist())
     return known
 
 
