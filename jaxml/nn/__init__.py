@@ -3,8 +3,9 @@
 from jaxml.core.resampling import affine_grid, grid_sample, resample, rotations
 from jaxml.nn import attention
 from jaxml.nn.adapters import from_linen, from_nnx
+from jaxml.nn.conformer import conformer
 from jaxml.nn.convnets import cnn, go_policy, resnet
-from jaxml.nn.convolution import conv_general_dilated, max_pool, mean_pool
+from jaxml.nn.convolution import conv_general_dilated, depthwise_convolution, max_pool, mean_pool
 from jaxml.nn.dense import deep_linear, linear, mlp
 from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.detection import detr
@@ -12,6 +13,7 @@ from jaxml.nn.encoder import attention_maps, transformer_encoder
 from jaxml.nn.encoder_decoder import transformer
 from jaxml.nn.graphs import gat, gcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
+from jaxml.nn.margin import cosine_classifier
 from jaxml.nn.recurrent import rnn
 from jaxml.nn.recurrent_seq2seq import recurrent_seq2seq
 from jaxml.nn.seq2seq import Seq2Seq
@@ -26,8 +28,11 @@ __all__ = [
     "attention",
     "attention_maps",
     "cnn",
+    "conformer",
     "conv_general_dilated",
+    "cosine_classifier",
     "deep_linear",
+    "depthwise_convolution",
     "description",
     "detr",
     "from_description",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -108,6 +109,36 @@ def _patches(x: Array, window: Sequence[int], strides: Sequence[int], padding: A
         for i, j in itertools.product(*map(range, window))
     ]
     return jnp.concatenate(views, axis=-1)
+
+
+def depthwise_convolution(
+    x: Float[Array, "*batch n channels"], kernel: Float[Array, "size channels"]
+) -> Float[Array, "*batch n channels"]:
+    """Each column of a sequence filtered by a kernel of its own, as sums of shifted products.
+
+    Inside `lax.scan`, where training happens, XLA's grouped convolution takes many times as long
+    on CPU. Beyond both ends the sequence is zero; as in all of deep learning the kernel is not
+    turned around.
+
+    Args:
+        x: the sequences.
+        kernel: of an odd number of weights a column; the middle one meets the position itself.
+
+    Raises:
+        ValueError: if the kernel's size is even or its columns are not those of `x`.
+
+    >>> x = jnp.arange(1.0, 5.0)[:, None]
+    >>> depthwise_convolution(x, jnp.array([[1.0], [0.0], [-1.0]]))[:, 0].tolist()
+    [-2.0, -2.0, -2.0, 3.0]
+    """
+    fits = kernel.ndim == 2 and kernel.shape[0] % 2 == 1 and kernel.shape[1:] == x.shape[-1:]
+    require(fits, f"a kernel of shape (odd size, {x.shape[-1]})", kernel.shape)
+    size, n = kernel.shape[0], x.shape[-2]
+    around = [(0, 0)] * (x.ndim - 2) + [(size // 2, size // 2), (0, 0)]
+    padded = jnp.pad(x, around)
+    return functools.reduce(
+        jnp.add, (padded[..., i : i + n, :] * kernel[i] for i in range(size))
+    )
 
 
 def max_pool(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -248,6 +249,7 @@ class Encoder(linen.Module):
     activation: Callable[[jax.Array], jax.Array]
     dropout: float
     dtype: Any
+    layer: Callable[..., linen.Module] | None = None  # in place of the Transformer's
 
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> Any:
@@ -257,10 +259,13 @@ class Encoder(linen.Module):
         mask = None if lengths is None else padding_mask(lengths, x.shape[1])
         x = Dropout(self.dropout)(x, deterministic=not train)
         found = []
+        layer: Any = self.layer or functools.partial(_Layer, norm=self.norm)
         for i in range(self.layers):
-            x = _Layer(
-                self.width, self.heads, self.hidden, self.norm, self.positions == "rotary",
-                self.attention, self.activation, self.dropout, self.dtype, name=f"layer_{i}",
+            x = layer(
+                width=self.width, heads=self.heads, hidden=self.hidden,
+                rotary=self.positions == "rotary", attention=self.attention,
+                activation=self.activation, dropout=self.dropout, dtype=self.dtype,
+                name=f"layer_{i}",
             )(x, mask, train=train)  # fmt: skip
             found.append(x)
         last = layer_norm(self.dtype, "norm") if self.norm == "pre" else lambda x: x

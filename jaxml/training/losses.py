@@ -103,6 +103,43 @@ def softmax_cross_entropy(
     return over_targets(optax.losses.softmax_cross_entropy(outputs, targets), batch)
 
 
+def additive_margin_softmax(
+    outputs: Float[Array, " batch *shape classes"],
+    batch: Batch,
+    scale: float = 30.0,
+    margin: float = 0.35,
+) -> Float[Array, " batch"]:
+    """Cross-entropy (nats) of the softmax of scaled cosines, the target's less a margin.
+
+    With margin 0 it is `softmax_cross_entropy` of `scale` times the cosines.
+
+    Args:
+        outputs: cosines, such as those of `nn.cosine_classifier`.
+        batch: its `"y"` are class numbers of shape `(batch, *shape)`.
+        scale: what cosines are multiplied by, as they are too near to each other for a softmax.
+        margin: by how much the target's cosine must exceed the others' for the same loss.
+
+    Raises:
+        ValueError: if the scale is not positive, the margin is negative, or one is not finite.
+
+    Reference:
+        Wang et al. 2018 (arXiv:1801.05599), eq. 6; its section 4 has the scale and the margin.
+
+    Example:
+        >>> cosines = jnp.array([[0.5, 0.5]])
+        >>> additive_margin_softmax(cosines, {"y": jnp.array([0])}, margin=0.0).round(3).tolist()
+        [0.6930000185966492]
+    """
+    require(0 < scale < float("inf"), "a finite scale above 0", scale)
+    require(0 <= margin < float("inf"), "a finite margin of at least 0", margin)
+    classes = outputs.shape[-1]
+    targets = labels_of(batch, outputs.shape[:-1], classes)
+    is_target = targets[..., None] == jnp.arange(classes)
+    logits = scale * jnp.where(is_target, outputs - margin, outputs)
+    values = optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return over_targets(values, batch)
+
+
 def sigmoid_cross_entropy(
     outputs: Float[Array, " batch *shape"], batch: Batch, label_smoothing: float = 0.0
 ) -> Float[Array, " batch"]:

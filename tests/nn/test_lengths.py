@@ -7,6 +7,7 @@ import pytest
 from jaxml import nn
 
 NETWORKS = {
+    "conformer": nn.conformer(3, 4, width=8, heads=2, layers=1, kernel=3),
     "rnn": nn.rnn(3, 4, width=6),
     "transformer_encoder": nn.transformer_encoder(3, 4, width=8, heads=2, layers=1),
 }

@@ -33,6 +33,13 @@ def binary_cross_entropy(z, p, smoothing=0.0):
     return (np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - p * z).mean(-1)
 
 
+def additive_margin(z, labels, scale, margin):
+    """As Wang et al. (2018) write it: the target's exponential over the sum of all."""
+    own = np.eye(z.shape[-1])[labels]
+    raised = np.exp(scale * (z - margin * own))
+    return -np.log((raised * own).sum(-1) / raised.sum(-1))
+
+
 def huber(z, y, delta):
     e = np.abs(z - y)
     return np.where(e <= delta, e**2 / 2, delta * (e - delta / 2)).mean(-1)
@@ -52,6 +59,11 @@ def torch_cross_entropy(f, z, y, smoothing=0.0):
 
 def torch_binary(f, z, y):
     return f.binary_cross_entropy_with_logits(z, y.double(), reduction="none").mean(-1)
+
+
+def torch_margin(f, z, y, scale, margin):
+    moved = z - margin * f.one_hot(y, z.shape[-1]).double()
+    return f.cross_entropy(scale * moved, y, reduction="none")
 
 
 ce, bce = losses.softmax_cross_entropy, losses.sigmoid_cross_entropy
@@ -94,6 +106,18 @@ CASES = {
         PROBABILITIES,
         lambda z, y: cross_entropy(z, y, 0.3),
         lambda f, z, y: torch_cross_entropy(f, z, y, 0.3),
+    ),
+    "margin": (
+        with_(losses.additive_margin_softmax, scale=7.0, margin=0.4),
+        LABELS,
+        lambda z, y: additive_margin(z, y, 7.0, 0.4),
+        lambda f, z, y: torch_margin(f, z, y, 7.0, 0.4),
+    ),
+    "no margin": (
+        with_(losses.additive_margin_softmax, scale=7.0, margin=0.0),
+        LABELS,
+        lambda z, y: cross_entropy(7.0 * z, np.eye(4)[y]),
+        lambda f, z, y: torch_cross_entropy(f, 7.0 * z, y),
     ),
     "sigmoid": (bce, COINS, binary_cross_entropy, torch_binary),
     "sigmoid, smoothed": (
@@ -169,6 +193,27 @@ def test_labels_of_another_shape_are_refused():
         ce(jnp.zeros((3, 2)), {"y": jnp.zeros((3, 1), int)})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 0.0}, "a finite scale above 0, got 0.0"),
+        ({"scale": float("inf")}, "a finite scale above 0, got inf"),
+        ({"margin": -0.1}, "a finite margin of at least 0, got -0.1"),
+        ({"margin": float("nan")}, "a finite margin of at least 0, got nan"),
+    ],
+)
+def test_margins_that_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        losses.additive_margin_softmax(jnp.zeros((3, 2)), {"y": jnp.zeros(3, int)}, **options)
+
+
+def test_the_default_margin_and_scale_are_the_papers():
+    cosines, batch = jnp.array([[0.5, 0.5]]), {"y": jnp.array([0])}
+    # of two classes: log(1 + exp(s(c_other - c_own + m)))
+    known = np.log1p(np.exp(30 * 0.35))
+    assert float(losses.additive_margin_softmax(cosines, batch)[0]) == pytest.approx(known)
+
+
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("label", [0, 1])
 def test_logits_of_ten_thousand_are_safe(label, label_smoothing):
@@ -216,6 +261,7 @@ MASKED = {  # name: outputs and targets of 2 examples of 3 positions
     "softmax": (OUTPUTS.reshape(2, 3, 4), LABELS.reshape(2, 3)),
     "softmax, smoothed": (OUTPUTS.reshape(2, 3, 4), LABELS.reshape(2, 3)),
     "softmax, probabilities": (OUTPUTS.reshape(2, 3, 4), PROBABILITIES.reshape(2, 3, 4)),
+    "margin": (OUTPUTS.reshape(2, 3, 4), LABELS.reshape(2, 3)),
     "sigmoid": (OUTPUTS.reshape(2, 3, 4), COINS.reshape(2, 3, 4)),
 }
 
