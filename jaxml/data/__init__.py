@@ -30,9 +30,11 @@ from jaxml.data.loaders.karate_club import karate_club
 from jaxml.data.loaders.linear_teacher import linear_teacher
 from jaxml.data.loaders.mnist import MNIST, mnist
 from jaxml.data.loaders.ring import ring
+from jaxml.data.loaders.tpsa import TPSA, tpsa
 from jaxml.data.loaders.two_spirals import two_spirals
 from jaxml.data.loaders.vowel import VOWEL, vowel
 from jaxml.data.loaders.xor import xor
+from jaxml.data.molecules import molecular_graphs
 from jaxml.data.npz_files import array_rows, from_npz
 from jaxml.data.series import from_series
 from jaxml.data.sgf_files import from_sgf
@@ -67,9 +69,11 @@ __all__ = [
     "linear_teacher",
     "load",
     "mnist",
+    "molecular_graphs",
     "names",
     "ring",
     "surfaces",
+    "tpsa",
     "two_spirals",
     "vowel",
     "xor",
@@ -88,6 +92,7 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
     "linear_teacher": linear_teacher,
     "mnist": mnist,
     "ring": ring,
+    "tpsa": tpsa,
     "two_spirals": two_spirals,
     "vowel": vowel,
     "xor": xor,
@@ -96,7 +101,16 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
 
 FETCHED: dict[str, Fetched] = {
     fetched.name: fetched
-    for fetched in (CHICAGO_RIDERSHIP, CMUDICT, EMOJI, FASHION_MNIST, JAPANESE_VOWELS, MNIST, VOWEL)
+    for fetched in (
+        CHICAGO_RIDERSHIP,
+        CMUDICT,
+        EMOJI,
+        FASHION_MNIST,
+        JAPANESE_VOWELS,
+        MNIST,
+        TPSA,
+        VOWEL,
+    )
 }
 """Those that are fetched when first needed."""
 

@@ -11,7 +11,7 @@ from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.detection import detr
 from jaxml.nn.encoder import attention_maps, transformer_encoder
 from jaxml.nn.encoder_decoder import transformer
-from jaxml.nn.graphs import gat, gcn
+from jaxml.nn.graphs import gat, gcn, rgcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.margin import cosine_classifier
 from jaxml.nn.recurrent import rnn
@@ -50,6 +50,7 @@ __all__ = [
     "recurrent_seq2seq",
     "resample",
     "resnet",
+    "rgcn",
     "rnn",
     "rotations",
     "spatial_transformer",

@@ -17,7 +17,7 @@ from jaxml.nn.attention.multi_head import MultiHead
 from jaxml.nn.attention.softmax import softmax_attention
 from jaxml.nn.convolution import depthwise_convolution
 from jaxml.nn.encoder import OUTPUTS, Encoder, example_of, layers_of
-from jaxml.nn.layers import dense, layer_norm
+from jaxml.nn.layers import Dropout, dense, layer_norm
 
 
 def conformer(
@@ -133,7 +133,7 @@ class _Layer(linen.Module):
         )
         for i, branch in enumerate(branches):
             h = branch(layer_norm(self.dtype, f"norm_{i}")(x))
-            x = x + linen.Dropout(self.dropout, deterministic=not train)(h)
+            x = x + Dropout(self.dropout)(h, deterministic=not train)
         return layer_norm(self.dtype, "norm_4")(x)
 
     def _convolved(self, x, mask):

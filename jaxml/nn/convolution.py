@@ -136,9 +136,7 @@ def depthwise_convolution(
     size, n = kernel.shape[0], x.shape[-2]
     around = [(0, 0)] * (x.ndim - 2) + [(size // 2, size // 2), (0, 0)]
     padded = jnp.pad(x, around)
-    return functools.reduce(
-        jnp.add, (padded[..., i : i + n, :] * kernel[i] for i in range(size))
-    )
+    return functools.reduce(jnp.add, (padded[..., i : i + n, :] * kernel[i] for i in range(size)))
 
 
 def max_pool(

@@ -17,7 +17,7 @@ from jaxml.nn.adapters import from_linen
 from jaxml.nn.attention.softmax import attention_weights
 from jaxml.nn.layers import Dropout, check_activation, check_dropout, dense
 
-OUTPUTS = ("each", "mean")
+OUTPUTS = ("each", "mean", "sum")
 
 glorot = linen.initializers.glorot_uniform()  # as in both papers
 
@@ -41,8 +41,8 @@ def gcn(
         inputs: columns of `x` `(..., n, inputs)`.
         outputs: columns of the output.
         hidden: widths of the layers between.
-        output: "each" node has one, `(..., n, outputs)`; or the "mean" of a graph's nodes,
-            `(..., outputs)`, goes through one layer more.
+        output: "each" node has one, `(..., n, outputs)`; or the "mean" of a graph's nodes, or their
+            "sum", goes through one layer more, `(..., outputs)`.
         activation: as in `mlp`.
         dropout: of each layer's input.
 
@@ -64,7 +64,7 @@ def gcn(
     >>> model.apply(params, state, (jnp.eye(3), jnp.ones((3, 3)) - jnp.eye(3)))[0].shape
     (3, 2)
     """
-    return _model("gcn", inputs, outputs, hidden, output, activation, dropout, heads=None)
+    return _model("gcn", inputs, outputs, hidden, output, activation, dropout)
 
 
 def gat(
@@ -110,7 +110,57 @@ def gat(
     return _model("gat", inputs, outputs, hidden, output, activation, dropout, heads=heads)
 
 
-def _model(name, inputs, outputs, hidden, output, activation, dropout, heads) -> Model:
+def rgcn(
+    inputs: int,
+    outputs: int,
+    kinds: int,
+    *,
+    hidden: Sequence[int] = (16,),
+    output: str = "each",
+    activation: str | Callable[[jax.Array], jax.Array] = "relu",
+    dropout: float = 0.0,
+) -> Model:
+    """A relational graph convolutional network: edges of each kind have weights of their own.
+
+    Each layer is `x_i W + b + Σ_r Σ_j x_j W_r` over the neighbours j by edges of kind r.
+    Parameters are `relate_i` with `kernel` (W), `bias` and `kernels` (W_r, `(kinds, columns in,
+    columns out)`).
+
+    Args:
+        inputs: as in `gcn`.
+        outputs: as in `gcn`.
+        kinds: of edges.
+        hidden: as in `gcn`.
+        output: as in `gcn`.
+        activation: as in `mlp`.
+        dropout: of each layer's input.
+
+    Returns:
+        The model, of the same inputs as `gcn`; `adjacency` has whole numbers, the kind of each edge
+        from 1 to `kinds`, or 0 where there is none.
+
+    Raises:
+        ValueError: as `gcn`, but edges may go one way: from column j to row i; and for kinds that
+            are not whole or beyond `kinds`.
+
+    Reference:
+        Schlichtkrull et al. (2018), arXiv:1703.06103, eq. 2, with the normalisation constant 1: a
+        node can tell how many neighbours it has.
+
+    >>> import jax, jax.numpy as jnp
+    >>> model = rgcn(3, 1, kinds=2, output="sum")
+    >>> params, state = model.init(jax.random.key(0))
+    >>> path = jnp.array([[0, 1, 0], [1, 0, 2], [0, 2, 0]])
+    >>> model.apply(params, state, (jnp.eye(3), path))[0].shape
+    (1,)
+    """
+    kinds = require_positive_int("kinds", kinds)
+    return _model("rgcn", inputs, outputs, hidden, output, activation, dropout, kinds=kinds)
+
+
+def _model(
+    name, inputs, outputs, hidden, output, activation, dropout, heads=None, kinds=None
+) -> Model:
     require_choice("output", output, OUTPUTS)
     check_dropout(dropout)
     several = isinstance(hidden, Sequence) and not isinstance(hidden, str)
@@ -124,9 +174,11 @@ def _model(name, inputs, outputs, hidden, output, activation, dropout, heads) ->
         activation=check_activation(activation),
         dropout=dropout,
         heads=heads,
+        kinds=kinds,
         name=name,
     )
-    example = np.zeros((1, inputs), np.float32), np.zeros((1, 1), np.float32)
+    edges = np.zeros((1, 1), np.float32 if kinds is None else np.int32)
+    example = np.zeros((1, inputs), np.float32), edges
     return from_linen(module, example, train_argument="train")
 
 
@@ -138,19 +190,26 @@ class _Graph(linen.Module):
     activation: Callable[[jax.Array], jax.Array]
     dropout: float
     heads: int | None
+    kinds: int | None
 
     @linen.compact
     def __call__(self, graph: Any, *, train: bool) -> jax.Array:
         x, adjacency, *counts = graph
         x, adjacency = jnp.asarray(x), jnp.asarray(adjacency)
-        _check(x, adjacency, self.inputs, both_ways=self.heads is None)
+        plain = self.heads is None and self.kinds is None
+        _check(x, adjacency, self.inputs, self.kinds, both_ways=plain)
         each = self.output == "each"
         widths = (*self.hidden, self.outputs) if each else self.hidden
-        mixing: Any = normalized(adjacency) if self.heads is None else None
+        mixing: Any = normalized(adjacency) if plain else None
+        if self.kinds is not None:
+            is_kind = adjacency[..., None, :] == jnp.arange(1, self.kinds + 1)[:, None]
+            mixing = is_kind.astype(x.dtype)  # (..., n, kinds, n)
         for i, width in enumerate(widths):
             last = each and i == len(widths) - 1
             x = Dropout(self.dropout)(x, deterministic=not train)
-            if self.heads is None:
+            if self.kinds is not None:
+                x = _Relate(width, self.kinds, name=f"relate_{i}")(x, mixing)
+            elif self.heads is None:
                 x = dense(width, use_bias=False, kernel_init=glorot, name=f"dense_{i}")(x)
                 x = mixing @ x
             else:
@@ -159,8 +218,10 @@ class _Graph(linen.Module):
         if each:
             return x
         real = jnp.ones(x.shape[:-1]) if not counts else _real(x, counts[0])
-        mean = (x * real[..., None]).sum(-2) / real.sum(-1)[..., None]
-        return dense(self.outputs, name="output")(mean)
+        pooled = (x * real[..., None]).sum(-2)
+        if self.output == "mean":
+            pooled = pooled / real.sum(-1)[..., None]
+        return dense(self.outputs, name="output")(pooled)
 
 
 class _Attend(linen.Module):
@@ -181,6 +242,24 @@ class _Attend(linen.Module):
         return jnp.einsum("...hnm,...mhw->...nhw", weights, h).reshape(*x.shape[:-1], -1) + bias
 
 
+class _Relate(linen.Module):
+    width: int
+    kinds: int
+
+    @linen.compact
+    def __call__(self, x: Any, is_kind: Any) -> jax.Array:
+        n, columns = x.shape[-2:]
+        each = linen.initializers.glorot_uniform(batch_axis=(0,))
+        kernels = self.param("kernels", each, (self.kinds, columns, self.width))
+        kernel = self.param("kernel", glorot, (columns, self.width))
+        bias = self.param("bias", linen.initializers.zeros, (self.width,))
+        # all kinds by one product of two matrices, then all neighbours by another
+        sent = x @ jnp.moveaxis(kernels, 0, 1).reshape(columns, -1)
+        sent = jnp.swapaxes(sent.reshape(*x.shape[:-1], self.kinds, self.width), -2, -3)
+        sent = sent.reshape(*x.shape[:-2], self.kinds * n, self.width)
+        return is_kind.reshape(*x.shape[:-1], self.kinds * n) @ sent + x @ kernel + bias
+
+
 def normalized(adjacency: jax.Array) -> jax.Array:
     """`D^-½ (A + I) D^-½`, where D has the sums of the rows of `A + I`: `(..., n, n)`.
 
@@ -197,15 +276,22 @@ def _real(x: jax.Array, counts: Any) -> jax.Array:
     return (jnp.arange(x.shape[-2]) < jnp.asarray(counts)[..., None]).astype(x.dtype)
 
 
-def _check(x: jax.Array, adjacency: jax.Array, inputs: int, *, both_ways: bool) -> None:
+def _check(
+    x: jax.Array, adjacency: jax.Array, inputs: int, kinds: int | None, *, both_ways: bool
+) -> None:
     fits = x.ndim >= 2 and x.shape[-1] == inputs
     require(fits, f"nodes of shape (..., n, {inputs})", x.shape)
     expected = (*x.shape[:-1], x.shape[-2])
     require(adjacency.shape == expected, f"an adjacency of shape {expected}", adjacency.shape)
+    if kinds is not None:
+        whole = jnp.issubdtype(adjacency.dtype, jnp.integer)
+        require(whole, "whole numbers for the kinds of edges", f"dtype {adjacency.dtype}")
     if isinstance(adjacency, Tracer):
         return
     values = np.asarray(adjacency)
     require((values >= 0).all(), "edges of at least 0", values.min())
+    if kinds is not None:
+        require((values <= kinds).all(), f"kinds of edges up to {kinds}", values.max())
     own = np.diagonal(values, axis1=-2, axis2=-1)
     require((own == 0).all(), "a diagonal of 0: each node sees itself once", own.max())
     if both_ways:
