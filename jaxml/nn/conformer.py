@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen
+from flax.linen.dtypes import promote_dtype
 
 from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Model
@@ -154,5 +155,5 @@ class _Depthwise(linen.Module):
         columns = x.shape[-1]
         kernel = self.param("kernel", linen.initializers.lecun_normal(), (self.size, columns))
         bias = self.param("bias", linen.initializers.zeros, (columns,))
-        x, kernel, bias = linen.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         return depthwise_convolution(x, kernel) + bias

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_04 import attention, graphs, images, recall, sequences
+from jaxml.course.chapter_04 import attention, graphs, images, recall, sequences, speakers
 from jaxml.course.experiment import Experiment
 
 LECTURE_4 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 4"
@@ -32,6 +32,11 @@ EXPERIMENTS = (
         "speaker-by-attention", 4, "attention tells the speaker from a short recording",
         f"{LECTURE_4} (homework 4); Kudo et al. 1999 for the recordings", sequences.speaker, 6.0,
         "Pool by the first frame (output='first'), or leave out the positions.",
+    ),
+    Experiment(
+        "speaker-heads", 4, "a margin keeps speakers apart, convolution helps attention",
+        "Wang et al. 2018; Gulati et al. 2020", speakers.conformer_and_margin, 6.0,
+        "Give the Conformer a kernel of 1 or of 15, or the margin a scale of 3.",
     ),
     Experiment(
         "images-by-attention", 4, "attention needs more images than a convolution does",
