@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_04 import attention, graphs, images, recall, sequences, speakers
+from jaxml.course.chapter_04 import (
+    attention,
+    graphs,
+    images,
+    molecules,
+    recall,
+    sequences,
+    speakers,
+)
 from jaxml.course.experiment import Experiment
 
 LECTURE_4 = "Hung-yi Lee, Machine Learning 2021 and 2022, lecture 4"
@@ -47,5 +55,11 @@ EXPERIMENTS = (
         "karate-club", 4, "two labels are enough for a network on a graph",
         f"{LECTURE_4} (graphs); Kipf and Welling 2017, Zachary 1977", graphs.karate_club, 0.5,
         "Tell it the club of member 8 as well, or take nn.gat.",
+    ),
+    Experiment(
+        "polar-surface", 4, "a network on the graph of a molecule tells a property of it",
+        f"{LECTURE_4} (graphs); Schlichtkrull et al. 2018, Ertl et al. 2000 for the areas",
+        molecules.polar_surface, 8.0,
+        "Call all bonds single (np.minimum of the adjacency and 1), or hide the hydrogens.",
     ),
 )  # fmt: skip
