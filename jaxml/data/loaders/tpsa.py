@@ -27,14 +27,15 @@ def read(contents: Sequence[bytes]) -> Arrays:
     Raises:
         ValueError: as `read_smiles`.
     """
-    from rdkit import Chem  # noqa: PLC0415 - of an extra; read_smiles says so
-
     lines = [line for line in contents[0].decode().splitlines() if not line.startswith("#")]
     smiles, areas = zip(*(line.rsplit(",", 1) for line in lines), strict=True)
     molecules = [read_smiles(one) for one in smiles]
+    from rdkit import Chem  # noqa: PLC0415 - of an extra, which read_smiles asks for
+
     known: dict[str, int] = {}
-    # the same molecule may be written in several ways: one number for all of them
-    number = [known.setdefault(Chem.MolToSmiles(m), len(known)) for m in molecules]
+    # one number for all that are the same graph, however written and whatever their handedness
+    canonical = (Chem.MolToSmiles(molecule, isomericSmiles=False) for molecule in molecules)
+    number = [known.setdefault(one, len(known)) for one in canonical]
     return {
         **compact(molecules),
         "y": np.array(areas, np.float32),
@@ -71,8 +72,9 @@ def tpsa(*, validation: float = 0.1, test: float = 0.1, seed: int = 0) -> Datase
     """4,999 molecules and the area of their polar parts; fetched when first needed.
 
     The area is a sum over nitrogen and oxygen atoms, each by its bonds, hydrogens and charge.
-    Split at random by molecule, so that one that comes again, however it is written, is in one
-    split. To fetch it the package rdkit is needed, which reads molecules; to load it not.
+    Split at random by molecule, so that one that comes again, however it is written and also as its
+    mirror image, is in one split. The package rdkit (`jaxml[chemistry]`), which reads molecules, is
+    needed to fetch it, not to load it.
 
     Args:
         validation: fraction of the molecules, in [0, 1); 0 makes no such split.
