@@ -118,13 +118,17 @@ def transformer(
             logits, past = decoder.apply(
                 {"params": params["decoder"]}, jnp.asarray(tokens), cache, method="step"
             )
-        looks = [maps[f"layer_{i}/cross"][:, :, 0].mean(1) for i in range(layers)]
         cache = {**cache, "past": past, "position": cache["position"] + 1}
-        return logits, cache, jnp.stack(looks, 1)
+        return logits, cache, _crossed(maps, layers)[:, 0]
 
     return encoder_and_decoder(
         encoder, decoder, start, step, example=example_of(inputs, tokens), random=dropout > 0
     )
+
+
+def _crossed(maps: dict[str, jax.Array], layers: int) -> jax.Array:
+    """Where each layer looks in the source, the mean over its heads: `(batch, t, layers, n)`."""
+    return jnp.stack([maps[f"layer_{i}/cross"].mean(1) for i in range(layers)], 2)
 
 
 class Decoder(linen.Module):
@@ -175,6 +179,14 @@ class Decoder(linen.Module):
         for layer, memory in zip(self.layer, self.memory(seen), strict=True):
             x, _ = layer(x, memory, mask, causal_mask(n), train=train)
         return self._logits(x)
+
+    def look(
+        self, previous: jax.Array, seen: Sequence[jax.Array], mask: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """The logits, and where each layer looks."""
+        with looking() as maps:
+            logits = self(previous, seen, mask, train=train)
+        return logits, _crossed(maps, self.layers)
 
     def memory(self, seen: Sequence[jax.Array]) -> Memory:
         """What each layer looks at, of what each layer of the encoder put out."""

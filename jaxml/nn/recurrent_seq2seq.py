@@ -163,18 +163,23 @@ class _Decoder(linen.Module):
         self.drop = Dropout(self.dropout)
 
     def __call__(self, previous: jax.Array, seen: Any, mask: jax.Array, *, train: bool) -> Any:
+        return self.look(previous, seen, mask, train=train)[0]
+
+    def look(self, previous: jax.Array, seen: Any, mask: jax.Array, *, train: bool) -> Any:
+        """The logits, and how much of each position of the source each took."""
         check_range("tokens", previous, 0, self.tokens - 1)
         x, memory = self._embedded(previous), self.memory(seen)
 
         def one(self, states, x):
-            return self._read(states, x, memory["memory"], mask, train=train)
+            states, found = self._read(states, x, memory["memory"], mask, train=train)
+            return states, (found, states["weights"])
 
         scan = linen.scan(
             one, variable_broadcast="params", split_rngs={"params": False, "dropout": True},
             in_axes=1, out_axes=1,
         )  # fmt: skip
-        _, found = scan(self, memory["states"], x)
-        return self._logits(x, *found, train=train)
+        _, (found, weights) = scan(self, memory["states"], x)
+        return self._logits(x, *found, train=train), weights[:, :, None]
 
     def memory(self, seen: Any) -> dict[str, Any]:
         """The keys and values of the source, and the states before the first token."""

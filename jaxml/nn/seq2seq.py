@@ -34,6 +34,9 @@ class Seq2Seq(NamedTuple):
             last of each row, the first time the one that begins; `logits` `(batch, outputs)` of
             the next; `attention` `(batch, layers, n)`, how much of each position of the source
             each layer that attends took, the mean over its heads.
+        look: `(params, given, *, train=False, key=None) -> (logits, attention)`, of what `apply` is
+            given: its logits, and the attention of each position `(batch, t, layers, n)`; None
+            where it is not told.
     """
 
     init: Callable[..., Any]
@@ -41,6 +44,7 @@ class Seq2Seq(NamedTuple):
     encode: Callable[..., Any]
     start: Callable[..., Any]
     step: Callable[..., Any]
+    look: Callable[..., Any] | None = None
 
     @property
     def model(self) -> Model:
@@ -61,8 +65,9 @@ def encoder_and_decoder(
 
     Args:
         encoder: `(x or (x, lengths), *, train) -> seen`.
-        decoder: `(previous, seen, mask, *, train) -> logits`, with a method `memory`, `seen -> `
-            what is kept of it while it decodes; the mask is that of `padding_mask`.
+        decoder: `(previous, seen, mask, *, train) -> logits`, with a method `look` that returns
+            the attention too, and a method `memory`, `seen -> ` what is kept of it while it
+            decodes; the mask is that of `padding_mask`.
         start: the network's.
         step: the network's.
         example: a source, for `init`.
@@ -86,7 +91,7 @@ def encoder_and_decoder(
             "decoder": decoder.init(keys[1], *arguments, train=False)["params"],
         }, {}
 
-    def apply(params, model_state, given, *, train=False, key=None):
+    def run(params, given, train, key, **method):
         x, x_length, previous = given
         previous = jnp.asarray(previous)
         whole = previous.ndim == 2 and jnp.issubdtype(previous.dtype, jnp.integer)
@@ -98,7 +103,13 @@ def encoder_and_decoder(
             {"train": train, "rngs": None if key is None else {"dropout": key}} for key in keys
         ]
         arguments = (previous, *encoded(params, x, x_length, **modes[0]))
-        return decoder.apply({"params": params["decoder"]}, *arguments, **modes[1]), model_state
+        return decoder.apply({"params": params["decoder"]}, *arguments, **modes[1], **method)
+
+    def apply(params, model_state, given, *, train=False, key=None):
+        return run(params, given, train, key), model_state
+
+    def look(params, given, *, train=False, key=None):
+        return run(params, given, train, key, method="look")
 
     def encode(params, x, x_length=None):
         seen, mask = encoded(params, x, x_length, train=False)
@@ -106,4 +117,4 @@ def encoder_and_decoder(
         return {"seen": memory, "mask": mask}
 
     given = (example, None, np.zeros((1, 1), np.int32))
-    return Seq2Seq(ExampleInit(initialize, given), apply, encode, start, step)
+    return Seq2Seq(ExampleInit(initialize, given), apply, encode, start, step, look)

@@ -4,6 +4,7 @@ from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
 from jaxml.sequence.back_translation import back_translation
 from jaxml.sequence.boxes import generalized_iou, intersection_over_union
+from jaxml.sequence.pointer_generator import extended, pointer_generator
 from jaxml.sequence.scheduled_sampling import scheduled_sampling
 from jaxml.sequence.self_critical import reinforce
 from jaxml.sequence.set_prediction import hungarian, set_loss, set_prediction
@@ -13,11 +14,13 @@ __all__ = [
     "back_translation",
     "decode",
     "decoding",
+    "extended",
     "forced",
     "generalized_iou",
     "hungarian",
     "intersection_over_union",
     "metrics",
+    "pointer_generator",
     "reinforce",
     "scheduled_sampling",
     "set_loss",

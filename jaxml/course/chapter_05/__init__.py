@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxml.course.chapter_05 import (
     curvature,
     detection,
+    copying,
     exposure,
     monolingual,
     norms,
@@ -44,6 +45,11 @@ EXPERIMENTS = (
         "scheduled-sampling", 5, "a network that saw its own tokens in training goes on from them",
         f"{LECTURE_5}; Bengio et al. 2015", scheduled.scheduled_sampling, 3.5,
         "Show no glimpses of the sum (BLURRED = 1): what can scheduled sampling gain then?",
+    ),
+    Experiment(
+        "copying", 5, "a network that may copy puts out words that it never saw",
+        f"{LECTURE_5}; See et al. 2017 (arXiv:1704.04368)", copying.copying, 3.0,
+        "Let each test sequence have one Greek letter alone: what does the other network put out?",
     ),
     Experiment(
         "decoding", 5, "the likeliest next token does not lead to the likeliest sequence",
