@@ -29,6 +29,7 @@ from jaxml.data.loaders.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
 from jaxml.data.loaders.karate_club import karate_club
 from jaxml.data.loaders.linear_teacher import linear_teacher
 from jaxml.data.loaders.mnist import MNIST, mnist
+from jaxml.data.loaders.number_words import number_words
 from jaxml.data.loaders.ring import ring
 from jaxml.data.loaders.tpsa import TPSA, tpsa
 from jaxml.data.loaders.two_spirals import two_spirals
@@ -71,6 +72,7 @@ __all__ = [
     "mnist",
     "molecular_graphs",
     "names",
+    "number_words",
     "ring",
     "surfaces",
     "tpsa",
@@ -91,6 +93,7 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
     "karate_club": karate_club,
     "linear_teacher": linear_teacher,
     "mnist": mnist,
+    "number_words": number_words,
     "ring": ring,
     "tpsa": tpsa,
     "two_spirals": two_spirals,

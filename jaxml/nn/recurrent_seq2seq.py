@@ -11,6 +11,7 @@ from flax import linen
 
 from jaxml.core.checks import require_choice, require_positive_int
 from jaxml.nn.attention.masks import with_lengths
+from jaxml.nn.attention.monotonic import monotonic_attention
 from jaxml.nn.attention.scores import dot_product_scores, projected_scores
 from jaxml.nn.attention.softmax import attention_weights
 from jaxml.nn.encoder import embedded, example_of
@@ -18,7 +19,7 @@ from jaxml.nn.layers import Dropout, check_dropout, check_dtype, check_range, de
 from jaxml.nn.recurrent import CELLS, read
 from jaxml.nn.seq2seq import Seq2Seq, encoder_and_decoder
 
-ATTENTION = ("additive", "location", "dot")
+ATTENTION = ("additive", "location", "dot", "monotonic")
 FILTERS, REACH = 10, 7
 """Of location-sensitive attention: filters, and positions to each side that they see."""
 
@@ -43,7 +44,7 @@ def recurrent_seq2seq(
     Parameters are `encoder` (`input`, and the cells `layer_i_cell` and `layer_i_backward_cell`)
     and `decoder`: `input`, the table of its tokens, `start`, which makes the first states of the
     encoder's last, `key` and `query`, for additive attention `score`, for location-sensitive
-    `filters` and `location`, `layer_i_cell`, `readout` and `output`.
+    `filters` and `location`, for monotonic `offset`, `layer_i_cell`, `readout` and `output`.
 
     Args:
         inputs: number of the source's tokens, from 0; or columns of `x` `(batch, n, inputs)`.
@@ -54,7 +55,9 @@ def recurrent_seq2seq(
         cell: "lstm" or "gru".
         attention: by the last layer's state, "additive"; "location", additive with what 10 filters
             of 15 positions see of the weights of the step before, which shows how far it has come;
-            or "dot", scaled products of projected states.
+            "dot", scaled products of projected states; or "monotonic", which only ever moves on, by
+            the sigmoid of additive scores: `apply` has the expected attention, in training with
+            noise of variance 1 on the scores, `step` (and so decoding) one position or none.
         dropout: of each layer's input, and of the hidden layer before the output.
         dtype: as in `mlp`.
 
@@ -69,7 +72,9 @@ def recurrent_seq2seq(
         Bahdanau, Cho and Bengio (2015), arXiv:1409.0473, appendix A, with tanh in the place of
         maxout before the output, and first states from both directions; Chorowski et al. (2015),
         arXiv:1506.07503, section 2.2; Luong, Pham and Manning (2015), arXiv:1508.04025, "general"
-        of section 3.1, for products, here with the state before the token.
+        of section 3.1, for products, here with the state before the token; Raffel et al. (2017),
+        arXiv:1704.00784, for monotonic attention, without equation 13's norm of the weights and
+        with an offset from 0 on.
 
     >>> import jax, jax.numpy as jnp
     >>> network = recurrent_seq2seq(30, 41, width=16)
@@ -110,8 +115,9 @@ def recurrent_seq2seq(
         return logits, {**cache, "states": states}, states["weights"][:, None]
 
     return encoder_and_decoder(
-        encoder, decoder, start, step, example=example_of(inputs, tokens), random=dropout > 0
-    )
+        encoder, decoder, start, step, example=example_of(inputs, tokens),
+        random=dropout > 0 or attention == "monotonic",
+    )  # fmt: skip
 
 
 class _Encoder(linen.Module):
@@ -152,6 +158,8 @@ class _Decoder(linen.Module):
         if self.attention != "dot":
             scale = linen.initializers.normal(self.width**-0.5)
             self.score = self.param("score", scale, (self.width,))
+        if self.attention == "monotonic":
+            self.offset = self.param("offset", linen.initializers.zeros, ())
         if self.attention == "location":
             self.filters = affine(FILTERS, use_bias=False)
             self.location = affine(self.width, use_bias=False)
@@ -190,22 +198,24 @@ class _Decoder(linen.Module):
         cells = jnp.split(first, first.shape[-1] // self.width, axis=-1)
         if self.cell == "lstm":
             cells = list(zip(cells[::2], cells[1::2], strict=True))
-        states = {
-            "cells": cells,
-            "weights": jnp.zeros(keys.shape[:2], keys.dtype),
-        }
+        weights = jnp.zeros(keys.shape[:2], keys.dtype)
+        if self.attention == "monotonic":
+            weights = weights.at[:, 0].set(1)
+        states = {"cells": cells, "weights": weights}
         return {"memory": {"keys": keys, "values": values}, "states": states}
 
     def step(self, tokens: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
         """The logits of the next token, and the states behind this one."""
         x = self._embedded(tokens)
-        states, found = self._read(cache["states"], x, cache["memory"], cache["mask"], train=False)
+        states, found = self._read(
+            cache["states"], x, cache["memory"], cache["mask"], train=False, hard=True
+        )
         return self._logits(x, *found, train=False), states
 
     def _embedded(self, tokens):
         return self.input(tokens) * self.width**0.5
 
-    def _read(self, states, x, memory, mask, *, train):
+    def _read(self, states, x, memory, mask, *, train, hard=False):
         """The states behind a token, and what is known then: the last state, what was seen."""
         keys, query = memory["keys"], self.query(_hidden(states["cells"][-1]))[:, None]
         if self.attention == "dot":
@@ -214,13 +224,25 @@ class _Decoder(linen.Module):
             if self.attention == "location":
                 keys = keys + self.location(self.filters(_windows(states["weights"])))
             scores = projected_scores(query, keys, self.score.astype(keys.dtype))
-        weights = attention_weights(scores, mask[:, 0])
+        if self.attention == "monotonic":
+            weights = self._moved(scores, states["weights"], mask[:, 0], train, hard)
+        else:
+            weights = attention_weights(scores, mask[:, 0])
         context = (weights @ memory["values"])[:, 0]
         h, cells = jnp.concatenate([x, context], -1), []
         for layer, before in zip(self.layer, states["cells"], strict=True):
             after, h = layer(before, self.drop(h, deterministic=not train))
             cells.append(after)
         return {"cells": cells, "weights": weights[:, 0]}, (h, context)
+
+    def _moved(self, scores, before, mask, train, hard):
+        scores = scores + self.offset.astype(scores.dtype)
+        if train:
+            scores = scores + jax.random.normal(
+                self.make_rng("dropout"), scores.shape, scores.dtype
+            )
+        chosen = (scores > 0).astype(scores.dtype) if hard else jax.nn.sigmoid(scores)
+        return monotonic_attention(jnp.where(mask, chosen, 0), before[:, None])
 
     def _logits(self, x, h, context, *, train):
         hidden = jnp.tanh(self.readout(jnp.concatenate([x, h, context], -1)))

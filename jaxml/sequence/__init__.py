@@ -4,6 +4,7 @@ from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
 from jaxml.sequence.back_translation import back_translation
 from jaxml.sequence.boxes import generalized_iou, intersection_over_union
+from jaxml.sequence.guided_attention import guided_attention, off_diagonal
 from jaxml.sequence.pointer_generator import extended, pointer_generator
 from jaxml.sequence.scheduled_sampling import scheduled_sampling
 from jaxml.sequence.self_critical import reinforce
@@ -19,7 +20,9 @@ __all__ = [
     "generalized_iou",
     "hungarian",
     "intersection_over_union",
+    "guided_attention",
     "metrics",
+    "off_diagonal",
     "pointer_generator",
     "reinforce",
     "scheduled_sampling",

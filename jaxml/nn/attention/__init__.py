@@ -14,6 +14,7 @@ from jaxml.nn.attention.masks import (
     stride_mask,
     window_mask,
 )
+from jaxml.nn.attention.monotonic import monotonic_attention
 from jaxml.nn.attention.performer import (
     orthogonal_features,
     performer_attention,
@@ -50,6 +51,7 @@ __all__ = [
     "linformer_attention",
     "local_attention",
     "lsh_attention",
+    "monotonic_attention",
     "orthogonal_features",
     "padding_mask",
     "performer_attention",
