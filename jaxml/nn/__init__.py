@@ -14,6 +14,7 @@ from jaxml.nn.encoder_decoder import transformer
 from jaxml.nn.graphs import gat, gcn, rgcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.margin import cosine_classifier
+from jaxml.nn.non_autoregressive import NonAutoregressive, non_autoregressive_transformer
 from jaxml.nn.recurrent import rnn
 from jaxml.nn.recurrent_seq2seq import recurrent_seq2seq
 from jaxml.nn.seq2seq import Seq2Seq
@@ -22,6 +23,7 @@ from jaxml.nn.vit import patches, vit
 
 __all__ = [
     "LayerSummary",
+    "NonAutoregressive",
     "Seq2Seq",
     "Summary",
     "affine_grid",
@@ -46,6 +48,7 @@ __all__ = [
     "max_pool",
     "mean_pool",
     "mlp",
+    "non_autoregressive_transformer",
     "patches",
     "recurrent_seq2seq",
     "resample",

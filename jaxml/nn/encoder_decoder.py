@@ -175,9 +175,17 @@ class Decoder(linen.Module):
         check_range("tokens", previous, 0, self.tokens - 1)
         n = previous.shape[1]
         require(self.size is None or n <= self.size, f"at most {self.size} positions", n)
-        x = self.drop(self._embedded(previous, jnp.arange(n)), deterministic=not train)
+        x = self.input(previous) * self.width**0.5
+        return self.at_once(x, seen, mask, causal_mask(n), train=train)
+
+    def at_once(
+        self, x: jax.Array, seen: Sequence[jax.Array], mask: jax.Array, own: jax.Array, *,
+        train: bool,
+    ) -> jax.Array:  # fmt: skip
+        """The logits of what is at each position; `own` is which of them each sees."""
+        x = self.drop(self._placed(x, jnp.arange(x.shape[1])), deterministic=not train)
         for layer, memory in zip(self.layer, self.memory(seen), strict=True):
-            x, _ = layer(x, memory, mask, causal_mask(n), train=train)
+            x, _ = layer(x, memory, mask, own, train=train)
         return self._logits(x)
 
     def look(
@@ -200,7 +208,7 @@ class Decoder(linen.Module):
     def step(self, tokens: jax.Array, cache: Any) -> tuple[jax.Array, Memory]:
         """The logits of the next token, and the keys and values with those of this one."""
         at = cache["position"][0]  # all rows are at the same
-        x = self._embedded(tokens[:, None], at[None])
+        x = self._placed(self.input(tokens[:, None]) * self.width**0.5, at[None])
         filled = jnp.arange(cache["past"][0][0].shape[2]) <= at
         past = []
         for layer, memory, before in zip(self.layer, cache["seen"], cache["past"], strict=True):
@@ -208,8 +216,7 @@ class Decoder(linen.Module):
             past.append(now)
         return self._logits(x)[:, 0], past
 
-    def _embedded(self, tokens, positions):
-        x = self.input(tokens) * self.width**0.5
+    def _placed(self, x, positions):
         if self.positions == "sinusoidal":
             x = x + sinusoidal_positions(positions, self.width).astype(x.dtype)
         if self.positions == "learned":

@@ -4,7 +4,9 @@ from jaxml.sequence import decoding, metrics, tokens
 from jaxml.sequence._decode import decode
 from jaxml.sequence.back_translation import back_translation
 from jaxml.sequence.boxes import generalized_iou, intersection_over_union
+from jaxml.sequence.distillation import distilled
 from jaxml.sequence.guided_attention import guided_attention, off_diagonal
+from jaxml.sequence.non_autoregressive import decode_at_once, non_autoregressive
 from jaxml.sequence.pointer_generator import extended, pointer_generator
 from jaxml.sequence.scheduled_sampling import scheduled_sampling
 from jaxml.sequence.self_critical import reinforce
@@ -14,7 +16,9 @@ from jaxml.sequence.teacher_forcing import forced, teacher_forcing, with_end
 __all__ = [
     "back_translation",
     "decode",
+    "decode_at_once",
     "decoding",
+    "distilled",
     "extended",
     "forced",
     "generalized_iou",
@@ -22,6 +26,7 @@ __all__ = [
     "intersection_over_union",
     "guided_attention",
     "metrics",
+    "non_autoregressive",
     "off_diagonal",
     "pointer_generator",
     "reinforce",
