@@ -125,8 +125,8 @@ def off_diagonal(
     >>> attention = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
     >>> off_diagonal(attention, [2], [2])
     Array([[0., 0.]], dtype=float32)
-    >>> off_diagonal(attention[:, ::-1], [2], [2]).round(3)
-    Array([[0.956, 0.956]], dtype=float32)
+    >>> (100 * off_diagonal(attention[:, ::-1], [2], [2])).round()
+    Array([[96., 96.]], dtype=float32)
     """
     attention = jnp.asarray(attention)
     require(attention.ndim == 3, "attention of shape (batch, t, n)", attention.shape)
