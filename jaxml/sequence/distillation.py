@@ -38,7 +38,7 @@ def distilled(
 
     Returns:
         The data with other `"y"` and `"y_length"`, without ends (`with_end` puts them there), and
-        without a mask.
+        without a mask. `"y"` is as wide as the longest.
 
     Raises:
         ValueError: as `decode`.
@@ -52,14 +52,15 @@ def distilled(
     >>> params, _ = network.init(jax.random.key(0))
     >>> data = {"x": np.ones((3, 4), int), "y": np.ones((3, 2), int), "y_length": np.ones(3, int)}
     >>> found = distilled(network, params, data, begin=5, end=6, size=2, maximum_length=9)
-    >>> found["y"].shape
-    (3, 9)
+    >>> found["y"].shape == (3, found["y_length"].max())
+    True
     """
     found = decode(network, params, data, search, maximum_length=maximum_length, **options)
     if np.ndim(found.tokens) == 3:
         found = Decoded(*(field[:, 0] for field in found[:4]))
     lengths = np.asarray(found.lengths - found.finished)
-    inside = np.arange(found.tokens.shape[1]) < lengths[:, None]
-    y = np.where(inside, found.tokens, 0)
+    longest = max(1, int(lengths.max()))
+    inside = np.arange(longest) < lengths[:, None]
+    y = np.where(inside, found.tokens[:, :longest], 0)
     kept = {name: values for name, values in data.items() if name != "mask"}
     return {**kept, "y": y, "y_length": lengths}

@@ -134,9 +134,8 @@ def test_two_translations_are_mixed_up_and_are_not_after_distillation():
     taught = fit(forced, sequence.with_end(data, END)).state.params
     marks = {"begin": BEGIN, "end": END, "size": 2, "maximum_length": 3}
     found = sequence.distilled(teacher, taught, data, **marks)
-    assert {tuple(row) for row in found["y"][:, :2]} < BOTH
+    assert {tuple(row) for row in found["y"]} < BOTH
     assert found["y_length"].tolist() == [2] * 40
-    found["y"] = found["y"][:, :2]
     assert valid(network, fit(algorithm, found).state.params) > 0.99
 
 

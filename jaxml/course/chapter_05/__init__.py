@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxml.course.chapter_05 import (
     curvature,
     detection,
+    alignments,
+    at_once,
     copying,
     exposure,
     monolingual,
@@ -50,6 +52,16 @@ EXPERIMENTS = (
         "copying", 5, "a network that may copy puts out words that it never saw",
         f"{LECTURE_5}; See et al. 2017 (arXiv:1704.04368)", copying.copying, 3.0,
         "Let each test sequence have one Greek letter alone: what does the other network put out?",
+    ),
+    Experiment(
+        "guided-attention", 5, "a penalty on far attention makes it follow the source",
+        f"{LECTURE_5}; Tachibana et al. 2017 (arXiv:1710.08969)", alignments.guided_attention, 10.0,
+        "Guide it along the other diagonal: does it learn to write at all?",
+    ),
+    Experiment(
+        "non-autoregressive", 5, "who puts out all words at once mixes up several right answers",
+        f"{LECTURE_5}; Gu et al. 2018 (arXiv:1711.02281)", at_once.all_at_once, 3.0,
+        "Let three of four translations be of one dialect: what is drawn, what is likeliest?",
     ),
     Experiment(
         "decoding", 5, "the likeliest next token does not lead to the likeliest sequence",
