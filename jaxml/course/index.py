@@ -55,7 +55,7 @@ CHAPTERS = (
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?", chapter_05.EXPERIMENTS,
-        "translation, non-autoregressive decoding, copying, guided attention, BLEU on sentences",
+        "translation, BLEU on sentences",
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,

@@ -25,8 +25,10 @@ def test_every_data_set_keeps_the_contract(name):
     assert dataset.meta["name"] == name
     assert {"task", "description", "source", "licence", "citation"} <= set(dataset.meta)
     whole = dataset.everything()
-    assert whole["x"].dtype == np.float32
-    assert whole["x"].shape == (sum(dataset.meta["counts"].values()), *dataset.meta["input_shape"])
+    tokens = dataset.meta["task"] == "sequence_to_sequence"
+    assert whole["x"].dtype == (np.int32 if tokens else np.float32)
+    count = sum(dataset.meta["counts"][name] for name in ("train", "validation", "test"))
+    assert whole["x"].shape == (count, *dataset.meta["input_shape"])
     assert np.isfinite(whole["x"]).all()
     assert whole["y"].dtype == (np.float32 if dataset.meta["task"] == "regression" else np.int32)
     if dataset.meta["task"] == "classification":
