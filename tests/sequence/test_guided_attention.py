@@ -8,6 +8,7 @@ import pytest
 
 from jaxml import nn, sequence, training
 from jaxml.core.types import TrainState
+from jaxml.training import sampling
 
 NETWORK = nn.recurrent_seq2seq(5, 7, width=6, attention="location")
 RANDOM = np.random.default_rng(0)
@@ -76,7 +77,9 @@ def test_training_lowers_the_penalty_and_tells_it():
         NETWORK, optax.adam(2e-2), begin=5, strength=3.0,
         metrics={"right": training.metrics.accuracy},
     )  # fmt: skip
-    run = training.fit(algorithm, data, key=jax.random.key(0), steps=100, chunk=100)
+    run = training.fit(
+        algorithm, data, sampling.full(), key=jax.random.key(0), steps=100, chunk=100
+    )
     far = run.history["off_diagonal"]
     assert far[-1] < far[0] / 3
     assert run.history["right"][-1] > run.history["right"][0]
