@@ -14,7 +14,7 @@ from jaxml.course.experiment import Effort
 from jaxml.sequence import metrics
 from jaxml.training import optimizers, sampling, schedules
 
-WORDS = 8
+WORDS, PHRASES = 8, 20
 BEGIN, END = 2 * WORDS + 1, 2 * WORDS + 2
 """Word i of the source is i or WORDS + i in the target: a dialect of two, the same throughout."""
 
@@ -25,9 +25,10 @@ ONE, ALL, TAUGHT = "token by token", "all at once", "all at once, distilled"
 def all_at_once(effort: Effort = "quick") -> Finding:
     """Sentences with two equally likely translations, word by word and all words at once."""
     quick = effort == "quick"
-    longest, rows, steps, layers = (3, 600, 150, 1) if quick else (6, 8000, 1500, 2)
+    longest, rows, steps, layers = (4, 800, 150, 1) if quick else (6, 8000, 1200, 2)
     random = np.random.default_rng(0)
-    train, test = _pairs(random, rows, longest), _pairs(random, rows // 4, longest)
+    book = _book(random, longest)
+    train, test = _pairs(random, book, rows), _pairs(random, book, rows)
     sizes: dict[str, Any] = {"width": 32, "layers": layers, "hidden": 64}
     optimizer = optimizers.adam(schedules.warmup_cosine(1e-2 if quick else 3e-3, steps, 0.05))
     marks: dict[str, Any] = {"begin": BEGIN, "end": END, "maximum_length": longest + 1}
@@ -91,11 +92,13 @@ def all_at_once(effort: Effort = "quick") -> Finding:
         f"is drawn is {bleu[ALL]:.0f}, {bleu[TAUGHT]:.0f} and {bleu[ONE]:.0f}. With its length "
         f"scaled by {SCALES[0]:g} to {SCALES[-1]:g} at least {right:.1%} are of that length.",
         text=(
-            f"A sentence of 1 to {longest} of {WORDS} words is translated word by word into one of "
-            "two dialects, each as likely. Who knows what was put out before can go on in the same "
+            f"A phrase book has {PHRASES} sentences of each length from 1 to {longest}, of {WORDS} "
+            "words. They are translated word by word into one of two dialects, each as likely and "
+            "drawn anew each time. Who knows what was put out before can go on in the same "
             "dialect; who puts out all at once and has learned the chance of each word is right in "
             "2^(1 − n) of n words. Distillation: the translations to learn are those that a "
-            "Transformer, token by token, finds by a beam of two for the training sentences.",
+            "Transformer, token by token, finds by a beam of two. Its choice between two equals "
+            "can be learned of each sentence, but not be guessed of one never seen.",
             "The likeliest words are right in "
             + ", ".join(f"{greedy[name]:.1%} ({name})" for name in greedy)
             + f". {rows:,} sentences, {steps} updates, one seed.",
@@ -130,13 +133,18 @@ def all_at_once(effort: Effort = "quick") -> Finding:
     )  # fmt: skip
 
 
-def _pairs(random: np.random.Generator, rows: int, longest: int) -> dict[str, np.ndarray]:
-    """Sentences, and translations into a dialect each."""
-    length = random.integers(1, longest + 1, rows)
-    inside = np.arange(longest) < length[:, None]
-    x = np.where(inside, random.integers(1, WORDS + 1, (rows, longest)), 0)
-    dialect = random.integers(0, 2, (rows, 1))
-    y = np.where(inside, x + WORDS * dialect, 0)
+def _book(random: np.random.Generator, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences, as many of each length, and their lengths."""
+    length = np.repeat(np.arange(1, longest + 1), PHRASES)
+    x = random.integers(1, WORDS + 1, (len(length), longest))
+    return np.where(np.arange(longest) < length[:, None], x, 0), length
+
+
+def _pairs(random: np.random.Generator, book: Any, rows: int) -> dict[str, np.ndarray]:
+    """Sentences of the book, and translations into a dialect each."""
+    chosen = random.integers(0, len(book[1]), rows)
+    x, length = (column[chosen] for column in book)
+    y = np.where(x > 0, x + WORDS * random.integers(0, 2, (rows, 1)), 0)
     return {"x": x, "x_length": length, "y": y, "y_length": length}
 
 

@@ -27,7 +27,7 @@ WITH, WITHOUT = "with copying", "without"
 def copying(effort: Effort = "quick") -> Finding:
     """Sequences to be reversed, of symbols that were never targets, with and without copying."""
     quick = effort == "quick"
-    longest, rows, steps, seeds = (6, 2000, 120, 1) if quick else (20, 20_000, 400, 3)
+    longest, rows, steps, seeds = (6, 2000, 120, 1) if quick else (12, 20_000, 300, 3)
     random = np.random.default_rng(0)
     train = sequences(random, rows, longest, [KNOWN, RARE])
     tests = {name: sequences(random, rows // 20, longest, [of]) for name, of in SETS.items()}
