@@ -34,7 +34,7 @@ def monotonic_attention(chosen: jax.Array, before: jax.Array) -> jax.Array:
     """
     same = chosen.shape == before.shape
     require(same, f"attention before of shape {chosen.shape}", before.shape)
-    passed = jnp.roll(1 - chosen, 1, axis=-1).at[..., 0].set(0)
+    passed = jnp.roll(1 - chosen, 1, axis=-1)  # before the first key nothing was reached
 
     def joined(left, right):
         """Two steps of q = passed · q + before as one."""
