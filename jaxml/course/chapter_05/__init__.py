@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from jaxml.course.chapter_05 import (
-    curvature,
-    detection,
     alignments,
     at_once,
     copying,
+    curvature,
+    detection,
     exposure,
     monolingual,
     norms,
