@@ -18,6 +18,7 @@ from jaxml.data.csv_files import csv_rows, from_csv
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.fetching import Fetched
 from jaxml.data.image_folders import from_image_folder, image_rows
+from jaxml.data.loaders.bible import BIBLE, bible
 from jaxml.data.loaders.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
 from jaxml.data.loaders.cmudict import CMUDICT, cmudict
 from jaxml.data.loaders.digit_canvases import digit_canvases
@@ -47,6 +48,7 @@ __all__ = [
     "Info",
     "Split",
     "array_rows",
+    "bible",
     "chicago_ridership",
     "cmudict",
     "csv_rows",
@@ -82,6 +84,7 @@ __all__ = [
 ]
 
 REGISTRY: dict[str, Callable[..., Dataset]] = {
+    "bible": bible,
     "chicago_ridership": chicago_ridership,
     "cmudict": cmudict,
     "digit_canvases": digit_canvases,
@@ -114,6 +117,7 @@ FETCHED: dict[str, Fetched] = {
         TPSA,
         VOWEL,
     )
+    for fetched in (BIBLE, CHICAGO_RIDERSHIP, CMUDICT, EMOJI, FASHION_MNIST, JAPANESE_VOWELS, MNIST, VOWEL)
 }
 """Those that are fetched when first needed."""
 
@@ -155,7 +159,7 @@ def names() -> list[str]:
     """The names that `load` knows, sorted.
 
     >>> names()  # doctest: +ELLIPSIS
-    ['chicago_ridership', 'cmudict', 'digits', ..., 'two_spirals', 'vowel', 'xor']
+    ['bible', 'chicago_ridership', 'cmudict', ..., 'two_spirals', 'vowel', 'xor']
     """
     return sorted(REGISTRY)
 

@@ -158,35 +158,38 @@ def npm_packages(
     return Source(f"{' and '.join(packages)} by npm", files, get, read, size)
 
 
-def debian_package(
-    package: str,
+def debian_packages(
+    packages: Sequence[str],
     path: str,
     files: Sequence[File],
     read: Callable[..., Arrays],
     *,
     size: int,
 ) -> Source:
-    """Files in a Debian package.
+    """Files in Debian packages.
 
     Args:
-        package: its name.
-        path: the folder that it puts the files in.
+        packages: their names.
+        path: the folder that they put the files in.
         files: their names.
         read: as in `Source`.
-        size: of the package in bytes.
+        size: of the packages together in bytes.
     """
 
     def get(files: Sequence[File], scratch: Path, report: Report) -> list[bytes]:  # noqa: ARG001
         if shutil.which("apt-get") is None:
             raise OSError("there is no apt-get here")
         options = f"-q -o Acquire::Retries=0 -o Acquire::http::Timeout={SECONDS_TO_ANSWER}"
-        _run(["apt-get", "download", *options.split(), package], scratch)
+        _run(["apt-get", "download", *options.split(), *packages], scratch)
         unpacked = scratch / "unpacked"
-        _run(["dpkg-deb", "-x", str(_only(scratch, "*.deb")), str(unpacked)], scratch)
+        for package in packages:
+            archive = _only(scratch, f"{package}_*.deb")
+            _run(["dpkg-deb", "-x", str(archive), str(unpacked)], scratch)
         return [Path(unpacked, path.lstrip("/"), file.name).read_bytes() for file in files]
 
-    advice = f"run `apt-get update`, or install the package {package}"
-    return Source(f"package {package} by apt-get", files, get, read, size, advice)
+    what = f"package{'s' * (len(packages) > 1)} {' and '.join(packages)}"
+    advice = f"run `apt-get update`, or install the {what}"
+    return Source(f"{what} by apt-get", files, get, read, size, advice)
 
 
 class _Meter:

@@ -382,7 +382,7 @@ def test_without_pip(monkeypatch):
 
 
 def by_apt():
-    return sources.debian_package("jaxml-toy", "/usr/share/toy", [File("toy.bin")], read, size=1)
+    return sources.debian_packages(["jaxml-toy"], "/usr/share/toy", [File("toy.bin")], read, size=1)
 
 
 def apt_get(folder, script):

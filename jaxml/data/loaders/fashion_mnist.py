@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxml.data.dataset import Dataset
 from jaxml.data.fetching import Fetched
 from jaxml.data.loaders.idx_images import COUNTS, dataset, files, read
-from jaxml.data.sources import address, debian_package, folder
+from jaxml.data.sources import address, debian_packages, folder
 
 _DEBIAN = "/usr/share/datasets/fashion-mnist"
 
@@ -47,7 +47,7 @@ FASHION_MNIST = Fetched(
             read,
             size=30_878_645,
         ),
-        debian_package("dataset-fashion-mnist", _DEBIAN, files(), read, size=30_900_652),
+        debian_packages(["dataset-fashion-mnist"], _DEBIAN, files(), read, size=30_900_652),
     ),
 )
 
