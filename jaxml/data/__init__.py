@@ -108,6 +108,7 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
 FETCHED: dict[str, Fetched] = {
     fetched.name: fetched
     for fetched in (
+        BIBLE,
         CHICAGO_RIDERSHIP,
         CMUDICT,
         EMOJI,
@@ -118,6 +119,8 @@ FETCHED: dict[str, Fetched] = {
         VOWEL,
     )
     for fetched in (BIBLE, CHICAGO_RIDERSHIP, CMUDICT, EMOJI, FASHION_MNIST, JAPANESE_VOWELS, MNIST, VOWEL)
+        VOWEL,
+    )
 }
 """Those that are fetched when first needed."""
 

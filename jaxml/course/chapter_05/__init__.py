@@ -16,6 +16,7 @@ from jaxml.course.chapter_05 import (
     scheduled,
     searches,
     stresses,
+    translation,
 )
 from jaxml.course.experiment import Experiment
 
@@ -32,6 +33,11 @@ EXPERIMENTS = (
         "a recurrent network that looks at the letters by attention learns to pronounce too",
         f"{LECTURE_5}; Bahdanau et al. 2015", pronunciation.pronunciation_by_lstm, 30.0,
         "Look by products (attention=\"dot\"), or at a GRU (cell=\"gru\"): what do they cost?",
+    ),
+    Experiment(
+        "translation", 5, "a Transformer translates better than the nearest verse it knows",
+        f"{LECTURE_5}; Vaswani et al. 2017", translation.translation, 60.0,
+        "Let it translate the King James Version (pair=\"kjv-web\"): what does a copy score?",
     ),
     Experiment(
         "stress", 5, "an encoder that reads the whole word tells the stress of each vowel",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,8 +135,8 @@ def bible(
     vocabulary = ("", *sorted(set().union(*(set("".join(lines)) for lines in texts.values()))))
     lengths = np.array([[len(line) for line in texts[name]] for name in (source, target)])
     chosen = np.flatnonzero((lengths.min(0) > 0) & (lengths.max(0) <= RATIO * lengths.min(0)))
-    book = np.array([BOOKS.index(verse[0]) for verse in _VERSES])[chosen]
-    groups = np.arange(len(chosen)) if split == "random" else _families()[book]
+    verse = np.array([(BOOKS.index(book), *place) for book, *place in _VERSES], np.int32)[chosen]
+    groups = np.arange(len(chosen)) if split == "random" else _families()[verse[:, 0]]
     parts = split_groups(groups, validation=validation, test=test, rng=rng)
     x, y = (_codes([texts[name][i] for i in chosen], vocabulary) for name in (source, target))
     columns: dict[str, np.ndarray] = {
@@ -145,7 +144,7 @@ def bible(
         "x_length": lengths[0, chosen].astype(np.int32),
         "y": y,
         "y_length": lengths[1, chosen].astype(np.int32),
-        "verse": np.stack([book, *np.array([v[1:] for v in _VERSES])[chosen].T], 1).astype(np.int32),
+        "verse": verse,
         "links": _links(arrays[f"{source}_tags"], arrays[f"{target}_tags"])[chosen],
     }
 
@@ -183,19 +182,21 @@ def _codes(lines: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 
 def _links(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Of each verse the places of numbers that are once in one and once in the other."""
-    links: list[list[tuple[int, ...]]] = [[] for _ in _VERSES]
-    others = _once(second)
-    for key, place in _once(first).items():
-        if key in others:
-            links[key[0]].append((*place, *others[key]))
-    found = np.zeros((len(links), max(map(len, links)), 4), np.int32)
-    for row, own in zip(found, links, strict=True):
-        row[: len(own)] = np.reshape(sorted(own), (-1, 4))
-    return found
+    (keys, tags), (others, other_tags) = _once(first), _once(second)
+    _, i, j = np.intersect1d(keys, others, assume_unique=True, return_indices=True)
+    verse, *start_stop = tags[i, :3].T
+    places = np.stack([*start_stop, *other_tags[j, 1:3].T], 1)
+    order = np.lexsort((places[:, 0], verse))
+    verse, places = verse[order], places[order]
+    counts = np.bincount(verse, minlength=len(_VERSES))
+    links = np.zeros((len(_VERSES), counts.max(), 4), np.int32)
+    links[np.arange(counts.max()) < counts[:, None]] = places
+    return links
 
 
-def _once(tags: np.ndarray) -> dict[tuple[int, int], tuple[int, int]]:
-    """(Verse, number) -> start and stop, of numbers that are there once."""
-    rows = [tuple(tag) for tag in tags.tolist()]
-    counts = Counter((row, number) for row, _, _, number in rows)
-    return {(row, n): (start, stop) for row, start, stop, n in rows if counts[row, n] == 1}
+def _once(tags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The tags whose number is once in its verse, and a key for each, of verse and number."""
+    keys, first, counts = np.unique(
+        tags[:, 0] * 100_000 + tags[:, 3], return_index=True, return_counts=True
+    )
+    return keys[counts == 1], tags[first[counts == 1]]
