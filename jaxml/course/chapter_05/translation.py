@@ -17,8 +17,8 @@ from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.sequence import decoding, metrics, tokens
 
 LONGEST = 80  # tokens of a verse, with the end: 99 % of them
-EPOCHS = 5
-RATE = 2e-3
+EPOCHS = 4
+RATE = 2.5e-3
 SHOWN = 14  # tokens of the verse of the picture, at most
 MARKS: dict[str, Any] = {"begin": tokens.BEGIN, "end": tokens.END, "maximum_length": LONGEST}
 
@@ -57,7 +57,7 @@ def translation(effort: Effort = "quick") -> Finding:
 
     params, seen = common.trained(
         network, _to_train(tokenizer, train), score, begin=tokens.BEGIN,
-        edges=1 if quick else 3, tokens=1024, epochs=epochs,
+        edges=1 if quick else 3, tokens=768, epochs=epochs,
         rate=1e-2 if quick else RATE, warm_up=0.1, looks=1 if quick else 5,
     )  # fmt: skip
 
