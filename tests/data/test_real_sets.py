@@ -1,5 +1,6 @@
 """The real files, fetched through pip and apt-get, against what is known of them."""
 
+import re
 import shutil
 
 import numpy as np
@@ -201,6 +202,86 @@ def test_emoji_are_pairs(load):
     half = load("emoji", size=32, validation=0, test=0).train["x"][:9]
     means = whole["x"][:9].reshape(9, 32, 2, 32, 2, 3).mean((2, 4))
     np.testing.assert_allclose(half, means, atol=1e-6)
+
+
+def verses(load, **options):
+    """(Book, chapter, verse) -> source, target, and the links between the two, of all verses."""
+    load("bible")
+    bible = data.load("bible", validation=0, test=0, **options)
+    assert bible.meta["target_vocabulary"] == bible.meta["input_vocabulary"]
+    letters = np.array(bible.meta["input_vocabulary"], object)
+    rows = bible.train
+    return {
+        (bible.meta["books"][book], chapter, verse): (
+            *("".join(letters[rows[k][i, : rows[f"{k}_length"][i]]]) for k in ("x", "y")),
+            [link for link in rows["links"][i].tolist() if link[1]],
+        )
+        for i, (book, chapter, verse) in enumerate(rows["verse"].tolist())
+    }
+
+
+def missed_by_the_diagonal(source, target, links):
+    """For each link whether the word that lies as far on in the source is another one."""
+    words = [
+        [match.span() for match in re.finditer(r"\w+(?:[’-]\w+)*|[^\w\s]", text)]
+        for text in (source, target)
+    ]
+    for start, stop, begin, _ in links:
+        number = next(i for i, word in enumerate(words[1]) if word[1] > begin)
+        word = words[0][int((number + 0.5) * len(words[0]) / len(words[1]))]
+        yield word[0] >= stop or word[1] <= start
+
+
+def test_verses_are_counted_and_not_glued(load):
+    load("bible")
+    arrays, _ = fetching.fetch(data.FETCHED["bible"])
+    texts = {k: arrays[k].tobytes().decode().split("\n") for k in ("spanish", "web", "kjv")}
+    for pair, count in ((("spanish", "web"), 31_077), (("kjv", "web"), 31_095)):
+        assert sum(bool(a and b) for a, b in zip(*(texts[k] for k in pair), strict=True)) == count
+    for name, lines in texts.items():
+        whole = " ".join(lines)
+        assert not set("<>&¶\\\t") & set(whole)
+        # so many words of the Spanish are glued in the module itself
+        assert len(re.findall("[a-zé][A-Z]", whole)) == (14 if name == "spanish" else 0)
+
+
+def test_verses_stand_beside_their_translations(load):
+    spanish = verses(load)
+    assert len(spanish) == 31_062  # 15 of 31,077 differ more than threefold in length
+    source, target, links = spanish["Gen", 1, 1]
+    assert source == "EN el principio crió Dios los cielos y la tierra."
+    assert target == "In the beginning, God created the heavens and the earth."
+    assert [(source[a:b], target[c:d]) for a, b, c, d in links] == [
+        ("EN el principio", "beginning"),
+        ("crió", "created"),
+        ("los cielos", "heavens"),
+        ("y la tierra", "earth"),
+    ]
+    # all from there on would be off by one if both had one versification
+    assert spanish["Jude", 1, 5][0].startswith("Os quiero pues amonestar")
+    assert spanish["Jude", 1, 5][1].startswith("Now I desire to remind you")
+    assert spanish["Ps", 3, 1][1].startswith("A Psalm by David, when he fled")
+    assert spanish["Rev", 22, 21][1].endswith("be with all the saints. Amen.")
+    assert ("Rom", 14, 23) not in spanish
+    old = verses(load, pair="kjv-web")
+    assert len(old) == 31_093
+    assert old["Jude", 1, 5][0].startswith("I will therefore put you in remembrance")
+    for found, floor in ((spanish, 0.56), (old, 0.58)):
+        assert np.mean([len(links) for *_, links in found.values()]) == pytest.approx(5, abs=0.06)
+        off = [missed for one in found.values() for missed in missed_by_the_diagonal(*one)]
+        assert np.mean(off) == pytest.approx(floor, abs=0.02)
+
+
+def test_books_are_held_out_with_those_that_tell_the_same(load):
+    whole = load("bible", pair="es-kjv", validation=0, test=0).meta["counts"]["train"]
+    for seed in range(4):
+        bible = load("bible", pair="es-kjv", split="book", test=0.2, seed=seed)
+        assert sum(bible.meta["counts"].values()) == whole
+        books = [set(split["verse"][:, 0].tolist()) for split in bible.splits.values()]
+        assert len(set.union(*books)) == sum(map(len, books)) == 66
+        names = [{bible.meta["books"][i] for i in own} for own in books]
+        for family in (("Matt", "Mark", "Luke"), ("1Chr", "2Chr", "2Sam", "2Kgs", "Isa")):
+            assert any(set(family) <= own for own in names)
 
 
 def test_fetch_by_the_command_line(tmp_path, monkeypatch, capsys):
