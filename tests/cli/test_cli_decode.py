@@ -118,3 +118,20 @@ def test_other_data_or_networks_are_refused(capsys, tmp_path):
     (tmp_path / "words").write_text("knight\n")
     _, err = run(f"decode {tmp_path}/xor {tmp_path}/words", capsys, 2)
     assert "a network from sequences to sequences, got a mlp" in err
+
+
+def test_only_the_sequences_are_read(monkeypatch, tmp_path, capsys):
+    """Not links, nor which verse it is; that nothing reads these is no warning."""
+    rows = {
+        "x": np.ones((8, 5), np.int32),
+        "x_length": np.full(8, 5, np.int32),
+        "y": np.ones((8, 4), np.int32),
+        "y_length": np.full(8, 4, np.int32),
+        "links": np.zeros((8, 2, 4), np.int32),
+    }
+    vocabulary = {"input_vocabulary": ("", "a"), "target_vocabulary": ("", "b")}
+    bible = jaxml.data.Dataset(rows, rows, rows, {**jaxml.data.FETCHED["bible"].meta, **vocabulary})
+    monkeypatch.setitem(jaxml.data.REGISTRY, "bible", lambda: bible)
+    options = "--width 8 --layers 1 --heads 2 --steps 1"
+    _, err = run(f"train transformer --data bible {options} --out {tmp_path}/run", capsys)
+    assert "nothing reads" not in err

@@ -47,6 +47,9 @@ _LOG = "metrics.jsonl"
 _BUCKETS = 4
 """By length, of sequences; each is compiled."""
 
+_OF_SEQUENCES = ("x", "x_length", "y", "y_length")
+"""What is read of sequences; a set may have more, such as the links of two translations."""
+
 
 Model = Annotated[str | None, Parameter(choices=networks.MODELS | networks.SEQUENCE_MODELS)]
 
@@ -352,7 +355,10 @@ def _of_sequences(options: Train, dataset: data.Dataset) -> Problem:
         options.model, options, (inputs,), outputs + 2, dtype=options.compute_dtype
     )
     made = nn.from_description(network)
-    splits = {name: sequence.with_end(rows, end) for name, rows in dataset.splits.items()}
+    splits = {
+        name: sequence.with_end({key: rows[key] for key in _OF_SEQUENCES}, end)
+        for name, rows in dataset.splits.items()
+    }
     train = splits["train"]
     lengths = np.maximum(train["x_length"], train["mask"].sum(1))
     tokens = max(options.batch_size * int(np.median(lengths)), int(lengths.max()))
