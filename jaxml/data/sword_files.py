@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import struct
 import zlib
@@ -68,8 +69,7 @@ def read_ztext(
         expected = f"{entries:,} entries, as versification {versification.name} has"
         require(len(index) == 10 * entries, expected, f"{len(index) / 10:,.10g}")
         blocks = [_block(i, packed, *place) for i, place in enumerate(_records("<III", places))]
-        found = _records("<IIH", index)
-        next(found), next(found)
+        found = itertools.islice(_records("<IIH", index), 2, None)
         for book, chapters in own:
             next(found)
             for chapter, count in enumerate(chapters, 1):

@@ -210,14 +210,12 @@ def verses(load, **options):
     bible = data.load("bible", validation=0, test=0, **options)
     assert bible.meta["target_vocabulary"] == bible.meta["input_vocabulary"]
     letters = np.array(bible.meta["input_vocabulary"], object)
-    rows = bible.train
-    return {
-        (bible.meta["books"][book], chapter, verse): (
-            *("".join(letters[rows[k][i, : rows[f"{k}_length"][i]]]) for k in ("x", "y")),
-            [link for link in rows["links"][i].tolist() if link[1]],
-        )
-        for i, (book, chapter, verse) in enumerate(rows["verse"].tolist())
-    }
+    rows, found = bible.train, {}
+    for i, (book, chapter, verse) in enumerate(rows["verse"].tolist()):
+        x, y = ("".join(letters[rows[k][i, : rows[f"{k}_length"][i]]]) for k in ("x", "y"))
+        links = [link for link in rows["links"][i].tolist() if link[1]]
+        found[bible.meta["books"][book], chapter, verse] = (x, y, links)
+    return found
 
 
 def missed_by_the_diagonal(source, target, links):
