@@ -56,6 +56,7 @@ CHAPTERS = (
     Chapter(
         5, "Transformer", "How does a network write a sequence?", chapter_05.EXPERIMENTS,
         "translation, BLEU on sentences",
+        "non-autoregressive decoding, copying, guided attention, BLEU on sentences",
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxml.core.seeds import key
-from jaxml.course.chapter_05 import exposure, scheduled, stresses, toy
+from jaxml.course.chapter_05 import exposure, scheduled, stresses, toy, translation
+from jaxml.sequence import tokens
 from jaxml.sequence.scheduled_sampling import mixed
 
 
@@ -97,3 +98,25 @@ def test_stress_by_two_rules_by_hand():
     assert table.tolist() == [[0, 0, 1, 0, 0], [2, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 0]]
     assert stresses.scores(first, rows) == {"vowels": 5 / 8, "words": 2 / 4}
     assert stresses.scores(table, rows) == {"vowels": 5 / 8, "words": 1 / 4}
+
+
+def test_links_are_missed_as_counted_by_hand():
+    """The first word has moved to the end, and the last two to the front."""
+    links = [[[0, 3, 10, 13], [4, 7, 6, 9], [8, 14, 0, 5]]]
+    verses = translation.Verses(["uno dos y tres"], ["three two one"], links)
+    letters = tokens.characters([*verses.sources, *verses.targets])
+    assert translation._in_tokens(letters, verses) == links
+    # "th" is one token, and so is the blank with the "o" of "one"
+    pairs = tokens.Tokenizer(None, (("t", "h"), ("Ġ", "o")))
+    assert translation._in_tokens(pairs, verses) == [[[0, 3, 8, 11], [4, 7, 5, 8], [8, 14, 0, 4]]]
+    diagonal = translation._diagonal(letters, verses)
+    assert diagonal[0].shape == (13, 14)
+    assert translation._missed(links, diagonal) == 1
+    same = translation.Verses(["a b"], ["a b"], [[[0, 1, 0, 1], [2, 3, 2, 3]]])
+    assert translation._missed(same.links, translation._diagonal(letters, same)) == 0
+    right = np.zeros((1, 20, 20))  # maps are padded
+    for start, stop, begin, end in links[0]:
+        right[0, begin:end, start:stop] = 1
+    assert translation._missed(links, right) == 0
+    right[0, 6, 7] = 4  # "t" looks at the blank behind "dos", and most of all
+    assert translation._missed(links, right) == pytest.approx(1 / 3)

@@ -100,9 +100,11 @@ def test_splits_have_names_and_keys_of_their_own():
         (
             "digit",
             {},
-            r"one of chicago_ridership, .*, xor, got 'digit' \(did you mean 'digits'\?\)",
+            r"one of bible, .*, xor, got 'digit' \(did you mean 'digits'\?\)",
         ),
         ("zzz", {}, "got 'zzz'$"),
+        ("bible", {"pair": "en-es"}, "pair to be one of es-en, kjv-web, es-kjv, got 'en-es'"),
+        ("bible", {"split": "verse"}, "split to be one of random, book, got 'verse'"),
         (3, {}, "got 3$"),
         (["ring"], {}, r"got \['ring'\]"),
         ("digits", {"sead": 1}, "options of digits among seed, got sead"),

@@ -35,7 +35,7 @@ EXPERIMENTS = (
         "Look by products (attention=\"dot\"), or at a GRU (cell=\"gru\"): what do they cost?",
     ),
     Experiment(
-        "translation", 5, "a Transformer translates better than the nearest verse it knows",
+        "machine-translation", 5, "a Transformer translates better than the nearest verse it knows",
         f"{LECTURE_5}; Vaswani et al. 2017", translation.translation, 60.0,
         "Let it translate the King James Version (pair=\"kjv-web\"): what does a copy score?",
     ),

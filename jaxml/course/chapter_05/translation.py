@@ -91,7 +91,7 @@ def translation(effort: Effort = "quick") -> Finding:
     wanted, share = (0.0, 3.0) if quick else (22.0, 0.5)
     count = sum(map(len, random.links))
     return Finding(
-        name="translation",
+        name="machine-translation",
         question="What does a Transformer make of verses of the Bible that it never saw?",
         verdict=f"On {len(random.sources):,} random verses its English has a BLEU of {ours:.1f}, "
         f"the English of the most similar verse it trained on {look_up:.1f}. Where it writes a "
