@@ -118,9 +118,6 @@ FETCHED: dict[str, Fetched] = {
         TPSA,
         VOWEL,
     )
-    for fetched in (BIBLE, CHICAGO_RIDERSHIP, CMUDICT, EMOJI, FASHION_MNIST, JAPANESE_VOWELS, MNIST, VOWEL)
-        VOWEL,
-    )
 }
 """Those that are fetched when first needed."""
 

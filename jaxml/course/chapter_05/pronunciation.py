@@ -6,15 +6,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxml import data, nn, sequence, training
+from jaxml import data, nn, sequence
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.course import pictures
+from jaxml.course.chapter_05 import common
 from jaxml.course.experiment import Effort
 from jaxml.sequence import decoding, metrics
-from jaxml.training import optimizers, sampling, schedules
 
 LONGEST = 29  # phonemes of a word, with the end
 SHOWN = "thoroughly"
@@ -51,28 +50,19 @@ def _pronunciation(
         for name, count in parts
     )
     train = sequence.with_end(train, end)
-    lengths = np.maximum(train["x_length"], train["mask"].sum(1))
-    edges, tokens, epochs = ((29,), 2900, 8) if quick else ((7, 9, 12, LONGEST), 1024, 20)
-    buckets = sampling.buckets(lengths, edges, tokens)
-    steps = epochs * buckets.steps_per_epoch
     network = make(len(letters), len(phonemes) + 2)
-    rate = schedules.warmup_cosine(peak, steps, 0.05)
-    algorithm = sequence.teacher_forcing(
-        network, optimizers.adam(rate, b2=0.98), begin=begin, label_smoothing=0.1
-    )
     known = pronunciations("validation")
-    seen: dict[int, float] = {}
+    expected = [known[spelling_key(x)] for x in validation["x"]]
 
-    def look(chunk: training.Chunk) -> None:
-        found = sequence.decode(network, chunk.state.params, validation, **marks)
-        references = [known[spelling_key(x)] for x in validation["x"]]
-        seen[chunk.step] = metrics.sequence_error_rate(found.sequences(), references)
+    def score(params: Any) -> float:
+        found = sequence.decode(network, params, validation, **marks)
+        return metrics.sequence_error_rate(found.sequences(), expected)
 
-    run = training.fit(
-        buckets.cut(algorithm), train, buckets, key=jax.random.key(0), steps=steps,
-        chunk=steps // (2 if quick else 10), hooks=[look],
+    epochs = 8 if quick else 20
+    params, seen = common.trained(
+        network, train, score, begin=begin, edges=(29,) if quick else (7, 9, 12, LONGEST),
+        tokens=2900 if quick else 1024, epochs=epochs, rate=peak, looks=2 if quick else 10,
     )  # fmt: skip
-    params = run.state.params
 
     known = pronunciations("test")
     references = [known[spelling_key(x)] for x in test["x"]]
@@ -85,7 +75,6 @@ def _pronunciation(
         words_wrong[search] = metrics.sequence_error_rate(found[search], references)
         phonemes_wrong[search] = metrics.error_rate(found[search], references)
     wrong = words_wrong["beam of 5"]
-    epochs_seen = [step / buckets.steps_per_epoch for step in seen]
     limits = (1.0, 0.8) if quick else (0.33, 0.08)
     margin = 1.96 * np.sqrt(wrong * (1 - wrong) / len(references))
 
@@ -118,7 +107,7 @@ def _pronunciation(
                 "Errors on words never seen",
                 figures=[
                     pictures.curves(
-                        {"validation words": (epochs_seen, list(seen.values()))},
+                        {"validation words": (list(seen), list(seen.values()))},
                         "The share of wrong words falls with the epochs.",
                         style="o-",
                         xlabel="epoch",
@@ -141,7 +130,7 @@ def _pronunciation(
             "words_wrong": words_wrong,
             "phonemes_wrong": phonemes_wrong,
             "margin": float(margin),
-            "validation": {str(step): value for step, value in seen.items()},
+            "validation": {f"{epoch:g}": value for epoch, value in seen.items()},
             "test_words": len(references),
         },
         expected=f"at most {100 * limits[0]:.0f} % of the words and {100 * limits[1]:.0f} % of the "

@@ -9,7 +9,7 @@ import numpy as np
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.fetching import Fetched, fetch
 from jaxml.data.molecules import ATOM_COLUMNS, BONDS, compact, expanded, read_smiles
-from jaxml.data.sources import Arrays, File, address, debian_package
+from jaxml.data.sources import Arrays, File, address, debian_packages
 from jaxml.data.splits import generator
 from jaxml.data.splits import split as split_rows
 
@@ -63,7 +63,7 @@ TPSA = Fetched(
             read,
             size=199_096,
         ),
-        debian_package("rdkit-data", "/usr/share/RDKit/Data/NCI", _FILES, read, size=13_100_308),
+        debian_packages(["rdkit-data"], "/usr/share/RDKit/Data/NCI", _FILES, read, size=13_100_308),
     ),
 )
 
