@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxml.generative.games import GAMES, Game
 from jaxml.generative.penalties import Penalty
 from jaxml.training.updates import start, update
 
-Latents = Callable[[jax.Array, int], jax.Array]
+Latents = Callable[[jax.Array, int], Any]
 """`(key, n) -> (n, ...)`."""
 
 
@@ -118,7 +119,7 @@ def gan(
     def critic_loss(params, state, real, fake, key):
         keys = jax.random.split(key, 3)
         on_real, model_state = judged(state, params, real, keys[0])
-        state = state.replace(model_state=model_state)
+        state = dataclasses.replace(state, model_state=model_state)
         on_fake, model_state = judged(state, params, fake, keys[1])
         loss = game.discriminator(on_real, on_fake).mean()
         if penalty is not None:
@@ -141,7 +142,7 @@ def gan(
         )
         state = update(of_critic, state, gradient, model_state=value[1])
         if project is not None:
-            state = state.replace(params=project(state.params))
+            state = dataclasses.replace(state, params=project(state.params))
         return state, (value[0], optax.tree.norm(gradient))
 
     def step(state: GANState, batch: Batch, key: jax.Array):
@@ -203,7 +204,7 @@ def gan_losses(
         real: the data.
         latents: what the generator is given, a row for each row of the data.
         penalty: as in `gan`.
-        key: of a random penalty.
+        key: of a random penalty; `jax.random.key(0)` by default.
 
     Returns:
         The generator's and the critic's, `(generator_params, critic_params) -> scalar`, networks in
@@ -218,6 +219,7 @@ def gan_losses(
     """
     rules = GAMES[require_choice("game", game, tuple(GAMES))] if isinstance(game, str) else game
     real, latents = jnp.asarray(real), jnp.asarray(latents)
+    drawn = jax.random.key(0) if key is None else key
     same = len(real) == len(latents)
     require(same, f"{len(real)} rows of latents, as of data", len(latents))
 
@@ -233,7 +235,7 @@ def gan_losses(
     def of_critic(other, params):
         fake = sampled(other)
         loss = rules.discriminator(judged(params, real), judged(params, fake)).mean()
-        return loss if penalty is None else loss + penalty(judged, params, real, fake, key)
+        return loss if penalty is None else loss + penalty(judged, params, real, fake, drawn)
 
     return of_generator, of_critic
 

@@ -165,19 +165,16 @@ def _verses(quick: bool) -> tuple[Verses, Verses, dict[str, Verses], list[str]]:
     """Verses to train on, to validate, and held out by name; the books that are held out."""
     bible = data.load("bible", split="book", validation=0, test=0.1)
     vocabulary = np.array(bible.meta["input_vocabulary"], object)
-    train, books = (
-        Verses(
-            *(
-                [
-                    "".join(vocabulary[row[:n]])
-                    for row, n in zip(part[k], part[f"{k}_length"], strict=True)
-                ]
-                for k in ("x", "y")
-            ),
-            [[link for link in own.tolist() if link[1]] for own in part["links"]],
-        )
-        for part in (bible.splits["train"], bible.splits["test"])
-    )
+
+    def texts(rows: Any, name: str) -> list[str]:
+        sides = zip(rows[name], rows[f"{name}_length"], strict=True)
+        return ["".join(vocabulary[row[:n]]) for row, n in sides]
+
+    def verses(rows: Any) -> Verses:
+        links = [[link for link in own.tolist() if link[1]] for own in rows["links"]]
+        return Verses(texts(rows, "x"), texts(rows, "y"), links)
+
+    train, books = (verses(bible.splits[name]) for name in ("train", "test"))
     random = np.random.default_rng(0)
     order, chosen = (random.permutation(len(part.sources)) for part in (train, books))
     test, validation, rest = np.split(order, [1000, 1200])

@@ -55,12 +55,12 @@ def gan_spectrum(effort: Effort = "quick") -> Finding:
 
     counts = {
         name: {
-            "complex": [int((abs(s.eigenvalues.imag) > s.bounds).sum()) for s in found],
-            "growing": [int((s.eigenvalues.real > s.bounds).sum()) for s in found],
+            "complex": [int((abs(np.imag(s.eigenvalues)) > s.bounds).sum()) for s in found],
+            "growing": [int((np.real(s.eigenvalues) > s.bounds).sum()) for s in found],
             "generator_negative": [int((s.players[0] < -1e-6).sum()) for s in found],
             "critic_negative": [int((s.players[1] < -1e-6).sum()) for s in found],
             "field_norm": [s.field_norm for s in found],
-            "largest_real_part": [float(s.eigenvalues[0].real) for s in found],
+            "largest_real_part": [float(np.real(s.eigenvalues[0])) for s in found],
         }
         for name, found in spectra.items()
     }
@@ -120,7 +120,7 @@ def _planes(spectra: dict[str, landscape.GameSpectrum]) -> Figure:
     def draw(ax: Any) -> None:
         for color, (name, found) in zip(drawing.COLORS, spectra.items(), strict=False):
             values = found.eigenvalues
-            ax.plot(values.real, values.imag, "o", ms=3, color=color, alpha=0.7, label=name)
+            ax.plot(np.real(values), np.imag(values), "o", ms=3, color=color, alpha=0.7, label=name)
         ax.axvline(0, color=drawing.ink(), lw=0.8)
         ax.set_xscale("symlog", linthresh=1e-2)
         ax.set(xlabel="real part", ylabel="imaginary part")

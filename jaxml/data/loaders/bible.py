@@ -127,7 +127,7 @@ def bible(
     Raises:
         ValueError: if an option is not as described, or the set cannot be fetched or cached.
     """
-    source, target = PAIRS[require_choice("pair", pair, PAIRS)]
+    source, target = PAIRS[require_choice("pair", pair, tuple(PAIRS))]
     require_choice("split", split, SPLITS)
     rng = generator(seed)
     arrays, _ = fetch(BIBLE)

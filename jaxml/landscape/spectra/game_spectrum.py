@@ -141,7 +141,7 @@ def _by_matrix(jacobian: GameJacobian, field_norm: float) -> GameSpectrum:
     elsner = (2 * norm + moved) ** (1 - 1 / size) * moved ** (1 / size)
     with np.errstate(divide="ignore", invalid="ignore"):
         bounds = np.fmin(moved / cosines, elsner)
-    order = np.lexsort((-values.imag, -values.real))
+    order = np.lexsort((-np.imag(values), -np.real(values)))
     values, bounds = values[order], bounds[order]
     kind = _kind(values, bounds)
     shrinks = kind == "attracting"
@@ -155,7 +155,7 @@ def _by_matrix(jacobian: GameJacobian, field_norm: float) -> GameSpectrum:
         symmetric=float(np.linalg.norm(wide + wide.T) / 2),
         antisymmetric=float(np.linalg.norm(wide - wide.T) / 2),
         players=tuple(eigenvalues(-matrix[own, own]) for own in jacobian.blocks),
-        stable_step=float((-2 * values.real / abs(values) ** 2).min()) if shrinks else 0.0,
+        stable_step=float((-2 * np.real(values) / abs(values) ** 2).min()) if shrinks else 0.0,
         size=size,
     )
 
@@ -167,7 +167,8 @@ def _by_products(jacobian: GameJacobian, field_norm: float, top: int, seed: int)
     whole = True
     for which in ("LR", "LM"):
         try:
-            values, vectors = eigs(operator, k=top, which=which, v0=start)
+            found: Any = eigs(operator, k=top, which=which, v0=start)
+            values, vectors = found
         except ArpackNoConvergence as error:
             values, vectors, whole = error.eigenvalues, error.eigenvectors, False
         for value, vector in zip(values, vectors.T, strict=True):
@@ -177,7 +178,7 @@ def _by_products(jacobian: GameJacobian, field_norm: float, top: int, seed: int)
     values = np.array(list(known), complex)
     norm = float(abs(values).max(initial=0))
     bounds = np.array(list(known.values())) + size * np.finfo(jacobian.dtype).eps * norm
-    order = np.lexsort((-values.imag, -values.real))
+    order = np.lexsort((-np.imag(values), -np.real(values)))
     values, bounds = values[order], bounds[order]
     kind = _kind(values, bounds) if len(values) else "undecided"
     return GameSpectrum(
@@ -203,12 +204,12 @@ def _ends(jacobian: GameJacobian, i: int) -> np.ndarray:
 
 
 def _kind(values: np.ndarray, bounds: np.ndarray) -> Kind:
-    if (values.real > bounds).any():
+    if (np.real(values) > bounds).any():
         return "repelling"
-    if (values.real < -bounds).all():
+    if (np.real(values) < -bounds).all():
         return "attracting"
-    between = abs(values.real) <= bounds
-    return "rotating" if (abs(values.imag) > bounds)[between].all() else "undecided"
+    between = abs(np.real(values)) <= bounds
+    return "rotating" if (abs(np.imag(values)) > bounds)[between].all() else "undecided"
 
 
 class UpdateJacobian(NamedTuple):

@@ -13,10 +13,10 @@ from jaxml.landscape.spectra.game_spectrum import GameSpectrum
 
 @finding.register
 def _(point: GameSpectrum) -> Finding:
-    complex_ones = int((abs(point.eigenvalues.imag) > point.bounds).sum())
-    right = int((point.eigenvalues.real > point.bounds).sum())
+    complex_ones = int((abs(np.imag(point.eigenvalues)) > point.bounds).sum())
+    right = int((np.real(point.eigenvalues) > point.bounds).sum())
     known = f"{point.size:,}" if point.exact else f"the {len(point.eigenvalues)} that were sought"
-    largest = point.eigenvalues[0].real if len(point.eigenvalues) else np.nan
+    largest = np.real(point.eigenvalues[0]) if len(point.eigenvalues) else np.nan
     tiles = {
         "kind": point.kind,
         "players": f"{len(point.players)}",
@@ -60,11 +60,11 @@ def _(point: GameSpectrum) -> Finding:
             ),
         ],
         numbers={name: getattr(point, name) for name in names if name != "eigenvalues"}
-        | {"real": point.eigenvalues.real, "imaginary": point.eigenvalues.imag}
+        | {"real": np.real(point.eigenvalues), "imaginary": np.imag(point.eigenvalues)}
         | {f"player_{i}": own for i, own in enumerate(point.players, 1)},
         records={
-            "real": point.eigenvalues.real,
-            "imaginary": point.eigenvalues.imag,
+            "real": np.real(point.eigenvalues),
+            "imaginary": np.imag(point.eigenvalues),
             "bound": point.bounds,
         },
     )  # fmt: skip
@@ -90,9 +90,11 @@ def _plane(point: GameSpectrum) -> Figure:
     values = point.eigenvalues
 
     def draw(ax: Any) -> None:
-        right = values.real > point.bounds
+        right = np.real(values) > point.bounds
         for chosen, color in ((~right, BLUE), (right, RED)):
-            ax.plot(values.real[chosen], values.imag[chosen], "o", ms=4, color=color, alpha=0.7)
+            ax.plot(
+                np.real(values)[chosen], np.imag(values)[chosen], "o", ms=4, color=color, alpha=0.7
+            )
         ax.axvline(0, color=ink(), lw=0.8)
         ax.set(xlabel="real part", ylabel="imaginary part")
 
