@@ -11,7 +11,6 @@ from jaxml import data, landscape, nn, sequence, training
 from jaxml.core.drawing import GREY, RED
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import key
-from jaxml.course import pictures
 from jaxml.course.experiment import Effort
 from jaxml.landscape.operators.parameter_subset import layer_names
 from jaxml.landscape.operators.validation import ravel_host
@@ -87,14 +86,7 @@ def transformer_curvature(effort: Effort = "quick") -> Finding:
             ),
             Section(
                 f"Where the eigenvectors of the {TOP} largest lie",
-                figures=[
-                    pictures.bars(
-                        {when: {n: own[n] for n in _first(shares["after training"])}
-                         for when, own in shares.items()},
-                        "Shares of the layers in the top eigenvectors, before and after training.",
-                        ylabel="share of the squared length",
-                    )
-                ],
+                figures=[_bars(shares)],
                 table=Table(
                     ["layer", *shares],
                     [[name, *(f"{own[name]:.1%}" for own in shares.values())]
@@ -145,6 +137,20 @@ def _by_layer(params: Any, unravel: Any, vectors: np.ndarray) -> dict[str, float
 
 def _first(shares: dict[str, float], count: int = 5) -> list[str]:
     return sorted(shares, key=shares.__getitem__, reverse=True)[:count]
+
+
+def _bars(shares: dict[str, dict[str, float]]) -> Figure:
+    names = _first(shares["after training"])[::-1]
+
+    def draw(ax: Any) -> None:
+        for i, (color, (when, own)) in enumerate(zip((GREY, RED), shares.items(), strict=True)):
+            places = np.arange(len(names)) + 0.4 * (0.5 - i)
+            ax.barh(places, [own[name] for name in names], 0.4, color=color, label=when)
+        ax.set_yticks(range(len(names)), names)
+        ax.set(xlabel="share of the squared length")
+        ax.legend(loc="center right")
+
+    return Figure(draw, "Shares of the layers in the top eigenvectors, before and after training.")
 
 
 def _spectrum(spectra: dict[str, np.ndarray]) -> Figure:
