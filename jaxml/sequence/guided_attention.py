@@ -71,8 +71,8 @@ def guided_attention(
         return look(params, given, **mode), model_state
 
     def penalty(outputs, batch):
-        logits, attention = outputs
-        _, rows, t, _, n = "batch", len(logits), *attention.shape[1:]
+        _, attention = outputs
+        rows, t, _, n = attention.shape
         whole = functools.partial(jnp.full, rows)
         x_length = batch["x_length"] if "x_length" in batch else whole(n)
         y_length = jnp.asarray(batch["mask"]).sum(1) if "mask" in batch else whole(t)
