@@ -296,7 +296,9 @@ def support_by_birthdays(samples: Any, tolerance: float) -> Support:
     possible = len(samples) * (len(samples) - 1) / 2
     fewest = stats.chi2.ppf(0.025, 2 * pairs) / 2 if pairs else 0.0
     most = stats.chi2.ppf(0.975, 2 * pairs + 2) / 2
-    size, high, low = (possible / count if count else np.inf for count in (pairs, fewest, most))
+    size, high, low = (
+        float(possible / count) if count else float("inf") for count in (pairs, fewest, most)
+    )
     return Support(size, low, high, pairs)
 
 
