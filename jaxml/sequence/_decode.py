@@ -55,6 +55,31 @@ def decode(
     >>> found.tokens.shape
     (3, 9)
     """
+
+    def one(x, x_length, _):
+        cache = network.start(_encoded(network.encode, params, x, x_length), maximum_length)
+        return search(network.step, params, cache, maximum_length=maximum_length, **options)
+
+    return in_batches(one, data, batch_size, on_progress)
+
+
+def in_batches(
+    decoded: Callable[[Any, Any, int], Decoded],
+    data: Batch,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Decoded:
+    """What is decoded of all sources, of which so many are taken at a time.
+
+    Args:
+        decoded: of the sources of a batch, their lengths (or None) and the batch's first row.
+        data: as in `decode`, and so what follows.
+        batch_size: sources at a time.
+        on_progress: called with how many are done, and of how many.
+
+    Raises:
+        ValueError: for data without sources.
+    """
     require("x" in data, "data with sources 'x'", sorted(data))
     x, x_length = np.asarray(data["x"]), data.get("x_length")
     require(len(x) > 0, "at least one source", len(x))
@@ -64,10 +89,7 @@ def decode(
         # the last batch begins early enough to be whole
         first = min(start, len(x) - size)
         rows = slice(first, first + size)
-        lengths = None if x_length is None else np.asarray(x_length)[rows]
-        memory = _encoded(network.encode, params, x[rows], lengths)
-        cache = network.start(memory, maximum_length)
-        one = search(network.step, params, cache, maximum_length=maximum_length, **options)
+        one = decoded(x[rows], None if x_length is None else np.asarray(x_length)[rows], start)
         found.append(jax.tree.map(lambda leaf, cut=start - first: np.asarray(leaf)[cut:], one))
         if on_progress is not None:
             on_progress(first + size, len(x))

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxml.core.checks import require, require_positive_int
+from jaxml.core.checks import require
 from jaxml.core.types import Algorithm, Batch, Params
 from jaxml.nn.non_autoregressive import NonAutoregressive
+from jaxml.sequence._decode import in_batches
 from jaxml.sequence.decoding.results import Decoded
 from jaxml.sequence.decoding.steps import PAD, log_softmax_of
 from jaxml.training import length_mask, losses, supervised
@@ -101,22 +102,14 @@ def decode_at_once(
     (3, 4)
     """
     _check(network)
-    require("x" in data, "data with sources 'x'", sorted(data))
     valid = np.ndim(scale) == 0 and 0 < scale < np.inf
     require(valid, "a scale of the length above 0", scale)
-    x, x_length = np.asarray(data["x"]), data.get("x_length")
-    require(len(x) > 0, "at least one source", len(x))
-    size = min(require_positive_int("batch_size", batch_size), len(x))
-    found = []
-    for start in range(0, len(x), size):
-        # the last batch begins early enough to be whole
-        first = min(start, len(x) - size)
-        rows = slice(first, first + size)
-        lengths = None if x_length is None else np.asarray(x_length)[rows]
+
+    def one(x, x_length, start):
         own = None if key is None else jax.random.fold_in(key, start)
-        one = _at_once(network, params, x[rows], lengths, scale, own)
-        found.append(jax.tree.map(lambda leaf, cut=start - first: np.asarray(leaf)[cut:], one))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+        return _at_once(network, params, x, x_length, scale, own)
+
+    return in_batches(one, data, batch_size)
 
 
 @functools.partial(jax.jit, static_argnames="network")
