@@ -42,8 +42,9 @@ EXPERIMENTS = (
         "Pool by the first frame (output='first'), or leave out the positions.",
     ),
     Experiment(
-        "speaker-heads", 4, "a margin keeps speakers apart, convolution helps attention",
-        "Wang et al. 2018; Gulati et al. 2020", speakers.conformer_and_margin, 6.0,
+        "speaker-heads", 4,
+        "a margin keeps speakers further apart, and a Conformer tells them as well as attention "
+        "alone", "Wang et al. 2018; Gulati et al. 2020", speakers.conformer_and_margin, 6.0,
         "Give the Conformer a kernel of 1 or of 15, or the margin a scale of 3.",
     ),
     Experiment(

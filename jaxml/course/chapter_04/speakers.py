@@ -78,7 +78,7 @@ def conformer_and_margin(effort: Effort = "quick") -> Finding:
         ],
     )  # fmt: skip
     figure = pictures.bars(
-        {name: 1 - value for name, value in reached.items()},
+        {name.replace(", ", ",\n"): 1 - value for name, value in reached.items()},
         "The share of the test that each of the four networks gets wrong.",
         ylabel="test error",
     )
