@@ -102,7 +102,7 @@ class _DETR(linen.Module):
     classes: int
     queries: int
     channels: tuple[int, ...]
-    layers_of: dict[str, Any]
+    layers_of: Any  # of Encoder; Linen freezes a dict
 
     @linen.compact
     def __call__(self, x: Any, *, train: bool) -> dict[str, jax.Array]:

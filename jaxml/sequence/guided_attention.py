@@ -64,7 +64,7 @@ def guided_attention(
     require(look is not None, "a network that tells where it looks", "one without `look`")
     assert look is not None
     if is_known(strength):
-        _check_positive("strength", strength, least=0)
+        _check_positive("strength", strength, least=0.0)
     _check_positive("width", width)
 
     def apply(params, model_state, given, **mode):

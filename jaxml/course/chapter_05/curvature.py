@@ -45,7 +45,7 @@ def transformer_curvature(effort: Effort = "quick") -> Finding:
         # column by column: of so many layers it compiles in a tenth of the time of dense()
         matrix = np.asarray(operator @ np.eye(operator.size, dtype=np.float32))
         spectra[when] = landscape.eigenvalues(matrix).astype(float)
-        pairs[when] = landscape.eigenpairs(operator, top=TOP, lowest=1, tolerance=1e-4)
+        pairs[when] = landscape.eigenpairs(operator, top=TOP, lowest=1)
         exact = np.array([spectra[when][0], *spectra[when][-TOP:]])
         gaps[when] = float(abs(pairs[when].values - exact).max() / exact.max())
         shares[when] = _by_layer(state.params, operator.unravel, pairs[when].vectors[-TOP:])

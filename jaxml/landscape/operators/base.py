@@ -156,7 +156,7 @@ class SymmetricOperator:
             dtype=self.dtype,
         )
 
-    def _hosted(self, function: Callable[[], Array]) -> Array:
+    def _hosted(self, function: Callable[[], Array]) -> Array | np.ndarray:
         float64 = self.dtype == np.float64
         leaves = leaves_float64(float64)
         with precision(float64):
