@@ -21,6 +21,14 @@ COUNTER = Algorithm(
 )
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """From wherever the tests were started: nohup ignores the signal, and so would a run."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def train(*hooks):
     return fit(
         COUNTER, None, sampling.full(), key=jax.random.key(0), steps=10, chunk=2, hooks=hooks
