@@ -51,7 +51,8 @@ def distilled(
     >>> network = nn.transformer(5, 7, width=8, layers=1, heads=2)
     >>> params, _ = network.init(jax.random.key(0))
     >>> data = {"x": np.ones((3, 4), int), "y": np.ones((3, 2), int), "y_length": np.ones(3, int)}
-    >>> found = distilled(network, params, data, begin=5, end=6, size=2, maximum_length=9)
+    >>> found = distilled(network, params, data, begin=5, end=6, size=2, minimum_length=2,
+    ...                   maximum_length=9)
     >>> found["y"].shape == (3, found["y_length"].max())
     True
     """

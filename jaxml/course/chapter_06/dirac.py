@@ -76,7 +76,7 @@ def dirac_gan(effort: Effort = "quick") -> Finding:
                         {name: tuple(path.T) for name, path in paths.items()},
                         "Paths of the generator's and the critic's number: a circle without a "
                         "penalty, a spiral into the middle with R1.",
-                        xlabel="generator θ", ylabel="critic ψ",
+                        xlabel="generator θ", ylabel="critic ψ", ylim=(-1.7, 3),
                     ),
                     pictures.curves(
                         {name: np.maximum(d, 1e-16) for name, d in distances.items()},
