@@ -55,8 +55,8 @@ def gan_spectrum(effort: Effort = "quick") -> Finding:
 
     counts = {
         name: {
-            "complex": [int((abs(np.imag(s.eigenvalues)) > s.bounds).sum()) for s in found],
-            "growing": [int((np.real(s.eigenvalues) > s.bounds).sum()) for s in found],
+            "complex": [int(s.turning.sum()) for s in found],
+            "growing": [int(s.growing.sum()) for s in found],
             "generator_negative": [int((s.players[0] < -1e-6).sum()) for s in found],
             "critic_negative": [int((s.players[1] < -1e-6).sum()) for s in found],
             "field_norm": [s.field_norm for s in found],

@@ -173,11 +173,13 @@ def _of_all(loss: Callable[..., Any]) -> Callable[[tuple[Params, ...]], Any]:
 
 def descent(losses: Sequence[Loss], params: tuple[Params, ...]) -> tuple[Params, ...]:
     """Minus the gradient of each player's loss by its own parameters; traceable."""
+    gradients = (jax.grad(own_loss(f, params, i))(params[i]) for i, f in enumerate(losses))
+    return jax.tree.map(jnp.negative, tuple(gradients))
 
-    def own_gradient(i, loss):
-        return jax.grad(lambda own: loss((*params[:i], own, *params[i + 1 :])))(params[i])
 
-    return jax.tree.map(jnp.negative, tuple(own_gradient(i, f) for i, f in enumerate(losses)))
+def own_loss(loss: Loss, params: tuple[Params, ...], i: int) -> Callable[[Params], Any]:
+    """A loss as a function of the parameters of player i alone, the others staying."""
+    return lambda own: loss((*params[:i], own, *params[i + 1 :]))
 
 
 def flat_field(losses: Sequence[Loss], params: tuple[Params, ...]) -> tuple[Callable, jax.Array]:
@@ -206,7 +208,10 @@ def _transposed(losses, params, vector):
 
 @jax.jit
 def _dense(losses, params):
-    field, x = flat_field(losses, params)
-    along = jax.linearize(field, x)[1]
-    columns = jax.lax.map(along, jnp.eye(x.size, dtype=x.dtype), batch_size=64)
-    return columns.T
+    return jacobian_matrix(*flat_field(losses, params))
+
+
+def jacobian_matrix(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """The Jacobian of a function of one vector, 64 columns at a time; traceable."""
+    along = jax.linearize(function, x)[1]
+    return jax.lax.map(along, jnp.eye(x.size, dtype=x.dtype), batch_size=64).T

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax.flatten_util import ravel_pytree
@@ -18,7 +17,13 @@ from jaxml.core.result import Result
 from jaxml.core.seeds import require_seed
 from jaxml.core.types import Params
 from jaxml.landscape.operators.dense_hessian import available_memory, require_matrix
-from jaxml.landscape.operators.game import GameJacobian, descent, game_jacobian
+from jaxml.landscape.operators.game import (
+    GameJacobian,
+    descent,
+    game_jacobian,
+    jacobian_matrix,
+    own_loss,
+)
 from jaxml.landscape.operators.hessian import hessian
 from jaxml.landscape.operators.validation import precision
 from jaxml.landscape.spectra.eigenpairs import eigenpairs
@@ -65,6 +70,16 @@ class GameSpectrum(Result):
     players: tuple[np.ndarray, ...]
     stable_step: float | None
     size: int
+
+    @property
+    def growing(self) -> np.ndarray:
+        """Which eigenvalues have a positive real part, beyond their bounds."""
+        return np.real(self.eigenvalues) > self.bounds
+
+    @property
+    def turning(self) -> np.ndarray:
+        """Which have an imaginary part, beyond their bounds."""
+        return abs(np.imag(self.eigenvalues)) > self.bounds
 
 
 def game_spectrum(
@@ -198,8 +213,7 @@ def _by_products(jacobian: GameJacobian, field_norm: float, top: int, seed: int)
 
 def _ends(jacobian: GameJacobian, i: int) -> np.ndarray:
     """The lowest and the largest eigenvalue of a player's own Hessian."""
-    loss, params = jacobian.losses[i], jacobian.params
-    own = hessian(lambda own: loss((*params[:i], own, *params[i + 1 :])), params[i])
+    own = hessian(own_loss(jacobian.losses[i], jacobian.params, i), jacobian.params[i])
     return eigenpairs(own, top=1, lowest=1 if own.size > 1 else 0).values
 
 
@@ -286,5 +300,4 @@ def _alternating(losses, params, steps):
             now = (*now[:i], own, *now[i + 1 :])
         return ravel_pytree(now)[0]
 
-    along = jax.linearize(update, x)[1]
-    return jax.lax.map(along, jnp.eye(x.size, dtype=x.dtype), batch_size=64).T
+    return jacobian_matrix(update, x)

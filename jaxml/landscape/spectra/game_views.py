@@ -13,8 +13,8 @@ from jaxml.landscape.spectra.game_spectrum import GameSpectrum
 
 @finding.register
 def _(point: GameSpectrum) -> Finding:
-    complex_ones = int((abs(np.imag(point.eigenvalues)) > point.bounds).sum())
-    right = int((np.real(point.eigenvalues) > point.bounds).sum())
+    complex_ones = int(point.turning.sum())
+    right = int(point.growing.sum())
     known = f"{point.size:,}" if point.exact else f"the {len(point.eigenvalues)} that were sought"
     largest = np.real(point.eigenvalues[0]) if len(point.eigenvalues) else np.nan
     tiles = {
@@ -90,7 +90,7 @@ def _plane(point: GameSpectrum) -> Figure:
     values = point.eigenvalues
 
     def draw(ax: Any) -> None:
-        right = np.real(values) > point.bounds
+        right = point.growing
         for chosen, color in ((~right, BLUE), (right, RED)):
             ax.plot(
                 np.real(values)[chosen], np.imag(values)[chosen], "o", ms=4, color=color, alpha=0.7
