@@ -15,6 +15,7 @@ from jaxml.core.checks import require, require_choice, require_positive_int
 from jaxml.core.types import Algorithm, Batch, Model, Params, TrainState
 from jaxml.generative.games import GAMES, Game
 from jaxml.generative.penalties import Penalty
+from jaxml.training import averaging
 from jaxml.training.updates import start, update
 
 Latents = Callable[[jax.Array, int], Any]
@@ -94,9 +95,7 @@ def gan(
     """
     for name, model in (("generator", generator), ("critic", critic)):
         require(isinstance(model, Model), f"{name} as a Model", type(model).__name__)
-    if isinstance(game, str):
-        game = GAMES[require_choice("game", game, tuple(GAMES))]
-    require(isinstance(game, Game), "game as a name or a Game", repr(game))
+    rules = _rules(game)
     two = isinstance(optimizers, tuple) and len(optimizers) == 2
     require(two and all(hasattr(o, "update") for o in optimizers), "two optimizers", optimizers)
     of_generator, of_critic = optimizers
@@ -121,7 +120,7 @@ def gan(
         on_real, model_state = judged(state, params, real, keys[0])
         state = dataclasses.replace(state, model_state=model_state)
         on_fake, model_state = judged(state, params, fake, keys[1])
-        loss = game.discriminator(on_real, on_fake).mean()
+        loss = rules.discriminator(on_real, on_fake).mean()
         if penalty is not None:
             fixed = lambda params, x: judged(state, params, x, keys[1])[0]  # noqa: E731
             loss = loss + penalty(fixed, params, real, fake, keys[2])
@@ -131,7 +130,7 @@ def gan(
         key_sample, key_judge = jax.random.split(key)
         fake, model_state = sampled(state, params, n, key_sample)
         on_fake, _ = judged(critic_state, critic_state.params, fake, key_judge)
-        return game.generator(on_fake).mean(), model_state
+        return rules.generator(on_fake).mean(), model_state
 
     def update_critic(state, generator_state, real, key):
         key_sample, key_loss = jax.random.split(key)
@@ -163,9 +162,8 @@ def gan(
         moved = update(of_generator, state.generator, gradient, model_state=value[1])
         mean = state.average
         if average is not None:
-            t = (state.step + 1).astype(jnp.float32)
-            decay = jnp.minimum(average, (1 + t) / (10 + t))
-            mean = optax.incremental_update(moved.params, mean, 1 - decay)
+            decay = averaging.decay_at(state.step + 1, average)
+            mean = averaging.moved(mean, moved.params, decay)
         record = {
             "critic_loss": losses[-1],
             "generator_loss": value[0],
@@ -217,7 +215,7 @@ def gan_losses(
     >>> landscape.game_jacobian(losses, [state.generator.params, state.critic.params]).shape
     (7, 7)
     """
-    rules = GAMES[require_choice("game", game, tuple(GAMES))] if isinstance(game, str) else game
+    rules = _rules(game)
     real, latents = jnp.asarray(real), jnp.asarray(latents)
     drawn = jax.random.key(0) if key is None else key
     same = len(real) == len(latents)
@@ -238,6 +236,13 @@ def gan_losses(
         return loss if penalty is None else loss + penalty(judged, params, real, fake, drawn)
 
     return of_generator, of_critic
+
+
+def _rules(game: str | Game) -> Game:
+    if isinstance(game, str):
+        game = GAMES[require_choice("game", game, tuple(GAMES))]
+    require(isinstance(game, Game), "game as a name or a Game", repr(game))
+    return game
 
 
 def _normal(columns: int) -> Latents:

@@ -58,7 +58,19 @@ def moving_average(algorithm: Algorithm, decay: float = 0.999) -> Algorithm:
         ['bias', 'kernel']
     """
     require(0 <= decay < 1, "decay in [0, 1)", decay)
-    return _averaged(algorithm, lambda t: jnp.minimum(decay, (1 + t) / (10 + t)))
+    return _averaged(algorithm, lambda t: decay_at(t, decay))
+
+
+def decay_at(step: Any, decay: float) -> jax.Array:
+    """The decay of `moving_average` at a step, from 1."""
+    return jnp.minimum(decay, (1 + step) / (10 + step))
+
+
+def moved(mean: Any, params: Any, decay: Any) -> Any:
+    """The mean of parameters after one step more: d of it, and 1 − d of what they are now."""
+    return jax.tree.map(
+        lambda mean, new: (new + decay * (mean - new)).astype(new.dtype), mean, params
+    )
 
 
 def uniform_average(algorithm: Algorithm, start: int = 0) -> Algorithm:
@@ -121,10 +133,7 @@ def _averaged(algorithm: Algorithm, decay: Callable[[jax.Array], jax.Array]) -> 
 
     def step(state: Averaged, batch: Any, key: jax.Array) -> tuple[Averaged, dict[str, jax.Array]]:
         inner, metrics = algorithm.step(state.inner, batch, key)
-        d = decay(inner.step)
-        params = jax.tree.map(
-            lambda mean, new: (new + d * (mean - new)).astype(new.dtype), state.params, inner.params
-        )
+        params = moved(state.params, inner.params, decay(inner.step))
         return around(inner, params), metrics
 
     return algorithm._replace(init=init, step=step)
