@@ -159,7 +159,7 @@ class SequenceLayers(Layers):
     cell: str | None = None
     """Of recurrent_seq2seq: lstm or gru (lstm)."""
     attention: str | None = None
-    """Of recurrent_seq2seq: additive, location or dot (additive)."""
+    """Of recurrent_seq2seq: additive, location, dot or monotonic (additive)."""
 
 
 def _step_or_best(_: Any, tokens: Sequence[Token]) -> int | Literal["best"]:

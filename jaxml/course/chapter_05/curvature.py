@@ -12,8 +12,6 @@ from jaxml.core.drawing import GREY, RED
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import key
 from jaxml.course.experiment import Effort
-from jaxml.landscape.operators.parameter_subset import layer_names
-from jaxml.landscape.operators.validation import ravel_host
 from jaxml.training import optimizers, sampling, schedules
 
 LETTERS, PHONEMES = 6, 6  # of a word, at most
@@ -124,15 +122,15 @@ def _short(rows: Any, count: int) -> dict[str, np.ndarray]:
 
 def _by_layer(params: Any, unravel: Any, vectors: np.ndarray) -> dict[str, float]:
     """The share of each layer in the squared length of the vectors, the mean over them."""
-    numbers = np.arange(ravel_host(params).size)
-    places = unravel(numbers)
-    names = {}
-    flat = {"/".join(k.key for k in path): np.ravel(leaf).astype(int)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(places)}  # fmt: skip
-    for layer, paths in layer_names(params).items():
-        rows = np.concatenate([flat[path] for path in paths])
-        names[layer] = float((vectors[:, rows] ** 2).sum(1).mean())
-    return names
+    squares = unravel((vectors**2).mean(0))
+    sums = {
+        "/".join(step.key for step in path): float(leaf.sum())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(squares)
+    }
+    return {
+        layer: sum(sums[path] for path in paths)
+        for layer, paths in landscape.layer_names(params).items()
+    }
 
 
 def _first(shares: dict[str, float], count: int = 5) -> list[str]:

@@ -24,7 +24,8 @@ def dirac_gan(effort: Effort = "quick") -> Finding:
     steps = 400 if effort == "quick" else 4000
     zero = [np.float64(0), np.float64(0)]
     rows, errors, kinds, right = [], [], {}, True
-    for name, losses, expected, formula in _games():
+    games = _games()
+    for name, losses, expected, formula in games:
         found = landscape.game_spectrum(losses, zero)
         order = np.lexsort((-np.imag(expected), -np.real(expected)))
         error = float(abs(found.eigenvalues - np.asarray(expected)[order]).max())
@@ -35,7 +36,7 @@ def dirac_gan(effort: Effort = "quick") -> Finding:
         step = f"{found.stable_step:.3g}" if found.stable_step else "none"
         rows.append([name, formula, values, f"{error:.0e}", found.kind, step])
 
-    minimax = next(losses for name, losses, *_ in _games() if name == "minimax")
+    minimax = next(losses for name, losses, *_ in games if name == "minimax")
     radii = {
         (h, turns): landscape.update_jacobian(minimax, zero, h, alternating=turns).radius
         for h in (0.1, 1.0, 3.9)
