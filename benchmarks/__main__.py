@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,15 +33,22 @@ COMPARISONS = {
     "reading": curvature.reading,
     "study": studies.throughput,
 }
+WITH_PEERS = {
+    "dense": landscape.dense_hessians,
+    "ends": landscape.ends,
+    "density": landscape.densities,
+}
 
 
 def main() -> int:
     """Run the benchmarks named, all by default."""
-    names = [*COMPARISONS, "landscape", "startup"]
+    names = [*COMPARISONS, *WITH_PEERS, "startup"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contestant (7)")
-    parser.add_argument("--peers", action="store_true", help="more libraries for the landscape")
+    parser.add_argument(
+        "--peers", action="store_true", help="more libraries for dense, ends and density"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="the JSON file")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in names]
@@ -57,18 +65,22 @@ def main() -> int:
     )
     chosen = options.names or names
     rows: list[Row] = []
-    surfaces = functools.partial(landscape.comparisons, others=options.peers)
+    starts: list[dict[str, Any]] = []
+    with_peers = {
+        name: functools.partial(rows, others=options.peers) for name, rows in WITH_PEERS.items()
+    }
     for name in chosen:
-        if name != "startup":
-            for row in (COMPARISONS | {"landscape": surfaces})[name](options.rounds):
-                console.print(f"[bold]{heading(row)}[/bold]")
-                console.print(table(row))
-                for peer, why in row.absent.items():
-                    console.print(f"  {peer} did not run: {why}", markup=False)
-                for check, met in row.checks.items():
-                    console.print(f"  {check}: {'met' if met else 'NOT met'}", markup=False)
-                rows.append(row)
-    starts = []
+        if name == "startup":
+            continue
+        for row in (COMPARISONS | with_peers)[name](options.rounds):
+            console.print(f"[bold]{heading(row)}[/bold]")
+            console.print(table(row))
+            for peer, why in row.absent.items():
+                console.print(f"  {peer} did not run: {why}", markup=False)
+            for check, met in row.checks.items():
+                console.print(f"  {check}: {'met' if met else 'NOT met'}", markup=False)
+            rows.append(row)
+            _write(options, rows, starts)
     if "startup" in chosen:
         for start in startup.landscape(max(1, options.rounds // 3)):
             console.print(
@@ -77,30 +89,30 @@ def main() -> int:
                 f"end after {start['end']:.1f} s"
             )
             starts.append(start)
-    provenance = report.provenance()
-    provenance["versions"]["torch"] = torch.__version__
-    write_atomically(
-        options.out,
-        json.dumps(
-            {
-                **provenance,
-                "torch_device": str(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-                "torch_threads": torch.get_num_threads(),
-                "rounds": options.rounds,
-                "comparisons": [row.record() for row in rows],
-                "startup": {
-                    cache: {
-                        key: spread(np.array([s[key] for s in starts if s["cache"] == cache]))
-                        for key in ("first_line", "first_width", "end")
-                    }
-                    for cache in dict.fromkeys(s["cache"] for s in starts)
-                },
-            },
-            indent=1,
-        ),
-    )
+    _write(options, rows, starts)
     console.print(str(options.out))
     return 0
+
+
+def _write(options: argparse.Namespace, rows: list[Row], starts: list[dict[str, Any]]) -> None:
+    """What is measured so far: a peer that fails takes nothing with it."""
+    provenance = report.provenance()
+    provenance["versions"]["torch"] = torch.__version__
+    record = {
+        **provenance,
+        "torch_device": str(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "torch_threads": torch.get_num_threads(),
+        "rounds": options.rounds,
+        "comparisons": [row.record() for row in rows],
+        "startup": {
+            cache: {
+                key: spread(np.array([s[key] for s in starts if s["cache"] == cache]))
+                for key in ("first_line", "first_width", "end")
+            }
+            for cache in dict.fromkeys(s["cache"] for s in starts)
+        },
+    }
+    write_atomically(options.out, json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

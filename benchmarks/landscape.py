@@ -1,7 +1,8 @@
 """The loss surface of tanh networks on the digits: dense Hessians, ends of spectra, densities.
 
-`python -m benchmarks landscape` compares with JAX alone; `--peers` with other libraries as well,
-which `landscape_peers.py` says how to install. All 1,797 digits, softmax cross-entropy, float32.
+`python -m benchmarks dense ends density` compares with JAX alone; `--peers` with other libraries as
+well, which `landscape_peers.py` says how to install. All 1,797 digits, softmax cross-entropy,
+float32.
 
 A residual is max ‖Hv − θv‖/‖H‖ over a side's pairs, by one product in float64 for all sides, and
 an error the largest |θ − λ|/‖H‖, with λ from a search in float64. Each side runs at the first of
@@ -242,8 +243,8 @@ CASES: dict[str, Callable[[bool], dict[str, Side]]] = {
 }
 
 
-def comparisons(rounds: int, others: bool) -> Iterator[Row]:
-    """All of them, one after another.
+def dense_hessians(rounds: int, others: bool) -> Iterator[Row]:
+    """The whole matrix.
 
     Args:
         rounds: turns of each side.
@@ -251,10 +252,18 @@ def comparisons(rounds: int, others: bool) -> Iterator[Row]:
     """
     yield _dense_row(SMALL, rounds, others)
     yield _dense_row(MIDDLE, min(rounds, 3), others)
+
+
+def ends(rounds: int, others: bool) -> Iterator[Row]:
+    """The largest and the lowest eigenvalues; arguments as above."""
     yield _ends_row("top five", "the five largest eigenvalues", rounds, others)
     yield _ends_row("lowest", "the lowest eigenvalue", rounds, others, most=61)
     trained = f"the lowest eigenvalue after {TRAINED} steps of Adam"
     yield _ends_row("lowest trained", trained, min(rounds, 3), others)
+
+
+def densities(rounds: int, others: bool) -> Iterator[Row]:
+    """The spectral density; arguments as above."""
     yield _density_row(rounds, others)
 
 
@@ -356,8 +365,7 @@ class _Judge:
             lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, jax.device_get(tree)
         )
         with precision(True):
-            loss = Partial(loss.func, **jax.tree.map(jnp.asarray, wide(loss.keywords)))
-            self._operator = landscape.hessian(loss, wide(params))
+            self._operator = landscape.hessian(jax.tree.map(jnp.asarray, wide(loss)), wide(params))
         ends = {"top": 5} if case == "top five" else {"top": 0, "lowest": 1}
         self._truth = landscape.eigenpairs(self._operator, tolerance=1e-8, **ends)
         self.size = self._operator.size

@@ -9,6 +9,7 @@ import pytest
 from jax.tree_util import Partial
 from rich.console import Console
 
+from benchmarks import landscape as surfaces
 from benchmarks.tables import compare, heading, table
 from benchmarks.timing import Contestant, Counted, alternate, contestant, matmul_peak
 from jaxml import landscape
@@ -97,3 +98,20 @@ def test_the_ends_take_no_more_products_than_restarted_lanczos():
         found = landscape.eigenpairs(operator, **ends)
         assert found.converged.all()
         assert found.products <= product.calls
+
+
+@pytest.mark.slow
+def test_the_landscape_comparisons_run_with_small_networks(monkeypatch):
+    """Whatever a change of the library would break in them; the figures are no test."""
+    monkeypatch.setattr(surfaces, "LARGE", [64, 6, 10])
+    monkeypatch.setattr(surfaces, "_memory", lambda *_: {})
+    rows = [
+        surfaces._dense_row(surfaces.SMALL, 1, others=False),
+        surfaces._ends_row("top five", "the five largest eigenvalues", 1, others=False),
+        surfaces._ends_row("lowest trained", "the lowest eigenvalue", 1, others=False),
+        surfaces._density_row(1, others=False),
+    ]
+    for row in rows:
+        assert row.rates["jaxml"].all()
+        assert not row.absent
+    assert rows[1].checks["residual within 1e-05"]

@@ -24,7 +24,7 @@ from jaxml.studies.sweep.transformations import require_known
 # reading and writing parameters, slots and sums at every tick costs about so many examples
 TICK = 20
 # and compiling a bucket's program about so many floating-point operations
-COMPILE = 2.8e11
+COMPILE = 1.9e11
 _BUCKETS = 4
 _CANDIDATES = 16
 _SECONDS_TO_COMPILE = 4.0
