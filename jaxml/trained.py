@@ -37,7 +37,8 @@ class Trained:
             `feature_names`, `columns` and what else their `Dataset.meta` holds; `network`, as
             `nn.from_description` takes it; `input`, the `shape` of one input and the `range` of
             the training inputs; `target`, the `shape` of one target, and the tokens that `begin`
-            and `end` a sequence; `step`, that of the
+            and `end` a sequence; `tokenizer`, the digest of that of byte pairs, if there is one (it
+            stands in the run's folder: `tokens.load(path, digest=)`); `step`, that of the
             checkpoint, and `steps`, how many the run was asked for.
     """
 
@@ -238,6 +239,7 @@ def _meta(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             "input": {"shape": tuple(config["input"]["shape"]), "range": (low, high)},
             "target": {**config["target"], "shape": tuple(config["target"]["shape"])},
             "steps": int(config["steps"]),
+            **{name: str(config[name]) for name in ("tokenizer",) if name in config},
         }
     except (KeyError, TypeError, ValueError) as error:
         path = folder / CONFIG

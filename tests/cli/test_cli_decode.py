@@ -1,6 +1,7 @@
 """`jaxml train transformer` and `jaxml decode`: what is printed is what the library decodes."""
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import jaxml
 from jaxml import sequence
 from jaxml.cli import main
-from jaxml.sequence import decoding
+from jaxml.sequence import decoding, tokens
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +101,54 @@ def test_a_recurrent_network_is_trained_and_decodes(capsys, tmp_path):
     (tmp_path / "words").write_text("knight\n")
     out, _ = run(f"decode {tmp_path}/run {tmp_path}/words --beam 2", capsys)
     assert out.startswith("knight\t")
+
+
+def test_a_run_keeps_its_tokenizer_and_refuses_another(capsys, tmp_path):
+    folder, words = tmp_path / "run", tmp_path / "words"
+    options = "--width 16 --layers 1 --heads 2 --steps 4 --checkpoint-every 4 --byte-pairs 300"
+    out, _ = run(f"train transformer --data number_words {options} --out {folder}", capsys)
+    assert "in 300 tokens of byte pairs" in out
+    words.write_text("742\n1900\n")
+    page = tmp_path / "page.html"
+    out, _ = run(f"decode {folder} {words} --maximum-length 9 --attention {page}", capsys)
+    trained, path = jaxml.load(folder), folder / "tokenizer.json"
+    digest = json.loads((folder / "config.json").read_text())["tokenizer"]
+    assert trained.meta["tokenizer"] == digest
+    tokenizer = tokens.load(path, digest=digest)
+    found = sequence.decode(
+        trained.model, trained.params, tokenizer.arrays(["742", "1900"]),
+        begin=tokens.BEGIN, end=tokens.END, maximum_length=9,
+    )  # fmt: skip
+    expected = [
+        [text, " ".join(tokenizer.decode([t for t in one if t > 2]).split()), f"{score:.4f}"]
+        for text, one, score in zip(("742", "1900"), found.sequences(), found.scores, strict=True)
+    ]
+    assert [line.split("\t") for line in out.rstrip("\n").split("\n")] == expected
+
+    other = tokens.bpe(["one two three " * 3], 270).save(path)
+    _, err = run(f"decode {folder} {words}", capsys, 2)
+    assert f"expected the tokenizer {digest} in {other}, got {tokens.load(other).digest}" in err
+    assert len(err.strip().splitlines()) == 1
+    path.unlink()
+    _, err = run(f"decode {folder} {words}", capsys, 2)
+    assert "a file that Tokenizer.save wrote" in err
+    run(f"train --resume {folder} --steps 5", capsys)
+    assert tokens.load(path) == tokenizer
+
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace(digest, "0" * 64))
+    for command in (f"train --resume {folder} --steps 6", f"landscape {folder}"):
+        _, err = run(command, capsys, 2)
+        assert f"the tokenizer {'0' * 64} that {folder} was begun with, got {digest}" in err
+
+
+def test_byte_pairs_are_of_texts(capsys):
+    _, err = run("train transformer --data cmudict --byte-pairs 300", capsys, 2)
+    assert "a data set of characters, for --byte-pairs, got symbols as ['AA0']" in err
+    _, err = run("train mlp --data digits --byte-pairs 300", capsys, 2)
+    assert "--byte-pairs with sequences, got 300" in err
+    _, err = run("train transformer --data number_words --byte-pairs 100", capsys, 2)
+    assert "size to be a whole number of at least 260, got 100" in err
 
 
 def test_other_data_or_networks_are_refused(capsys, tmp_path):

@@ -6,12 +6,15 @@ import signal
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxml import landscape
 from jaxml.cli import main
 from jaxml.cli.commands import inspection
+from jaxml.cli.commands.landscape import Landscape
+from jaxml.core.flops import flops
 
 
 def run(command, capsys, code=0):
@@ -85,6 +88,8 @@ def test_a_point_of_ones_own(tmp_path, monkeypatch, capsys):
     for command, expected in {
         "own.py:small --top 1 --searches 3": "--searches where critical points are sought",
         "own.py:small --checkpoints all": "--checkpoints of a run",
+        "own.py:small --top 1 --rows 9": "--rows of a run, got 9",
+        "--rows 9": "--rows only with a target",
         "own.py:small --top 1 --memory much": "memory as 2GiB",
         "own.py:small --surface sideways": "plane",
         "--density": "--density only with a target",
@@ -123,3 +128,44 @@ def test_memory(text, expected):
 def test_no_memory(text):
     with pytest.raises(ValueError, match="memory as 2GiB"):
         inspection.memory_bytes(text)
+
+
+@pytest.mark.slow
+def test_of_sequences_some_rows_are_taken(tmp_path, monkeypatch, capsys):
+    """A product over 1,000 takes so much less than one over all; whose loss it is stands there."""
+    monkeypatch.chdir(tmp_path)
+    options = "--width 8 --layers 1 --heads 2 --steps 2 --checkpoint-every 2"
+    run(f"train transformer --data number_words {options} --out run", capsys)
+    points = [
+        inspection.of_run(Landscape(rows=rows), Path("run"), 0) for rows in (None, 50, 1_000_000)
+    ]
+    count = len(points[2].loss.batch["x"])
+    assert [len(point.loss.batch["x"]) for point in points] == [1000, 50, count]
+    assert count > 5000
+    work = [flops(jax.grad(point.loss), point.params) for point in points]
+    assert work[0] <= 1000 / count * work[2]
+    said = f"The loss over 50 of the {count:,} rows to train on, drawn at random"
+    assert said in points[1].about["rows"]
+    assert "rows" not in points[2].about
+
+    asked = "--rows 50 --top 1 --lowest 0 --tolerance 0.1 --out look"
+    assert said in " ".join(run(f"landscape run {asked}", capsys))
+    assert said in " ".join(Path("look/report.html").read_text().split())
+    assert said in json.loads(Path("look/inspection.json").read_text())["rows"]
+
+
+def test_rows_are_drawn_whole_and_once():
+    length = np.arange(20) % 5 + 1
+    inside = np.arange(6) < length[:, None]
+    rows = {"x": np.where(inside, np.arange(20)[:, None] + 1, 0), "x_length": length,
+            "y": np.where(inside, np.arange(20)[:, None] + 1, 0), "mask": inside}  # fmt: skip
+    taken = inspection.drawn(rows, 7, 0)
+    which = taken["x"][:, 0] - 1
+    assert len({*which.tolist()}) == 7
+    for i, row in enumerate(which):
+        for name in ("x", "y", "mask"):
+            cut = taken[name].shape[1]
+            assert cut == length[which].max()
+            np.testing.assert_array_equal(taken[name][i], rows[name][row, :cut])
+    assert (inspection.drawn(rows, 7, 0)["x"] == taken["x"]).all()
+    assert (inspection.drawn(rows, 7, 1)["x"] != taken["x"]).any()

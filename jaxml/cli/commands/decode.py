@@ -11,14 +11,14 @@ import numpy as np
 from cyclopts import Parameter
 
 from jaxml import nn, report, sequence
-from jaxml.cli import console
+from jaxml.cli import console, texts
 from jaxml.cli.commands.predict import warn_of_unfinished
 from jaxml.cli.options import COUNT, FINITE, FRACTION, NATURAL, POSITIVE, Step
 from jaxml.core.checks import require
 from jaxml.core.finding import Figure, Finding, Section
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
-from jaxml.sequence import decoding
+from jaxml.sequence import decoding, tokens
 from jaxml.trained import Trained, load
 
 _SHOWN = 12
@@ -71,7 +71,8 @@ def command(
     assert isinstance(network, nn.Seq2Seq)
     warn_of_unfinished(trained, step)
     lines = _lines(file)
-    sources = _tokens(trained, lines)
+    tokenizer = texts.kept(Path(run), meta["tokenizer"]) if "tokenizer" in meta else None
+    sources = _tokens(trained, lines) if tokenizer is None else tokenizer.arrays(lines)
     require_sound_backend()
     options: dict[str, Any] = {
         "begin": meta["target"]["begin"],
@@ -96,16 +97,18 @@ def command(
             for name in ("tokens", "lengths", "finished", "scores", "attention")
             if (value := getattr(found, name)) is not None
         })  # fmt: skip
-    names: list[str] = [*meta["target_vocabulary"], "BEGIN", "END"]
+    read, names = _names(trained, tokenizer)
     text = ""
     for line, hypotheses, scores in zip(lines, found.sequences(), found.scores, strict=True):
-        for tokens, score in zip(hypotheses, scores, strict=True):
+        for one, score in zip(hypotheses, scores, strict=True):
             if np.isfinite(score):
-                written = " ".join([names[token] for token in tokens])
+                written = _written(one, names, tokenizer)
                 text += f"{line}\t{written}\t{score:.4f}\n"
     console.print_raw(text)
     if attention is not None:
-        page = report.write(_attention(lines, names, found), attention)
+        rows = zip(sources["x"], sources["x_length"], strict=True)
+        columns = [[read[token] for token in row[:n]] for row, n in rows]
+        page = report.write(_attention(lines, columns, names, found), attention)
         print(page, file=sys.stderr)
 
 
@@ -138,18 +141,40 @@ def _tokens(trained: Trained, lines: Sequence[str]) -> dict[str, np.ndarray]:
     return {"x": x, "x_length": length}
 
 
-def _attention(lines: Sequence[str], names: list[str], found: decoding.Decoded) -> Finding:
-    """What the last layer took of each character, the mean over its heads."""
+def _names(
+    trained: Trained, tokenizer: tokens.Tokenizer | None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """What stands for each token that is read, and for each that is written."""
+    if tokenizer is not None:
+        marks = ("PADDING", "BEGIN", "END", "UNKNOWN")
+        names = [*marks, *(tokenizer.decode([i]) for i in range(len(marks), tokenizer.size))]
+        return names, names
+    read, written = (trained.meta[f"{side}_vocabulary"] for side in ("input", "target"))
+    return read, [*written, "BEGIN", "END"]
+
+
+def _written(one: Sequence[int], names: Sequence[str], tokenizer: tokens.Tokenizer | None) -> str:
+    """A hypothesis as it is printed."""
+    if tokenizer is None:
+        return " ".join([names[token] for token in one])
+    text = tokenizer.decode([token for token in one if token >= tokens.UNKNOWN])
+    return " ".join(text.split())  # on one line, without tabs
+
+
+def _attention(
+    lines: Sequence[str], columns: list[list[str]], names: Sequence[str], found: decoding.Decoded
+) -> Finding:
+    """What the last layer took of each token that was read, the mean over its heads."""
 
     def figure(i: int) -> Figure:
         count = int(found.lengths[i, 0])
         written = [names[token] for token in np.asarray(found.tokens)[i, 0, :count].tolist()]
-        looks = found.attention[i, 0, :count, -1, : len(lines[i])]
+        looks = found.attention[i, 0, :count, -1, : len(columns[i])]
 
         def draw(ax: Any) -> None:
             ax.imshow(looks, cmap="Blues", vmin=0, aspect="auto")
             ax.grid(visible=False)
-            ax.set_xticks(range(len(lines[i])), list(lines[i]))
+            ax.set_xticks(range(len(columns[i])), columns[i])
             ax.set_yticks(range(count), written)
 
         return Figure(draw, f"{lines[i]}: {' '.join(written)}.")

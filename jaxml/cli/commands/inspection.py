@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxml import landscape, training
-from jaxml.cli import runs
+from jaxml.cli import runs, texts
 from jaxml.cli.commands import train
 from jaxml.cli.console import out
 from jaxml.cli.datasets import load_dataset
@@ -24,6 +24,9 @@ from jaxml.core.checks import require
 from jaxml.core.seeds import key as key_of
 
 _SAVED = "inspection.npz"
+SEQUENCES = 1000
+"""Rows of a run on sequences that are taken: a product takes seconds then, and minutes of all."""
+
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # the options that ask for parts, and what stands for each when none is given
 ASKING = ("top", "lowest", "index", "sharpness", "density", "layers", "surface", "checkpoints")
@@ -55,6 +58,8 @@ class OnePoint:
     """Of the density."""
     checkpoints: Annotated[str | None, Parameter(metavar="WHICH")] = None
     """Of a run: latest, best, all (a series), or steps as 100,200 (latest)."""
+    rows: Annotated[int | None, COUNT] = None
+    """Of a run's data: so many, drawn at random (all; of sequences 1,000)."""
     batch_size: Annotated[int | None, COUNT] = None
     """Rows of a run's data taken at a time (all)."""
     memory: str | None = None
@@ -99,17 +104,28 @@ class Point(NamedTuple):
     about: dict[str, Any]
 
 
-def of_run(settings: OnePoint, folder: Path) -> Point:
-    """The point, or the series, that a training run's checkpoints hold."""
-    options = parsed(train.Train, runs.config_of(folder, "train")["arguments"])
+def of_run(settings: OnePoint, folder: Path, seed: int) -> Point:
+    """The point, or the series, that a training run's checkpoints hold; the seed is of its rows."""
+    config = runs.config_of(folder, "train")
+    options = parsed(train.Train, config["arguments"])
     dataset = load_dataset(options)
     problem = train.build(options, dataset)
+    texts.require_same(config, problem.tokenizer, folder)
     like = problem.algorithm.init(key_of(options.seed))
     where = runs.checkpoints(folder)
+    rows = problem.splits["train"]
+    count = len(rows["x"])
+    number = settings.rows or (count if problem.inputs is None else SEQUENCES)
+    about = {}
+    if number < count:
+        rows = drawn(rows, number, seed)
+        about["rows"] = (
+            f"The loss over {number:,} of the {count:,} rows to train on, drawn at random: an "
+            "estimate of that over all (--rows takes more)."
+        )
 
     def at(step: int | Literal["best"] | None) -> tuple[Any, Any]:
         state = training.restore(where, like, step=step)
-        rows = problem.splits["train"]
         loss = training.full_loss(problem.algorithm, state, rows, batch_size=settings.batch_size)
         return loss, state.params
 
@@ -123,8 +139,19 @@ def of_run(settings: OnePoint, folder: Path) -> Point:
         steps = known if which == "all" else _steps(which, known)
         loss, params = at(steps[-1])
     series = [(step, lambda step=step: at(step)) for step in steps]
-    about = {"target": str(folder.absolute()), "checkpoints": which, "data": options.data}
+    about |= {"target": str(folder.absolute()), "checkpoints": which, "data": options.data}
     return Point(loss, params, series, about)
+
+
+def drawn(rows: dict[str, Any], number: int, seed: int) -> dict[str, Any]:
+    """So many of the rows, without replacement; of sequences as long as the longest of them."""
+    chosen = np.sort(np.random.default_rng(seed).choice(len(rows["x"]), number, replace=False))
+    taken = {name: values[chosen] for name, values in rows.items()}
+    if "x_length" in taken:
+        taken["x"] = taken["x"][:, : taken["x_length"].max()]
+        longest = taken["mask"].sum(1).max()
+        taken |= {name: taken[name][:, :longest] for name in ("y", "mask")}
+    return taken
 
 
 def _steps(text: str, known: list[int]) -> list[int]:

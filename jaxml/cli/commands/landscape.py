@@ -91,7 +91,7 @@ def command(
     asked = runs.asked("landscape", positional(settings, target=target), resume, start)
     settings = asked.settings
     walking = ("data", "task", "target_column", "missing", "hidden", "l2", "seeds", "steps")
-    for name in walking if settings.target else ("radius", *inspection.ASKING):
+    for name in walking if settings.target else ("radius", "rows", *inspection.ASKING):
         given = getattr(settings, name)
         known = "without" if settings.target else "with"
         option = name.replace("_", "-")
@@ -108,10 +108,12 @@ def command(
     name, absolute = settings.target, str(Path(settings.target).absolute())  # from any folder
     asked = asked.change(target=absolute)
     if of_run:
-        return _inspect(asked, inspection.of_run(settings, Path(name)))
+        return _inspect(asked, inspection.of_run(settings, Path(name), settings.seed))
     loss, params = own_problem(name)
     if looking or not _fits(params, inspection.memory_bytes(settings.memory)):
-        require(settings.checkpoints is None, "--checkpoints of a run", settings.checkpoints)
+        for option in ("checkpoints", "rows"):
+            given = getattr(settings, option)
+            require(given is None, f"--{option} of a run", given)
         about = {"target": absolute}
         return _inspect(asked, inspection.Point(loss, params, [], about))
     return _explore(asked, loss, params)
@@ -126,10 +128,15 @@ def _fits(params: Any, memory: int | None) -> bool:
 
 def _inspect(asked: runs.Asked, point: inspection.Point) -> int:
     with runs.opened(asked) as folder:
+        if "rows" in point.about:
+            out.print(point.about["rows"])
         result, whole = inspection.look(asked, point, folder)
         if not whole:
             out.print(f"stopped; what is done is in {folder / 'report.html'}")
-        code = _write(result, folder, point.about, point.params, "inspection.json")
+        shown = finding(result)
+        if "rows" in point.about:
+            shown = dataclasses.replace(shown, text=[point.about["rows"], *shown.text])
+        code = _write(shown, folder, point.about, point.params, "inspection.json")
         out.print(f"at most {inspection.peak_memory():.2f} GiB")
         return code if whole else 130
 

@@ -13,7 +13,7 @@ import optax
 from cyclopts import Parameter
 
 from jaxml import data, nn, report, sequence, training
-from jaxml.cli import networks, runs
+from jaxml.cli import networks, runs, texts
 from jaxml.cli.console import out
 from jaxml.cli.datasets import load_dataset, told
 from jaxml.cli.devices import Distributed, Mesh, make_mesh
@@ -39,6 +39,7 @@ from jaxml.core.files import to_json, write_atomically
 from jaxml.core.finding import finding
 from jaxml.core.seeds import key as key_of
 from jaxml.core.selfcheck import require_sound_backend
+from jaxml.sequence import tokens
 from jaxml.training import averaging, losses, metrics, optimizers, sampling, schedules
 from jaxml.training.callbacks import logged
 from jaxml.training.loop import Sample
@@ -46,6 +47,9 @@ from jaxml.training.loop import Sample
 _LOG = "metrics.jsonl"
 _BUCKETS = 4
 """By length, of sequences; each is compiled."""
+
+_LOGITS = 2**26
+"""Of sequences that are evaluated at a time, at most."""
 
 _OF_SEQUENCES = ("x", "x_length", "y", "y_length")
 """What is read of sequences; a set may have more, such as the links of two translations."""
@@ -70,6 +74,8 @@ class Train(Data, SequenceLayers):
     """Of images: shift:PIXELS, flip, rotation:DEGREES, cutout:PIXELS, mixup:ALPHA."""
     batch_size: Annotated[int, COUNT] = 64
     """Examples in a batch; of sequences, of those of the middle length."""
+    byte_pairs: Annotated[int | None, COUNT, Parameter(metavar="SIZE")] = None
+    """Of texts: learn a vocabulary of so many tokens (one for each character)."""
     optimizer: Annotated[str, Parameter(choices=optimizers.__all__)] = "adam"
     """How the gradient is used."""
     learning_rate: Annotated[float, POSITIVE] = 1e-3
@@ -104,7 +110,8 @@ class Train(Data, SequenceLayers):
 class Problem(NamedTuple):
     """What the arguments ask for.
 
-    `make` is a function of the learning rate; `expects` is what `jaxml.load` is to know.
+    `make` is a function of the learning rate; `expects` is what `jaxml.load` is to know;
+    `rows_at_a_time` are evaluated.
     """
 
     splits: dict[str, dict[str, np.ndarray]]
@@ -117,6 +124,8 @@ class Problem(NamedTuple):
     steps: int
     measures: dict[str, types.DataLoss]
     expects: dict[str, Any]
+    rows_at_a_time: int = 1000
+    tokenizer: tokens.Tokenizer | None = None
 
 
 def command(
@@ -159,6 +168,7 @@ def command(
     if find_rate is not None:
         return _find_rate(options, asked_for, find_rate)
     if asked.folder is not None:
+        texts.require_same(asked.config, asked_for.tokenizer, asked.folder)
         _check_steps(asked, asked_for)
     every = options.checkpoint_every or -(-steps // 20)
     asked = asked.change(steps=steps if options.epochs is None else None, checkpoint_every=every)
@@ -171,6 +181,10 @@ def command(
     ):
         for line in told(dataset):
             out.print(line)
+        if asked_for.tokenizer is not None:
+            out.print(f"  in {asked_for.tokenizer.size:,} tokens of byte pairs")
+            if jax.process_index() == 0:
+                asked_for.tokenizer.save(folder / texts.FILE)
         out.print(nn.summary(asked_for.model))
         state: Any = None
         done = 0
@@ -298,6 +312,7 @@ def build(options: Train, dataset: data.Dataset) -> Problem:
     )
     if options.model in networks.SEQUENCE_MODELS:
         return _of_sequences(options, dataset)
+    require(options.byte_pairs is None, "--byte-pairs with sequences", options.byte_pairs)
     targets = networks.targets_of(dataset)
     assert options.model is not None
     splits = networks.split_arrays(options.model, dataset)
@@ -349,20 +364,27 @@ def _of_sequences(options: Train, dataset: data.Dataset) -> Problem:
     ):
         require(value, f"no --{name} with a {options.model}", getattr(options, name))
     assert options.model is not None
-    inputs, outputs = (len(dataset.meta[f"{side}_vocabulary"]) for side in ("input", "target"))
-    begin, end = outputs, outputs + 1
+    tokenizer = None
+    if options.byte_pairs is not None:
+        tokenizer = texts.learned(dataset, options.byte_pairs)
+        inputs = outputs = tokenizer.size
+        begin, end = tokens.BEGIN, tokens.END
+        arrays = texts.encoded(tokenizer, dataset)
+    else:
+        inputs, begin = (len(dataset.meta[f"{side}_vocabulary"]) for side in ("input", "target"))
+        end, outputs = begin + 1, begin + 2
+        arrays = {
+            name: {key: rows[key] for key in _OF_SEQUENCES} for name, rows in dataset.splits.items()
+        }
     network = networks.description(
-        options.model, options, (inputs,), outputs + 2, dtype=options.compute_dtype
+        options.model, options, (inputs,), outputs, dtype=options.compute_dtype
     )
     made = nn.from_description(network)
-    splits = {
-        name: sequence.with_end({key: rows[key] for key in _OF_SEQUENCES}, end)
-        for name, rows in dataset.splits.items()
-    }
+    splits = {name: sequence.with_end(rows, end) for name, rows in arrays.items()}
     train = splits["train"]
     lengths = np.maximum(train["x_length"], train["mask"].sum(1))
-    tokens = max(options.batch_size * int(np.median(lengths)), int(lengths.max()))
-    buckets = sampling.buckets(lengths, _BUCKETS, tokens)
+    budget = max(options.batch_size * int(np.median(lengths)), int(lengths.max()))
+    buckets = sampling.buckets(lengths, _BUCKETS, budget)
 
     def algorithm(optimizer):
         smoothing = options.label_smoothing or 0.0
@@ -385,7 +407,10 @@ def _of_sequences(options: Train, dataset: data.Dataset) -> Problem:
             "network": network,
             "input": {"shape": train["x"].shape[1:], "range": [0, inputs - 1]},
             "target": {"shape": train["y"].shape[1:], "begin": begin, "end": end},
+            **({} if tokenizer is None else {"tokenizer": tokenizer.digest}),
         },
+        rows_at_a_time=max(1, min(1000, _LOGITS // (train["y"].shape[1] * outputs))),
+        tokenizer=tokenizer,
     )
 
 
@@ -445,7 +470,10 @@ def _records(
 
 
 def _evaluated(problem: Problem, state: Any, split: Any) -> dict[str, Any]:
-    return training.evaluate(problem.model, state, split, problem.measures, inputs=problem.inputs)
+    return training.evaluate(
+        problem.model, state, split, problem.measures, inputs=problem.inputs,
+        batch_size=problem.rows_at_a_time,
+    )  # fmt: skip
 
 
 def _npz(params: Any) -> bytes:
