@@ -30,6 +30,7 @@ def detr(
     classes: int,
     *,
     queries: int,
+    between: bool = False,
     channels: Sequence[int] = (32, 64),
     width: int = 64,
     layers: int = 2,
@@ -53,6 +54,7 @@ def detr(
         image_shape: `(height, width, channels)` of the input.
         classes: of the objects.
         queries: how many predictions; at least as many as an image has objects.
+        between: whether what comes before the last layer of the decoder is put out too.
         channels: of each convolution's output.
         width: as in `transformer_encoder`, and so what follows.
         layers: of the encoder, and as many of the decoder.
@@ -65,7 +67,9 @@ def detr(
     Returns:
         The model, from `(batch, *image_shape)` to `"classes"`, logits `(batch, queries, classes +
         1)`, the last of no object, and `"boxes"` `(batch, queries, 4)`: centre from the left and
-        from the top, width and height, as shares of the image.
+        from the top, width and height, as shares of the image. With `between` also `"between"`: the
+        same of each layer of the decoder before the last, in their order, by the same norm and the
+        same layers behind it.
 
     Raises:
         ValueError: if an argument is not as described; by `apply`, if `x` has another shape.
@@ -87,6 +91,7 @@ def detr(
         image_shape=shape,
         classes=require_positive_int("classes", classes),
         queries=require_positive_int("queries", queries),
+        between=between,
         channels=channels,
         layers_of=layers_of(
             width=width, layers=layers, heads=heads, hidden=hidden, norm="pre",
@@ -101,11 +106,12 @@ class _DETR(linen.Module):
     image_shape: tuple[int, ...]
     classes: int
     queries: int
+    between: bool
     channels: tuple[int, ...]
     layers_of: Any  # of Encoder; Linen freezes a dict
 
     @linen.compact
-    def __call__(self, x: Any, *, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, x: Any, *, train: bool) -> dict[str, Any]:
         check_images(self.name, x, self.image_shape)
         of = self.layers_of
         width, activation, dtype = of["width"], of["activation"], of["dtype"]
@@ -126,21 +132,28 @@ class _DETR(linen.Module):
             attention=softmax_attention, name="encoder", **of,
         )(pixels, train=train)[-1]  # fmt: skip
         queries = self.param("queries", linen.initializers.normal(1.0), (self.queries, width))
+        norm = layer_norm(dtype, "norm")
+        of_box = [dense(width, dtype=dtype, name=f"box_{i}") for i in range(2)]
+        to_box = dense(4, dtype=dtype, name="box_2")
+        to_classes = dense(self.classes + 1, dtype=dtype, name="classes")
+
+        def predicted(h):
+            box = h = norm(h)
+            for layer in of_box:
+                box = activation(layer(box))
+            return {"classes": to_classes(h), "boxes": jax.nn.sigmoid(to_box(box))}
+
         h = jnp.broadcast_to(queries.astype(seen.dtype), (len(x), *queries.shape))
+        found = []
         for i in range(of["layers"]):
             layer = DecoderLayer(
                 width, of["heads"], of["hidden"], "pre", False, activation, of["dropout"], dtype,
                 name=f"layer_{i}",
             )  # fmt: skip
             h, _ = layer(h, layer.memory(seen), None, None, train=train)
-        h = layer_norm(dtype, "norm")(h)
-        box = h
-        for i in range(2):
-            box = activation(dense(width, dtype=dtype, name=f"box_{i}")(box))
-        return {
-            "classes": dense(self.classes + 1, dtype=dtype, name="classes")(h),
-            "boxes": jax.nn.sigmoid(dense(4, dtype=dtype, name="box_2")(box)),
-        }
+            found.append(h)
+        *before, last = (predicted(h) for h in (found if self.between else [h]))
+        return {**last, "between": before} if self.between else last
 
 
 def _places(height: int, width: int) -> tuple[jax.Array, jax.Array]:

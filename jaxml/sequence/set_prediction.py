@@ -62,11 +62,13 @@ def set_loss(
     Each object is matched with one prediction, by the probability of its class and the fit of its
     box. An image's value is the sum over all predictions of the cross-entropy, those without an
     object having the class "no object", and over the objects of 5 times the distance of the boxes
-    (the sum of the four differences' sizes) and of 2 times 1 − their generalised IoU.
+    (the sum of the four differences' sizes) and of 2 times 1 − their generalised IoU. What layers
+    before the last predict counts alike, each with matches of its own.
 
     Args:
         outputs: `"classes"`, logits `(N, q, classes + 1)`, the last of no object, and `"boxes"`
-            `(N, q, 4)`, as in `intersection_over_union`.
+            `(N, q, 4)`, as in `intersection_over_union`; perhaps `"between"`, a list
+            of the same, see `nn.detr`.
         batch: `"y"` `(N, m)`, classes, `"boxes"` `(N, m, 4)` and `"y_length"` `(N,)`, how many of
             them there are.
         no_object: what the cross-entropy of a prediction without an object counts.
@@ -81,7 +83,7 @@ def set_loss(
 
     Reference:
         Carion et al. (2020), arXiv:2005.12872, equations 1 and 2 and appendix A.2, which divide by
-        the number of objects in the batch instead of images.
+        the number of objects in the batch instead of images; section 3.2 for the layers between.
 
     >>> outputs = {"classes": jnp.zeros((1, 2, 3)), "boxes": jnp.full((1, 2, 4), 0.5)}
     >>> batch = {"y": np.array([[1]]), "boxes": np.full((1, 1, 4), 0.5), "y_length": np.array([1])}
@@ -107,7 +109,9 @@ def set_loss(
     target = target.at[rows, jnp.where(present, matched, boxes.shape[1])].set(y, mode="drop")
     entropy = optax.losses.softmax_cross_entropy_with_integer_labels(logits, target)
     entropy = jnp.where(target == nothing, no_object, 1) * entropy
-    return entropy.sum(1) + jnp.where(present, apart(boxes[rows, matched], known), 0).sum(1)
+    own = entropy.sum(1) + jnp.where(present, apart(boxes[rows, matched], known), 0).sum(1)
+    before = outputs.get("between", ())
+    return own + sum(set_loss(one, batch, no_object=no_object, match=match) for one in before)
 
 
 def set_prediction(
@@ -134,7 +138,8 @@ def set_prediction(
         ValueError: if an argument is not as described; by the first update, as `set_loss`.
 
     Reference:
-        Carion et al. (2020), arXiv:2005.12872, without its losses of the layers between.
+        Carion et al. (2020), arXiv:2005.12872; its losses of the layers between are those of a
+        `nn.detr` with `between`.
 
     >>> from jaxml import nn
     >>> algorithm = set_prediction(nn.detr((28, 28, 1), 10, queries=5), optax.adam(1e-3))

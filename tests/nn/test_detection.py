@@ -36,6 +36,29 @@ def test_queries_have_no_order():
         np.testing.assert_allclose(other[name], found[:, order], atol=1e-5)
 
 
+def test_layers_between_are_told_too():
+    """Where the last layer adds nothing, it predicts what the one before predicts."""
+    _, params = made()
+    model = nn.detr((12, 10, 1), 4, queries=5, channels=(3, 6), width=8, layers=2, heads=2,
+                    hidden=12, between=True)  # fmt: skip
+    apply = jax.jit(lambda params: model.apply(params, {}, X)[0])
+    silent = {**params["layer_1"]}
+    for branch in ("attention", "cross"):
+        silent[branch] = {**silent[branch], "output": zeros(silent[branch]["output"])}
+    silent["dense_1"] = zeros(silent["dense_1"])
+    found, last = apply(params), apply({**params, "layer_1": silent})
+    (between,) = found.pop("between")
+    known = made()[0](params)
+    for name in ("classes", "boxes"):
+        np.testing.assert_allclose(found[name], known[name], atol=1e-6)
+        np.testing.assert_allclose(between[name], last[name], atol=1e-6)
+        assert abs(between[name] - found[name]).max() > 0.01
+
+
+def zeros(tree):
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
 @pytest.mark.oracle
 def test_equals_pytorch():
     """From the pixels on: two convolutions, an encoder, a decoder without masks, and heads."""

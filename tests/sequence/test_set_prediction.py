@@ -116,6 +116,16 @@ def test_the_loss_is_that_of_the_best_assignment():
         np.testing.assert_allclose(found, known, rtol=1e-5)
 
 
+def test_layers_between_count_alike():
+    """Each with matches of its own."""
+    other = {name: values[:, [2, 0, 3, 1]] for name, values in OUTPUTS.items()}
+    shift = np.random.default_rng(5).normal(size=(30, Q, CLASSES + 1))
+    other = {**other, "classes": other["classes"] + shift}
+    both = set_loss({**OUTPUTS, "between": [other, OUTPUTS]}, BATCH)
+    known = 2 * set_loss(OUTPUTS, BATCH) + set_loss(other, BATCH)
+    np.testing.assert_allclose(both, known, rtol=1e-5)
+
+
 def test_no_order_counts():
     """Of the objects or of the predictions; a loss in a fixed order depends on both."""
     order = np.stack([
@@ -230,6 +240,7 @@ def test_average_precision_is_the_area_of_the_best_precisions():
      (OUTPUTS, {**BATCH, "boxes": boxes(30, 2)}, r"y \(30, m\) and boxes"),
      (OUTPUTS, {**BATCH, "y": np.zeros((30, 5), int), "boxes": boxes(30, 5)},
       "at most as many objects as the 4 predictions, got 5"),
+     ({**OUTPUTS, "between": [{"classes": 0}]}, BATCH, "classes, boxes, got none of boxes"),
      ({**OUTPUTS, "boxes": boxes(30, 4)[..., :3]}, BATCH, r"\(30, 4, 6\) and \(30, 4, 3\)")],
 )  # fmt: skip
 def test_bad_outputs(outputs, batch, message):
