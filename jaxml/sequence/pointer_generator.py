@@ -28,7 +28,8 @@ def pointer_generator(network: Seq2Seq, vocabulary: int, *, extra: int, unknown:
             `nn.recurrent_seq2seq` are of this kind.
         vocabulary: its words, those that begin and end among them. They are the same in source
             and target.
-        extra: how many words outside the vocabulary a source may have; see `extended`.
+        extra: how many words outside the vocabulary a source may have, see `extended`; none if the
+            vocabulary is of parts of words.
         unknown: the word of the vocabulary that stands for them where the network reads.
 
     Returns:
@@ -57,7 +58,7 @@ def pointer_generator(network: Seq2Seq, vocabulary: int, *, extra: int, unknown:
     assert look is not None
     vocabulary = require_positive_int("vocabulary", vocabulary)
     unknown = require_token("unknown", unknown, vocabulary)
-    size = vocabulary + require_positive_int("extra", extra)
+    size = vocabulary + _count(extra)
 
     def seen(tokens):
         return jnp.where(jnp.asarray(tokens) < vocabulary, tokens, unknown)
@@ -101,7 +102,7 @@ def mixture(logits: jax.Array, attention: jax.Array, x: jax.Array, size: int) ->
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     words, switch = logits[..., :-1], logits[..., -1:]
     beyond = size - words.shape[-1]
-    require(beyond > 0, f"a network of at most {size} outputs", logits.shape[-1])
+    require(beyond >= 0, f"a network of at most {size + 1} outputs", logits.shape[-1])
     tiny = jnp.finfo(logits.dtype).tiny
     empty = jnp.zeros((logits.shape[1], size), logits.dtype)
     copied = jax.vmap(lambda weights, x: empty.at[:, x].add(weights))(attention, x)
@@ -137,7 +138,7 @@ def extended(
     ([[5, 10, 11, 10]], [[11, 5, 1]], [[99, 70, -1]])
     """
     vocabulary = require_positive_int("vocabulary", vocabulary)
-    extra = require_positive_int("extra", extra)
+    extra = _count(extra)
     unknown = require_token("unknown", unknown, vocabulary)
     arrays = {name: np.asarray(data[name]) for name in ("x", "y") if name in data}
     require("x" in arrays, "data with sources 'x'", sorted(data))
@@ -155,3 +156,9 @@ def extended(
             far = array[i] >= vocabulary
             found[name][i, far] = [number.get(word, unknown) for word in array[i, far].tolist()]
     return {**data, **found}, words
+
+
+def _count(extra: Any) -> int:
+    whole = not isinstance(extra, bool) and hasattr(extra, "__index__") and int(extra) >= 0
+    require(whole, "extra to be a whole number of at least 0", repr(extra))
+    return int(extra)

@@ -88,6 +88,20 @@ def test_words_outside_the_vocabulary_are_alike_to_the_network():
     np.testing.assert_allclose(found[..., other], outputs("recurrent"), atol=1e-5)
 
 
+def test_a_vocabulary_of_all_words_has_no_others():
+    """What is put out of tokens within it is the same whether or not there could be others."""
+    network, params = NETWORKS["transformer"], made("transformer")[1]
+    copying = sequence.pointer_generator(network, VOCABULARY, extra=0, unknown=UNKNOWN)
+    known = np.minimum(SOURCE, VOCABULARY - 1), LENGTHS, np.minimum(TARGET, VOCABULARY - 1)
+    found, wider = (
+        np.exp(jax.jit(lambda params, of=of: of.apply(params, {}, known)[0])(params))
+        for of in (copying, made("transformer")[0])
+    )
+    assert found.shape == (3, 4, VOCABULARY)
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found, wider[..., :VOCABULARY], atol=1e-6)
+
+
 def test_extremes_have_logarithms_and_gradients():
     x = np.array([[3, 1]])
     logits = jnp.array([[[0.0, 9e3, 1e4, -1e4], [0.0, 1e4, 0.0, 1e4]]])
@@ -159,16 +173,16 @@ GIVEN = {"extra": EXTRA, "unknown": UNKNOWN}
     [
         (lambda: sequence.pointer_generator(NETWORKS["recurrent"]._replace(look=None), 7, **GIVEN),
          "tells where it looks, got one without"),
-        (lambda: sequence.pointer_generator(NETWORKS["recurrent"], 7, extra=0, unknown=1),
-         "extra to be a whole number of at least 1, got 0"),
+        (lambda: sequence.pointer_generator(NETWORKS["recurrent"], 7, extra=-1, unknown=1),
+         "extra to be a whole number of at least 0, got -1"),
         (lambda: sequence.pointer_generator(NETWORKS["recurrent"], 7, extra=1, unknown=7),
          "unknown to be a token from 0 to 6, got 7"),
         (lambda: made("recurrent")[0].encode(made("recurrent")[1], SOURCE + 2, LENGTHS),
          r"sources with tokens from 0 to 9, got \[10\]"),
         (lambda: made("recurrent")[0].encode(made("recurrent")[1], SOURCE * 1.0, LENGTHS),
          "sources to be of whole numbers, got float"),
-        (lambda: mixture(jnp.zeros((1, 1, 6)), jnp.ones((1, 1, 2)), SOURCE[:1, :2], 5),
-         "at most 5 outputs, got 6"),
+        (lambda: mixture(jnp.zeros((1, 1, 7)), jnp.ones((1, 1, 2)), SOURCE[:1, :2], 5),
+         "at most 6 outputs, got 7"),
         (lambda: sequence.extended({"y": SOURCE}, 7, **GIVEN), "data with sources 'x'"),
         (lambda: sequence.extended({"x": np.arange(12)[None]}, 7, **GIVEN),
          "at most 3 words outside the vocabulary in a source, got 5 in that at 0"),

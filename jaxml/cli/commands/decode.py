@@ -141,19 +141,17 @@ def _tokens(trained: Trained, lines: Sequence[str]) -> dict[str, np.ndarray]:
     return {"x": x, "x_length": length}
 
 
-def _names(
-    trained: Trained, tokenizer: tokens.Tokenizer | None
-) -> tuple[Sequence[str], Sequence[str]]:
+def _names(trained: Trained, tokenizer: tokens.Tokenizer | None) -> tuple[list[str], list[str]]:
     """What stands for each token that is read, and for each that is written."""
     if tokenizer is not None:
         marks = ("PADDING", "BEGIN", "END", "UNKNOWN")
         names = [*marks, *(tokenizer.decode([i]) for i in range(len(marks), tokenizer.size))]
         return names, names
     read, written = (trained.meta[f"{side}_vocabulary"] for side in ("input", "target"))
-    return read, [*written, "BEGIN", "END"]
+    return [*read], [*written, "BEGIN", "END"]
 
 
-def _written(one: Sequence[int], names: Sequence[str], tokenizer: tokens.Tokenizer | None) -> str:
+def _written(one: Sequence[int], names: list[str], tokenizer: tokens.Tokenizer | None) -> str:
     """A hypothesis as it is printed."""
     if tokenizer is None:
         return " ".join([names[token] for token in one])
@@ -162,7 +160,7 @@ def _written(one: Sequence[int], names: Sequence[str], tokenizer: tokens.Tokeniz
 
 
 def _attention(
-    lines: Sequence[str], columns: list[list[str]], names: Sequence[str], found: decoding.Decoded
+    lines: Sequence[str], columns: list[list[str]], names: list[str], found: decoding.Decoded
 ) -> Finding:
     """What the last layer took of each token that was read, the mean over its heads."""
 
