@@ -25,6 +25,7 @@ from jaxml.data.loaders.digit_canvases import digit_canvases
 from jaxml.data.loaders.digits import digits
 from jaxml.data.loaders.emoji import EMOJI, emoji
 from jaxml.data.loaders.fashion_mnist import FASHION_MNIST, fashion_mnist
+from jaxml.data.loaders.gaussian_grid import gaussian_grid
 from jaxml.data.loaders.go_games import go_games
 from jaxml.data.loaders.japanese_vowels import JAPANESE_VOWELS, japanese_vowels
 from jaxml.data.loaders.karate_club import karate_club
@@ -63,6 +64,7 @@ __all__ = [
     "from_npz",
     "from_series",
     "from_sgf",
+    "gaussian_grid",
     "go_games",
     "image_rows",
     "info",
@@ -91,6 +93,7 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "emoji": emoji,
     "fashion_mnist": fashion_mnist,
+    "gaussian_grid": gaussian_grid,
     "go_games": go_games,
     "japanese_vowels": japanese_vowels,
     "karate_club": karate_club,

@@ -50,6 +50,8 @@ def gan(
     project: Callable[[Params], Params] | None = None,
     critic_steps: int = 1,
     alternating: bool = True,
+    unrolled: int = 0,
+    noise: float = 0.0,
     average: float | None = None,
 ) -> Algorithm:
     """Train a generator against a critic.
@@ -66,6 +68,12 @@ def gan(
         critic_steps: updates of the critic for each of the generator. Each takes its share of the
             batch, whose rows must be a multiple of them.
         alternating: whether the generator meets the critic after its updates, or before.
+        unrolled: so many updates more of the critic, on the same examples and samples, are
+            imagined before the generator meets it, and differentiated through. The critic's
+            optimiser must have a derivative: Adam has one at a gradient of 0 with
+            `optax.adam(..., eps_root=1e-8)` alone.
+        noise: the standard deviation of Gaussian noise on all that the critic is shown, examples
+            and samples, in their units.
         average: the decay of a moving average of the generator, as in
             `training.averaging.moving_average`; early it is worse than the generator.
 
@@ -76,13 +84,15 @@ def gan(
         the run.
 
     Raises:
-        ValueError: if an argument is not as described; by the first update, if the rows of a batch
-            are no multiple of the critic's updates, samples are not shaped as the data, or the
-            critic puts out more than a number for each.
+        ValueError: if an argument is not as described; by `init`, if there is a penalty and the
+            critic has batch norm; by the first update, if the rows of a batch are no multiple of
+            the critic's updates, or one for a critic with batch norm, samples are not shaped as
+            the data, or the critic puts out more than a number for each.
 
     Reference:
-        Goodfellow et al. (2014), arXiv:1406.2661, algorithm 1; Yazıcı et al. (2019),
-        arXiv:1806.04498, for the average.
+        Goodfellow et al. (2014), arXiv:1406.2661, algorithm 1; Metz et al. (2017),
+        arXiv:1611.02163, equations 5 to 8 (unrolled); Sønderby et al. (2017), arXiv:1610.04490,
+        section 3.2 (noise); Yazıcı et al. (2019), arXiv:1806.04498, for the average.
 
     >>> from jaxml import nn
     >>> algorithm = gan(
@@ -103,7 +113,16 @@ def gan(
     critic_steps = require_positive_int("critic_steps", critic_steps)
     both = alternating or critic_steps == 1
     require(both, "one critic step where both move at once", critic_steps)
+    whole = isinstance(unrolled, int) and unrolled >= 0
+    require(whole, "unrolled to be a whole number of at least 0", repr(unrolled))
+    require(0 <= noise < float("inf"), "a finite noise of at least 0", noise)
     require(average is None or 0 <= average < 1, "average in [0, 1)", average)
+
+    def shown(x, key):
+        """What the critic sees of examples or samples."""
+        if noise == 0:
+            return x
+        return x + noise * jax.random.normal(jax.random.fold_in(key, 1), x.shape, x.dtype)
 
     def judged(state, params, x, key):
         """The critic's outputs, and its new model state."""
@@ -117,6 +136,7 @@ def gan(
 
     def critic_loss(params, state, real, fake, key):
         keys = jax.random.split(key, 3)
+        real, fake = shown(real, keys[0]), shown(fake, keys[1])
         on_real, model_state = judged(state, params, real, keys[0])
         state = dataclasses.replace(state, model_state=model_state)
         on_fake, model_state = judged(state, params, fake, keys[1])
@@ -126,29 +146,40 @@ def gan(
             loss = loss + penalty(fixed, params, real, fake, keys[2])
         return loss, model_state
 
-    def generator_loss(params, state, critic_state, n, key):
-        key_sample, key_judge = jax.random.split(key)
-        fake, model_state = sampled(state, params, n, key_sample)
-        on_fake, _ = judged(critic_state, critic_state.params, fake, key_judge)
-        return rules.generator(on_fake).mean(), model_state
-
-    def update_critic(state, generator_state, real, key):
-        key_sample, key_loss = jax.random.split(key)
-        fake, _ = sampled(generator_state, generator_state.params, len(real), key_sample)
-        require(fake.shape == real.shape, f"samples of shape {real.shape}", fake.shape)
+    def taught(state, real, fake, key):
+        """The critic after one update."""
         value, gradient = jax.value_and_grad(critic_loss, has_aux=True)(
-            state.params, state, real, fake, key_loss
+            state.params, state, real, fake, key
         )
         state = update(of_critic, state, gradient, model_state=value[1])
         if project is not None:
             state = dataclasses.replace(state, params=project(state.params))
         return state, (value[0], optax.tree.norm(gradient))
 
+    def update_critic(state, generator_state, real, key):
+        key_sample, key_loss = jax.random.split(key)
+        fake, _ = sampled(generator_state, generator_state.params, len(real), key_sample)
+        require(fake.shape == real.shape, f"samples of shape {real.shape}", fake.shape)
+        return taught(state, real, fake, key_loss)
+
+    def generator_loss(params, state, critic_state, real, key):
+        key_sample, key_judge = jax.random.split(key)
+        fake, model_state = sampled(state, params, len(real), key_sample)
+        if unrolled:
+            keys = jax.random.split(jax.random.fold_in(key, 1), unrolled)
+            critic_state, _ = jax.lax.scan(
+                lambda judge, key: (taught(judge, real, fake, key)[0], None), critic_state, keys
+            )
+        on_fake, _ = judged(critic_state, critic_state.params, shown(fake, key_judge), key_judge)
+        return rules.generator(on_fake).mean(), model_state
+
     def step(state: GANState, batch: Batch, key: jax.Array):
         real = batch["x"]
         multiple = len(real) % critic_steps == 0 and len(real) > 0
         require(multiple, f"batches of a multiple of {critic_steps} rows", len(real))
         parts = real.reshape(critic_steps, -1, *real.shape[1:])
+        several = parts.shape[1] > 1 or not _batch_norm(state.critic.model_state)
+        require(several, "several rows for a critic with batch norm", parts.shape[1])
         key_critic, key_generator = jax.random.split(key)
         keys = jax.random.split(key_critic, critic_steps)
         judge, (losses, norms) = jax.lax.scan(
@@ -157,7 +188,7 @@ def gan(
         )  # fmt: skip
         met = judge if alternating else state.critic
         value, gradient = jax.value_and_grad(generator_loss, has_aux=True)(
-            state.generator.params, state.generator, met, parts.shape[1], key_generator
+            state.generator.params, state.generator, met, parts[-1], key_generator
         )
         moved = update(of_generator, state.generator, gradient, model_state=value[1])
         mean = state.average
@@ -175,8 +206,11 @@ def gan(
     def init(key: jax.Array) -> GANState:
         keys = jax.random.split(key)
         first = start(generator, of_generator, keys[0])
+        judge = start(critic, of_critic, keys[1])
+        apart = penalty is None or not _batch_norm(judge.model_state)
+        require(apart, "a critic whose slope is of each row alone beside a penalty", "batch norm")
         mean = None if average is None else first.params
-        return GANState(jnp.int32(0), first, start(critic, of_critic, keys[1]), mean)
+        return GANState(jnp.int32(0), first, judge, mean)
 
     return Algorithm(init, step, finite=("critic_loss", "generator_loss"))
 
@@ -243,6 +277,12 @@ def _rules(game: str | Game) -> Game:
         game = GAMES[require_choice("game", game, tuple(GAMES))]
     require(isinstance(game, Game), "game as a name or a Game", repr(game))
     return game
+
+
+def _batch_norm(model_state: Any) -> bool:
+    """Whether a network has it, which couples the rows of a batch."""
+    paths = (path for path, _ in jax.tree_util.tree_leaves_with_path(model_state))
+    return any("batch_stats" in jax.tree_util.keystr(path) for path in paths)
 
 
 def _normal(columns: int) -> Latents:

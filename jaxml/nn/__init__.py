@@ -19,6 +19,7 @@ from jaxml.nn.recurrent import rnn
 from jaxml.nn.recurrent_seq2seq import recurrent_seq2seq
 from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.nn.spatial_transformer import spatial_transformer
+from jaxml.nn.spectral_normalization import largest_singular_values, spectral_norm
 from jaxml.nn.vit import patches, vit
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "gcn",
     "go_policy",
     "grid_sample",
+    "largest_singular_values",
     "linear",
     "max_pool",
     "mean_pool",
@@ -57,6 +59,7 @@ __all__ = [
     "rnn",
     "rotations",
     "spatial_transformer",
+    "spectral_norm",
     "summary",
     "transformer",
     "transformer_encoder",

@@ -119,6 +119,8 @@ def test_splits_have_names_and_keys_of_their_own():
         ("ring", {"noise": 1j}, "noise .* got 1j"),
         ("ring", {"modes": 0}, "modes .* got 0"),
         ("ring", {"radius": "2"}, "radius .* got '2'"),
+        ("gaussian_grid", {"side": 0}, "side .* got 0"),
+        ("gaussian_grid", {"spacing": -1}, "spacing .* got -1"),
         ("linear_teacher", {"inputs": 2.5}, "inputs .* got 2.5"),
         ("linear_teacher", {"n": 3, "test": 0.9}, "train on, got .* of 3 rows"),
     ],

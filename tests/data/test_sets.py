@@ -74,6 +74,15 @@ def test_ring_has_its_modes():
         assert off[y == mode].std() == pytest.approx(0.05, rel=5 / np.sqrt(2 * 4000))
 
 
+def test_the_grid_has_its_modes():
+    grid = data.gaussian_grid(n=5000, validation=0, test=0)
+    centres, y = grid.meta["centres"], grid.train["y"]
+    assert {tuple(c) for c in centres} == {(a, b) for a in range(-4, 5, 2) for b in range(-4, 5, 2)}
+    np.testing.assert_array_equal(np.bincount(y), 200)
+    off = grid.train["x"] - centres[y]
+    assert off.std() == pytest.approx(0.05, rel=5 / np.sqrt(2 * off.size))
+
+
 def test_linear_teacher_is_found_by_least_squares():
     dataset = data.linear_teacher(n=5000, inputs=6, outputs=3, noise=0.2)
     whole = dataset.everything()

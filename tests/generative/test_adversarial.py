@@ -160,6 +160,31 @@ def test_updates_are_those_by_hand():
     assert psi == pytest.approx(0.7 - 0.2 * (0.4 - 2 + 3 * 0.7))
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_an_unrolled_critic_is_differentiated_through(steps):
+    # after k steps more it is ψ − 0.2k(θ − 2), so that the generator's slope has 0.2kθ more
+    critic = 0.7 - 0.2 * (0.4 - 2)
+    later = critic - 0.2 * steps * (0.4 - 2)
+    theta, psi, metrics = moved(small(unrolled=steps))
+    assert psi == pytest.approx(critic)  # its own update is one
+    assert theta == pytest.approx(0.4 - 0.1 * (-later + 0.2 * steps * 0.4))
+    assert float(metrics["generator_loss"]) == pytest.approx(-later * 0.4)
+
+
+def test_noise_is_on_examples_and_samples():
+    algorithm = small(noise=0.5)
+    state = algorithm.init(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 4000)
+    states, metrics = jax.jit(jax.vmap(lambda key: algorithm.step(state, BATCH, key)))(keys)
+    slopes = (0.7 - states.critic.params["number"]) / 0.2
+    # the mean of four samples less that of four examples, each with noise of 0.5
+    assert float(slopes.mean()) == pytest.approx(0.4 - 2, abs=0.03)
+    assert float(slopes.std()) == pytest.approx(0.5 * np.sqrt(2 / 4), rel=0.05)
+    shown = -metrics["generator_loss"] / states.critic.params["number"]
+    assert float(shown.mean()) == pytest.approx(0.4, abs=0.03)
+    assert float(shown.std()) == pytest.approx(0.5 / 2, rel=0.05)
+
+
 def test_the_average_follows_the_generator():
     algorithm = small(average=0.999)
     state, _ = algorithm.step(algorithm.init(jax.random.key(0)), BATCH, jax.random.key(1))
@@ -193,6 +218,8 @@ def test_lanes_are_single_runs_and_resuming_is_exact():
         ({"latents": 0}, "latents"),
         ({"critic_steps": 0}, "critic_steps"),
         ({"critic_steps": 2, "alternating": False}, "one critic step where both move at once"),
+        ({"unrolled": -1}, "unrolled to be a whole number of at least 0"),
+        ({"noise": -0.1}, "a finite noise of at least 0"),
         ({"average": 1.0}, r"average in \[0, 1\)"),
     ],
 )
@@ -210,6 +237,14 @@ def test_other_networks_and_numbers_are_refused():
         r1(-1.0)
     with pytest.raises(ValueError, match="a finite bound above 0"):
         clip(0.0)
+    sgd = optax.sgd(0.1)
+    normed = nn.mlp([1, 2, 1]), nn.spectral_norm(nn.mlp([1, 2, 1], norm="batch"))
+    with pytest.raises(ValueError, match=r"slope is of each row alone .* got batch norm"):
+        generative.gan(*normed, "hinge", (sgd, sgd), latents=1, penalty=r1()).init(
+            jax.random.key(0)
+        )
+    with pytest.raises(ValueError, match="several rows for a critic with batch norm, got 1"):
+        moved(generative.gan(*normed, "hinge", (sgd, sgd), latents=1, critic_steps=4))
     algorithm = small()
     state = algorithm.init(jax.random.key(0))
     nets = number("generator"), number("critic")

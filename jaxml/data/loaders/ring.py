@@ -47,14 +47,33 @@ def ring(
     >>> ring().meta["centres"].shape
     (8, 2)
     """
-    require_positive_int("n", n)
     require_positive_int("modes", modes)
     radius = require_nonnegative("radius", radius)
+    angle = 2 * np.pi * np.arange(modes) / modes
+    meta = {
+        "name": "ring",
+        "description": f"{modes} Gaussians on a circle",
+        "citation": "Metz, L., Poole, B., Pfau, D. & Sohl-Dickstein, J. (2016). Unrolled "
+        "Generative Adversarial Networks. arXiv:1611.02163",
+    }
+    centres = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return mixture(centres, meta, n, noise, seed, validation, test)
+
+
+def mixture(
+    centres: np.ndarray,
+    meta: dict[str, str],
+    n: int,
+    noise: float,
+    seed: int,
+    validation: float,
+    test: float,
+) -> Dataset:
+    """Points from Gaussians of one width around the centres, as many from each, up to one."""
+    require_positive_int("n", n)
     noise = require_nonnegative("noise", noise)
     rng = generator(seed)
-    angle = 2 * np.pi * np.arange(modes) / modes
-    centres = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    y = np.arange(n, dtype=np.int32) % modes
+    y = np.arange(n, dtype=np.int32) % len(centres)
     x = centres[y] + noise * rng.standard_normal((n, 2))
     return Dataset(
         *split(
@@ -65,14 +84,13 @@ def ring(
             labels=y,
         ),
         meta={
-            "name": "ring",
+            "name": meta["name"],
             "task": "generation",
             "centres": centres,
             "noise": noise,
-            "description": f"{modes} Gaussians on a circle",
+            "description": meta["description"],
             "source": "generated",
             "licence": "none needed",
-            "citation": "Metz, L., Poole, B., Pfau, D. & Sohl-Dickstein, J. (2016). Unrolled "
-            "Generative Adversarial Networks. arXiv:1611.02163",
+            "citation": meta["citation"],
         },
     )
