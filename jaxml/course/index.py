@@ -59,7 +59,7 @@ CHAPTERS = (
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,
-        "images, spectral norm, conditional and cycle GANs, VAE, flows",
+        "images, conditional and cycle GANs, VAE",
     ),
     Chapter(
         7, "Self-supervised learning", "What can be learned without labels?",

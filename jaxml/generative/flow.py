@@ -68,7 +68,7 @@ def chain(flows: Sequence[Flow]) -> Flow:
     return Flow(init, forward, inverse)
 
 
-def coupling(model: Model, mask: Sequence[Any], *, bound: float = 2.0) -> Flow:
+def coupling(model: Model, mask: Sequence[Any] | np.ndarray, *, bound: float = 2.0) -> Flow:
     """Scale and shift some columns by what a network says of the others, which stay.
 
     Args:
