@@ -1,5 +1,6 @@
 """What chapter 5's experiments measure with, against independent truths."""
 
+import ast
 import itertools
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxml.core.seeds import key
-from jaxml.course.chapter_05 import exposure, scheduled, stresses, toy, translation
+from jaxml.course.chapter_05 import exact, exposure, scheduled, stresses, toy, verses
 from jaxml.sequence import tokens
 from jaxml.sequence.scheduled_sampling import mixed
 
@@ -103,20 +104,47 @@ def test_stress_by_two_rules_by_hand():
 def test_links_are_missed_as_counted_by_hand():
     """The first word has moved to the end, and the last two to the front."""
     links = [[[0, 3, 10, 13], [4, 7, 6, 9], [8, 14, 0, 5]]]
-    verses = translation.Verses(["uno dos y tres"], ["three two one"], links)
-    letters = tokens.characters([*verses.sources, *verses.targets])
-    assert translation._in_tokens(letters, verses) == links
+    pair = verses.Verses(["uno dos y tres"], ["three two one"], links)
+    letters = tokens.characters([*pair.sources, *pair.targets])
+    assert verses.in_tokens(letters, pair) == links
     # "th" is one token, and so is the blank with the "o" of "one"
     pairs = tokens.Tokenizer(None, (("t", "h"), ("Ġ", "o")))
-    assert translation._in_tokens(pairs, verses) == [[[0, 3, 8, 11], [4, 7, 5, 8], [8, 14, 0, 4]]]
-    diagonal = translation._diagonal(letters, verses)
+    assert verses.in_tokens(pairs, pair) == [[[0, 3, 8, 11], [4, 7, 5, 8], [8, 14, 0, 4]]]
+    diagonal = verses.diagonal(letters, pair)
     assert diagonal[0].shape == (13, 14)
-    assert translation._missed(links, diagonal) == 1
-    same = translation.Verses(["a b"], ["a b"], [[[0, 1, 0, 1], [2, 3, 2, 3]]])
-    assert translation._missed(same.links, translation._diagonal(letters, same)) == 0
+    assert verses.missed(links, diagonal) == 1
+    same = verses.Verses(["a b"], ["a b"], [[[0, 1, 0, 1], [2, 3, 2, 3]]])
+    assert verses.missed(same.links, verses.diagonal(letters, same)) == 0
     right = np.zeros((1, 20, 20))  # maps are padded
     for start, stop, begin, end in links[0]:
         right[0, begin:end, start:stop] = 1
-    assert translation._missed(links, right) == 0
+    assert verses.missed(links, right) == 0
     right[0, 6, 7] = 4  # "t" looks at the blank behind "dos", and most of all
-    assert translation._missed(links, right) == pytest.approx(1 / 3)
+    assert verses.missed(links, right) == pytest.approx(1 / 3)
+
+
+def by_python(node):
+    """Operators behind what they apply to, by Python's own grammar."""
+    if isinstance(node, ast.Name):
+        return node.id
+    operators = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+    return by_python(node.left) + by_python(node.right) + operators[type(node.op)]
+
+
+def test_formulas_are_parsed_as_python_does():
+    random = np.random.default_rng(0)
+    drawn = [exact.formula(random, *between) for between in ((3, 10), (11, 20)) for _ in range(300)]
+    sizes = [len(text) for text in drawn]
+    assert (min(sizes[:300]), max(sizes[:300])) == (3, 9)
+    assert min(sizes[300:]) == 11
+    assert max(sizes) == 19
+    assert sum("(" in text for text in drawn) > 200
+    for text in drawn:
+        assert exact.postfix(text) == by_python(ast.parse(text, mode="eval").body)
+        # each bracket is needed
+        for start, symbol in enumerate(text):
+            if symbol == "(":
+                depth = np.cumsum([(s == "(") - (s == ")") for s in text[start:]])
+                stop = start + int(np.flatnonzero(depth == 0)[0])
+                without = text[:start] + text[start + 1 : stop] + text[stop + 1 :]
+                assert exact.postfix(without) != exact.postfix(text)

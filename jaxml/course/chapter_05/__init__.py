@@ -8,7 +8,9 @@ from jaxml.course.chapter_05 import (
     copying,
     curvature,
     detection,
+    exact,
     exposure,
+    modern_english,
     monolingual,
     norms,
     pronunciation,
@@ -37,7 +39,14 @@ EXPERIMENTS = (
     Experiment(
         "machine-translation", 5, "a Transformer translates better than the nearest verse it knows",
         f"{LECTURE_5}; Vaswani et al. 2017", translation.translation, 35.0,
-        "Let it translate the King James Version (pair=\"kjv-web\"): what does a copy score?",
+        "Let it translate into the English of 1611 (\"es-kjv\"): is that harder?",
+    ),
+    Experiment(
+        "modern-english", 5,
+        "a network that may copy changes what has changed in a text, and leaves the rest",
+        f"{LECTURE_5}; See et al. 2017 (arXiv:1704.04368), Carlson et al. 2018 (arXiv:1711.04731) "
+        "for the Bible", modern_english.modern_english, 35.0,
+        "Leave out the penalty on far attention (STRENGTH = 0): when does it begin to copy?",
     ),
     Experiment(
         "stress", 5, "an encoder that reads the whole word tells the stress of each vowel",
@@ -58,6 +67,12 @@ EXPERIMENTS = (
         "copying", 5, "a network that may copy puts out words that it never saw",
         f"{LECTURE_5}; See et al. 2017 (arXiv:1704.04368)", copying.copying, 3.0,
         "Let each test sequence have one Greek letter alone: what does the other network put out?",
+    ),
+    Experiment(
+        "longer-sequences", 5,
+        "a Transformer that learned a rule of short sequences does not follow it in longer ones",
+        f"{LECTURE_5}; Kazemnejad et al. 2023 (arXiv:2305.19466)", exact.longer_sequences, 3.0,
+        "Leave out the positions (positions=None), or train with sequences of up to 20 symbols.",
     ),
     Experiment(
         "guided-attention", 5, "a penalty on far attention makes it follow the source",

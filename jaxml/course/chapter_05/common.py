@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxml import sequence, training
+from jaxml.core.types import Algorithm
 from jaxml.nn.seq2seq import Seq2Seq
 from jaxml.training import optimizers, sampling, schedules
 
@@ -25,8 +26,9 @@ def trained(
     rate: float,
     warm_up: float = 0.05,
     looks: int = 10,
+    technique: Callable[..., Algorithm] = sequence.teacher_forcing,
 ) -> tuple[Any, dict[float, float]]:
-    """A network from sequences to sequences, by teacher forcing on batches of similar length.
+    """A network from sequences to sequences, trained on batches of similar length.
 
     Args:
         network: what to train.
@@ -39,6 +41,7 @@ def trained(
         rate: the highest of Adam's rates.
         warm_up: fraction of the steps in which it is reached.
         looks: how often it is scored.
+        technique: what makes an algorithm of the network, such as teacher forcing.
 
     Returns:
         The parameters, and epoch -> score.
@@ -48,7 +51,7 @@ def trained(
     chunk = epochs * buckets.steps_per_epoch // looks
     steps = looks * chunk  # chunks of one length are compiled once
     rates = schedules.warmup_cosine(rate, steps, warm_up)
-    algorithm = sequence.teacher_forcing(
+    algorithm = technique(
         network, optimizers.adam(rates, b2=0.98), begin=begin, label_smoothing=0.1
     )
     scores: dict[float, float] = {}
