@@ -51,11 +51,10 @@ CHAPTERS = (
     Chapter(
         4, "Self-attention", "How does a network read a set or a sequence?",
         chapter_04.EXPERIMENTS,
-        "sound",
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?", chapter_05.EXPERIMENTS,
-        "speech, rewards and decoding at once on real sentences",
+        "rewards and decoding at once on real sentences",
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,

@@ -18,6 +18,7 @@ from jaxml.data.csv_files import csv_rows, from_csv
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.fetching import Fetched
 from jaxml.data.image_folders import from_image_folder, image_rows
+from jaxml.data.loaders.asterisk_prompts import ASTERISK_PROMPTS, asterisk_prompts
 from jaxml.data.loaders.bible import BIBLE, bible
 from jaxml.data.loaders.chicago_ridership import CHICAGO_RIDERSHIP, chicago_ridership
 from jaxml.data.loaders.cmudict import CMUDICT, cmudict
@@ -41,6 +42,8 @@ from jaxml.data.molecules import molecular_graphs
 from jaxml.data.npz_files import array_rows, from_npz
 from jaxml.data.series import from_series
 from jaxml.data.sgf_files import from_sgf
+from jaxml.data.synthetic_speech import synthetic_speech
+from jaxml.data.wav_files import read_wav
 
 __all__ = [
     "FETCHED",
@@ -49,6 +52,7 @@ __all__ = [
     "Info",
     "Split",
     "array_rows",
+    "asterisk_prompts",
     "bible",
     "chicago_ridership",
     "cmudict",
@@ -77,8 +81,10 @@ __all__ = [
     "molecular_graphs",
     "names",
     "number_words",
+    "read_wav",
     "ring",
     "surfaces",
+    "synthetic_speech",
     "tpsa",
     "two_spirals",
     "vowel",
@@ -86,6 +92,7 @@ __all__ = [
 ]
 
 REGISTRY: dict[str, Callable[..., Dataset]] = {
+    "asterisk_prompts": asterisk_prompts,
     "bible": bible,
     "chicago_ridership": chicago_ridership,
     "cmudict": cmudict,
@@ -111,6 +118,7 @@ REGISTRY: dict[str, Callable[..., Dataset]] = {
 FETCHED: dict[str, Fetched] = {
     fetched.name: fetched
     for fetched in (
+        ASTERISK_PROMPTS,
         BIBLE,
         CHICAGO_RIDERSHIP,
         CMUDICT,
@@ -162,7 +170,7 @@ def names() -> list[str]:
     """The names that `load` knows, sorted.
 
     >>> names()  # doctest: +ELLIPSIS
-    ['bible', 'chicago_ridership', 'cmudict', ..., 'two_spirals', 'vowel', 'xor']
+    ['asterisk_prompts', 'bible', 'chicago_ridership', ..., 'two_spirals', 'vowel', 'xor']
     """
     return sorted(REGISTRY)
 

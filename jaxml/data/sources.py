@@ -177,19 +177,50 @@ def debian_packages(
     """
 
     def get(files: Sequence[File], scratch: Path, report: Report) -> list[bytes]:  # noqa: ARG001
-        if shutil.which("apt-get") is None:
-            raise OSError("there is no apt-get here")
-        options = f"-q -o Acquire::Retries=0 -o Acquire::http::Timeout={SECONDS_TO_ANSWER}"
-        _run(["apt-get", "download", *options.split(), *packages], scratch)
         unpacked = scratch / "unpacked"
-        for package in packages:
-            archive = _only(scratch, f"{package}_*.deb")
+        for archive in _debian_archives(packages, scratch):
             _run(["dpkg-deb", "-x", str(archive), str(unpacked)], scratch)
         return [Path(unpacked, path.lstrip("/"), file.name).read_bytes() for file in files]
 
-    what = f"package{'s' * (len(packages) > 1)} {' and '.join(packages)}"
+    what = _named(packages)
     advice = f"run `apt-get update`, or install the {what}"
     return Source(f"{what} by apt-get", files, get, read, size, advice)
+
+
+def debian_archives(packages: Sequence[str], read: Callable[..., Arrays], *, size: int) -> Source:
+    """Debian packages, each whole.
+
+    Args:
+        packages: their names.
+        read: as in `Source`; of each package it is given the files that it would install, as an
+            archive of tar.
+        size: of the packages together in bytes.
+    """
+
+    def get(files: Sequence[File], scratch: Path, report: Report) -> list[bytes]:  # noqa: ARG001
+        contents = []
+        for archive in _debian_archives(packages, scratch):
+            files_in_it = archive.with_suffix(".tar")
+            _run(["dpkg-deb", "--fsys-tarfile", str(archive)], scratch, output=files_in_it)
+            contents.append(files_in_it.read_bytes())
+        return contents
+
+    files = [File(f"{package}.tar") for package in packages]
+    advice = "run `apt-get update`"
+    return Source(f"{_named(packages)} by apt-get", files, get, read, size, advice)
+
+
+def _debian_archives(packages: Sequence[str], scratch: Path) -> list[Path]:
+    """Packages downloaded by apt-get, which need not be installed."""
+    if shutil.which("apt-get") is None:
+        raise OSError("there is no apt-get here")
+    options = f"-q -o Acquire::Retries=0 -o Acquire::http::Timeout={SECONDS_TO_ANSWER}"
+    _run(["apt-get", "download", *options.split(), *packages], scratch)
+    return [_only(scratch, f"{package}_*.deb") for package in packages]
+
+
+def _named(packages: Sequence[str]) -> str:
+    return f"package{'s' * (len(packages) > 1)} {' and '.join(packages)}"
 
 
 class _Meter:
@@ -230,20 +261,22 @@ def _download(url: str, path: Path, report: Report, before: int, size: int | Non
         raise OSError("no connection") from error
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
+def _run(command: Sequence[str], folder: Path, output: str | Path = os.devnull) -> None:
     """Run a client in a folder; its last complaint is the error."""
     quiet = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=quiet,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_TO_DOWNLOAD,
-            check=False,
-        )
+        with Path(output).open("wb") as written:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=quiet,
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=SECONDS_TO_DOWNLOAD,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise OSError(f"not done within {SECONDS_TO_DOWNLOAD} s") from error
     if done.returncode != 0:

@@ -11,6 +11,7 @@ from jaxml.nn.descriptions import description, from_description
 from jaxml.nn.detection import detr
 from jaxml.nn.encoder import attention_maps, transformer_encoder
 from jaxml.nn.encoder_decoder import transformer
+from jaxml.nn.filter_banks import log_mel, mel_filters
 from jaxml.nn.graphs import gat, gcn, rgcn
 from jaxml.nn.inspection import LayerSummary, Summary, summary
 from jaxml.nn.margin import cosine_classifier
@@ -47,8 +48,10 @@ __all__ = [
     "grid_sample",
     "largest_singular_values",
     "linear",
+    "log_mel",
     "max_pool",
     "mean_pool",
+    "mel_filters",
     "mlp",
     "non_autoregressive_transformer",
     "patches",

@@ -100,7 +100,7 @@ def test_splits_have_names_and_keys_of_their_own():
         (
             "digit",
             {},
-            r"one of bible, .*, xor, got 'digit' \(did you mean 'digits'\?\)",
+            r"one of asterisk_prompts, .*, xor, got 'digit' \(did you mean 'digits'\?\)",
         ),
         ("zzz", {}, "got 'zzz'$"),
         ("bible", {"pair": "en-es"}, "pair to be one of es-en, kjv-web, es-kjv, got 'en-es'"),

@@ -13,6 +13,7 @@ from sklearn.discriminant_analysis import (
 from jaxml import data
 from jaxml.cli import main
 from jaxml.data import fetching
+from jaxml.data.loaders import asterisk_prompts
 
 pytestmark = pytest.mark.slow
 
@@ -294,3 +295,22 @@ def test_fetch_by_the_command_line(tmp_path, monkeypatch, capsys):
         "  test 12,605; x_length 1 to 20; y_length 1 to 17",
         f"  {tmp_path / 'cmudict.npz'}",
     ]
+
+
+def test_prompts_are_counted(load):
+    load("asterisk_prompts")
+    arrays, _ = fetching.fetch(data.FETCHED["asterisk_prompts"])
+    voice, length = arrays["voice"], arrays["length"]
+    assert np.bincount(voice).tolist() == [568, 527, 599, 555]
+    minutes = np.bincount(voice, length) / 8000 / 60
+    assert minutes[[0, 1, 3]].round(1).tolist() == [25.5, 31.0, 24.8]
+    whole = load("asterisk_prompts", longest=1e3, validation=0, test=0)
+    names = set(arrays["names"].tobytes().decode().split("\n"))
+    assert set(asterisk_prompts.NO_SPEECH) <= names
+    for said in asterisk_prompts.SAID.values():
+        assert set(said) <= names
+    silence = len(asterisk_prompts.NO_SPEECH)
+    assert len(whole.train["x"]) == len(voice) - 4 * silence
+    # each digit is there by each voice
+    digits = [whole.meta["clips"].index(f"digits/{i}") for i in range(10)]
+    assert np.isin(whole.train["clip"], digits).sum() == 40

@@ -6,7 +6,9 @@ from jaxml.course.chapter_04 import (
     attention,
     graphs,
     images,
+    mixtures,
     molecules,
+    prompts,
     recall,
     sequences,
     speakers,
@@ -42,10 +44,22 @@ EXPERIMENTS = (
         "Pool by the first frame (output='first'), or leave out the positions.",
     ),
     Experiment(
+        "learned-mixtures", 4,
+        "attention with fewer scores may learn which keys it mixes, or which blocks it sorts",
+        f"{LECTURE_4} (2022); Wang et al. 2020, Tay et al. 2020", mixtures.learned_mixtures, 8.0,
+        "Take two mixtures (MIXTURES = 2): is it worth learning them now?",
+    ),
+    Experiment(
         "speaker-heads", 4,
         "a margin keeps speakers further apart, and a Conformer tells them as well as attention "
         "alone", "Wang et al. 2018; Gulati et al. 2020", speakers.conformer_and_margin, 6.0,
         "Give the Conformer a kernel of 1 or of 15, or the margin a scale of 3.",
+    ),
+    Experiment(
+        "voices-held-out", 4,
+        "clips held out flatter a network: a voice that it never heard it knows less well",
+        f"{LECTURE_4} (homework 4)", prompts.voices_held_out, 6.0,
+        "Leave the colour of the recordings in (without_colour): what is told by it?",
     ),
     Experiment(
         "images-by-attention", 4, "attention needs more images than a convolution does",

@@ -14,11 +14,13 @@ from jaxml.course.chapter_05 import (
     monolingual,
     norms,
     pronunciation,
+    recognition,
     rewards,
     scheduled,
     searches,
     stresses,
     translation,
+    word_rewards,
 )
 from jaxml.course.experiment import Experiment
 
@@ -47,6 +49,12 @@ EXPERIMENTS = (
         f"{LECTURE_5}; See et al. 2017 (arXiv:1704.04368), Carlson et al. 2018 (arXiv:1711.04731) "
         "for the Bible", modern_english.modern_english, 35.0,
         "Leave out the penalty on far attention (STRENGTH = 0): when does it begin to copy?",
+    ),
+    Experiment(
+        "speech-recognition", 5, "the same kind of network writes down what it hears",
+        f"{LECTURE_5}; Chan et al. 2016 (arXiv:1508.01211), Chorowski et al. 2015",
+        recognition.recognition, 15.0,
+        "Let a Transformer listen (nn.transformer, tokens=False), or leave out the synthesizer.",
     ),
     Experiment(
         "stress", 5, "an encoder that reads the whole word tells the stress of each vowel",
@@ -93,6 +101,11 @@ EXPERIMENTS = (
         "reward", 5, "what has no gradient can be learned as a reward",
         f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", rewards.reward, 1.5,
         "Reward the length instead: what is written then?",
+    ),
+    Experiment(
+        "word-rewards", 5, "what cross-entropy trained gains by a reward for what it writes",
+        f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", word_rewards.word_rewards, 6.0,
+        "Reward only whole words that are right: is it still learned?",
     ),
     Experiment(
         "digit-boxes", 5, "a set is put out at once: its loss matches it with the right one",
