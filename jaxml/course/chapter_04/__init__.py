@@ -6,7 +6,6 @@ from jaxml.course.chapter_04 import (
     attention,
     graphs,
     images,
-    mixtures,
     molecules,
     prompts,
     recall,
@@ -42,12 +41,6 @@ EXPERIMENTS = (
         "speaker-by-attention", 4, "attention tells the speaker from a short recording",
         f"{LECTURE_4} (homework 4); Kudo et al. 1999 for the recordings", sequences.speaker, 6.0,
         "Pool by the first frame (output='first'), or leave out the positions.",
-    ),
-    Experiment(
-        "learned-mixtures", 4,
-        "attention with fewer scores may learn which keys it mixes, or which blocks it sorts",
-        f"{LECTURE_4} (2022); Wang et al. 2020, Tay et al. 2020", mixtures.learned_mixtures, 8.0,
-        "Take two mixtures (MIXTURES = 2): is it worth learning them now?",
     ),
     Experiment(
         "speaker-heads", 4,
