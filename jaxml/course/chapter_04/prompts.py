@@ -97,9 +97,9 @@ def voices_held_out(effort: Effort = "quick") -> Finding:
             f"its own. A Transformer sees {sounds.BANDS} bands of frequencies in frames of 25 ms, "
             "each band of each clip in deviations from its own mean, so that neither loudness nor "
             "the colour of a microphone tells. Beside it a linear classifier of the means and "
-            "deviations of the bands, colour and all. Nothing was chosen on the tests."
-            " With one of the Italian voices held out, all the Italian to learn from is of the "
-            "other: what is told of the language may be told of the person.",
+            "deviations of the bands, colour and all. Nothing was chosen on the tests. With "
+            "one of the Italian voices held out, all the Italian to learn from is of the other: "
+            "what is told of the language may be told of the person.",
         ),
         sections=[Section("Told right", figures=[figure], table=table)],
         numbers={
