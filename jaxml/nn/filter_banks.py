@@ -107,7 +107,7 @@ def mel_filters(
         Kaldi, feat/mel-computations.cc; O'Shaughnessy (1987), Speech communication, for m(f).
 
     >>> mel_filters(3, 16).round(1)[:, 1]
-    array([0. , 0.2, 0.9, 0.7, 0.2, 0. , 0. , 0. , 0. ])
+    array([0. , 0.1, 0.8, 0.6, 0.2, 0. , 0. , 0. , 0. ])
     """
     bands = require_positive_int("bands", bands)
     size, rate = require_positive_int("size", size), require_positive_int("rate", rate)

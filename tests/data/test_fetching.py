@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import zipfile
@@ -391,8 +392,17 @@ def apt_get(folder, script):
     (folder / "apt-get").chmod(0o755)
 
 
+def tarred(contents):
+    with tarfile.open(fileobj=io.BytesIO(contents[0])) as archive:
+        file = archive.extractfile("./usr/share/toy/toy.bin")
+        return read([file.read()])
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
-def test_a_debian_package_is_unpacked_and_not_installed(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "source", [by_apt(), sources.debian_archives(["jaxml-toy"], tarred, size=1)]
+)
+def test_a_debian_package_is_unpacked_and_not_installed(source, tmp_path, monkeypatch):
     root, bin_ = tmp_path / "root", tmp_path / "bin"
     for folder in (root / "DEBIAN", root / "usr/share/toy", bin_):
         folder.mkdir(parents=True)
@@ -404,9 +414,9 @@ def test_a_debian_package_is_unpacked_and_not_installed(tmp_path, monkeypatch):
     subprocess.run(["dpkg-deb", "-b", root, package], check=True, capture_output=True)
     apt_get(bin_, f"cp {package} .")
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-    arrays, source = fetching.fetch(toy(by_apt()))
+    arrays, title = fetching.fetch(toy(source))
     assert_is_toy(arrays)
-    assert source == "package jaxml-toy by apt-get"
+    assert title == "package jaxml-toy by apt-get"
 
 
 def by_npm():

@@ -113,7 +113,7 @@ def recognition(effort: Effort = "quick") -> Finding:
         }
         if not quick:
             found[name]["greedy"] = _wrong(written(params, speech), speech.texts)
-        examples += [(name, *row) for row in zip(speech.texts, ours, near, strict=True)][:6]
+        examples += [[name, *row] for row in zip(speech.texts, ours, near, strict=True)][:6]
     wrong = {
         name: {way: kinds["words"] for way, kinds in ways.items()} for name, ways in found.items()
     }
