@@ -1,6 +1,15 @@
 """Networks that draw from a distribution, and how good what they draw is."""
 
 from jaxml.generative.adversarial import GANState, gan, gan_losses
+from jaxml.generative.anomaly import (
+    Detection,
+    SVDDState,
+    deep_svdd,
+    detection,
+    principal_error,
+    svdd_scores,
+)
+from jaxml.generative.autoencoder import Reconstruction, autoencoder, corrupted, reconstruct
 from jaxml.generative.divergences import jensen_shannon, kullback_leibler, sliced_wasserstein
 from jaxml.generative.evaluation import (
     Memorization,
@@ -31,29 +40,53 @@ from jaxml.generative.flow import (
 )
 from jaxml.generative.games import GAMES, Game
 from jaxml.generative.penalties import Penalty, clip, gradient_penalty, r1, r2
+from jaxml.generative.vae import (
+    ELBO,
+    Likelihood,
+    bernoulli,
+    cubature,
+    elbo,
+    gaussian,
+    importance_bound,
+    vae,
+)
 
 __all__ = [
+    "ELBO",
     "GAMES",
+    "Detection",
     "Flow",
     "GANState",
     "Game",
+    "Likelihood",
     "Memorization",
     "Modes",
     "Penalty",
     "PrecisionRecall",
+    "Reconstruction",
+    "SVDDState",
     "Support",
     "activation_norm",
+    "autoencoder",
+    "bernoulli",
     "bits_per_dimension",
     "chain",
     "clip",
+    "corrupted",
     "coupling",
+    "cubature",
+    "deep_svdd",
     "dequantize",
+    "detection",
+    "elbo",
     "frechet_at_infinity",
     "frechet_distance",
     "gan",
     "gan_losses",
+    "gaussian",
     "glow",
     "gradient_penalty",
+    "importance_bound",
     "inception_score",
     "invertible_convolution",
     "jensen_shannon",
@@ -64,9 +97,13 @@ __all__ = [
     "modes_hit",
     "negative_log_likelihood",
     "precision_recall",
+    "principal_error",
     "r1",
     "r2",
     "real_nvp",
+    "reconstruct",
     "sliced_wasserstein",
     "support_by_birthdays",
+    "svdd_scores",
+    "vae",
 ]

@@ -38,6 +38,7 @@ def cnn(
     activation: str | Callable[[jax.Array], jax.Array] = "relu",
     norm: str | None = None,
     dropout: float = 0.0,
+    bias: bool = True,
     dtype: Any = None,
 ) -> Model:
     """A convolutional network after LeNet: convolutions, each with pooling, then dense layers.
@@ -61,6 +62,7 @@ def cnn(
         activation: as in `mlp`.
         norm: None, "batch" or "layer", as in `mlp`; over the channels.
         dropout: as in `mlp`; of the dense layers' inputs.
+        bias: whether convolutions and dense layers have a bias.
         dtype: as in `mlp`.
 
     Returns:
@@ -101,6 +103,7 @@ def cnn(
         activation=check_activation(activation),
         norm=norm,
         dropout=dropout,
+        bias=bias,
         dtype=dtype,
         name="cnn",
     )
@@ -268,6 +271,7 @@ class _CNN(linen.Module):
     activation: Callable[[jax.Array], jax.Array]
     norm: str | None
     dropout: float
+    bias: bool
     dtype: Any
 
     @linen.compact
@@ -280,13 +284,14 @@ class _CNN(linen.Module):
         def dense(i, h):
             h = Dropout(self.dropout)(h, deterministic=not train)
             width = (*self.hidden, self.outputs)[i]
-            return linen.Dense(width, dtype=self.dtype, name=f"dense_{i}")(h)
+            return linen.Dense(width, use_bias=self.bias, dtype=self.dtype, name=f"dense_{i}")(h)
 
         for i, channels in enumerate(self.channels):
             x = linen.Conv(
                 channels,
                 (self.kernel_size, self.kernel_size),
                 padding=self.padding,
+                use_bias=self.bias,
                 dtype=self.dtype,
                 conv_general_dilated=conv_general_dilated,
                 name=f"conv_{i}",
