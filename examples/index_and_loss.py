@@ -15,7 +15,7 @@ reports are none, and every way to search finds some more readily than others.
 import sys
 
 from jaxml import report
-from jaxml.course.chapter_08 import search_bias
+from jaxml.course.chapter_08.linear import search_bias
 
 found = search_bias("full")
 print(found)

@@ -12,7 +12,7 @@ without local minima", Neural Networks 2 (from before arXiv): one minimum, all e
 import sys
 
 from jaxml import report
-from jaxml.course.chapter_08 import all_critical_points
+from jaxml.course.chapter_08.linear import all_critical_points
 
 found = all_critical_points("full")
 print(found)

@@ -58,7 +58,7 @@ CHAPTERS = (
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,
-        "images, conditional and cycle GANs, VAE",
+        "images, conditional and cycle GANs",
     ),
     Chapter(
         7, "Self-supervised learning", "What can be learned without labels?",
@@ -66,7 +66,7 @@ CHAPTERS = (
     ),
     Chapter(
         8, "Auto-encoder", "What is left of data in a small code?", chapter_08.EXPERIMENTS,
-        "disentangling, discrete codes, text as code, VAE",
+        "disentangling, discrete codes, text as code",
     ),
     Chapter(
         9, "Explanation", "Why does a network say what it says?",

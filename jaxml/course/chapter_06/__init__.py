@@ -1,8 +1,8 @@
-"""Chapter 6, generative models: two networks against each other."""
+"""Chapter 6, generative models: two networks against each other, and bounds on a likelihood."""
 
 from __future__ import annotations
 
-from jaxml.course.chapter_06 import critics, dirac, equilibria
+from jaxml.course.chapter_06 import critics, dirac, equilibria, linear_vae, vae
 from jaxml.course.experiment import Experiment
 
 LECTURE_6 = "Hung-yi Lee, Machine Learning 2021, lecture 6"
@@ -24,5 +24,28 @@ EXPERIMENTS = (
         f"{LECTURE_6}; Arjovsky et al. 2017 (arXiv:1701.07875); Gulrajani et al. 2017 "
         "(arXiv:1704.00028)", critics.trained_critics, 2.0,
         "Double the deviation of both Gaussians: where does JS become flat now?",
+    ),
+    Experiment(
+        "linear-vae", 6, "a linear VAE is probabilistic principal component analysis",
+        f"{LECTURE_6}; Lucas et al. 2019 (arXiv:1911.02469)", linear_vae.linear_vae, 2.0,
+        "Begin from weights ten times as large: do the codes still lie along the components?",
+    ),
+    Experiment(
+        "posterior-collapse", 6, "a VAE that ignores its code stands at a saddle of known index",
+        f"{LECTURE_6}; Lucas et al. 2019 (arXiv:1911.02469)", linear_vae.posterior_collapse, 2.0,
+        "Weigh the divergence twice (beta=2): at which σ² is the collapsed point a minimum now?",
+    ),
+    Experiment(
+        "vae-likelihood", 6,
+        "a VAE bounds the likelihood of images, and more codes bound it better",
+        f"{LECTURE_6}; Kingma and Welling 2014; Burda et al. 2016 (arXiv:1509.00519)",
+        vae.vae_likelihood, 12.0,
+        "Binarise the training images once (binarize=False): what does it cost on the test?",
+    ),
+    Experiment(
+        "rate-distortion", 6, "the weight of the divergence trades the code's nats for the error's",
+        f"{LECTURE_6}; Higgins et al. 2017; Alemi et al. 2018 (arXiv:1711.00464)",
+        vae.rate_distortion, 6.0,
+        "Halve the codes: which of the networks notice?",
     ),
 )  # fmt: skip

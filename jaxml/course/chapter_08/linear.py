@@ -1,4 +1,4 @@
-"""Chapter 8, auto-encoders: principal components, known critical points, denoising, anomalies."""
+"""Linear auto-encoders, all of which is known: subspace, critical points, the best denoiser."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.linalg import subspace_angles
 
-from jaxml import data, landscape, nn, training
+from jaxml import data, generative, landscape, nn, training
 from jaxml.core import drawing
 from jaxml.core.finding import Figure, Finding, Section, Table
 from jaxml.core.seeds import key
 from jaxml.course import pictures
-from jaxml.course.experiment import Effort, Experiment
+from jaxml.course.experiment import Effort
 from jaxml.data import linear_autoencoder
-from jaxml.training import augmentation, losses, optimizers, sampling, schedules
+from jaxml.training import optimizers
 
 
 def _pixels(split) -> np.ndarray:
@@ -179,128 +179,6 @@ def saddle_to_saddle(effort: Effort = "quick") -> Finding:
     )  # fmt: skip
 
 
-def deep_against_pca(effort: Effort = "quick") -> Finding:
-    """A deep auto-encoder and PCA with codes of two numbers."""
-    from sklearn.decomposition import PCA  # noqa: PLC0415 - slow to import
-
-    digits = data.load("digits").splits
-    train, test = _pixels(digits["train"]), _pixels(digits["test"])
-    steps = 1500 if effort == "quick" else 20_000
-    model = nn.mlp([64, 64, 32, 2, 32, 64, 64], activation="tanh")
-    algorithm = training.supervised(
-        model, losses.mse, optimizers.adam(schedules.warmup_cosine(5e-3, steps))
-    )
-    state = training.fit(
-        algorithm, {"x": train, "y": train}, sampling.epochs(128), key=key(0), steps=steps
-    ).state
-    own = np.asarray(model.apply(state.params, state.model_state, test)[0])
-    pca = PCA(2).fit(train)
-    flat = pca.inverse_transform(pca.transform(test))
-    errors = {"deep auto-encoder": float(((own - test) ** 2).mean()),
-              "PCA": float(((flat - test) ** 2).mean())}  # fmt: skip
-    holds = errors["deep auto-encoder"] < 0.9 * errors["PCA"]
-    figure = pictures.images(
-        {name: [np.clip(v[i].reshape(8, 8), 0, 1) for i in range(8)]
-         for name, v in {"test": test, "deep": own, "PCA": flat}.items()},
-        "Eight test digits; below them what two numbers keep, by the deep auto-encoder and, "
-        "more blurred, by PCA.",
-    )  # fmt: skip
-    return Finding(
-        name="deep-against-pca",
-        question="What do the layers of a deep auto-encoder add?",
-        verdict=f"With codes of two numbers the squared error on the test is "
-        f"{errors['deep auto-encoder']:.4f} deep and {errors['PCA']:.4f} with PCA.",
-        sections=[Section("Two numbers a digit", figures=[figure])],
-        numbers={"test_error": errors},
-        expected="at the same size of code the deep one has the smaller test error, by a tenth",
-        holds=bool(holds),
-    )
-
-
-def denoising(effort: Effort = "quick") -> Finding:
-    """From a noisy image back to the clean one."""
-    digits = data.load("digits").splits
-    steps = 1500 if effort == "quick" else 10_000
-    train, test = _pixels(digits["train"]), _pixels(digits["test"])
-    random = np.random.default_rng(0)
-    noisy = {name: (x + 0.3 * random.normal(size=x.shape)).astype(np.float32)
-             for name, x in {"train": train, "test": test}.items()}  # fmt: skip
-    model = nn.mlp([64, 128, 24, 128, 64])
-
-    def fresh(batch, key):  # another noise at every step
-        return {**batch, "x": batch["x"] + 0.3 * jax.random.normal(key, batch["x"].shape)}
-
-    algorithm = training.supervised(model, losses.mse, optimizers.adam(2e-3))
-    sample = augmentation.augmented(sampling.epochs(64), fresh)
-    rows = {"x": train, "y": train}
-    state = training.fit(algorithm, rows, sample, key=key(0), steps=steps).state
-    outputs = np.asarray(model.apply(state.params, state.model_state, noisy["test"])[0])
-    before = float(((noisy["test"] - test) ** 2).mean())
-    after = float(((outputs - test) ** 2).mean())
-    kept = float(((outputs - noisy["test"]) ** 2).mean())
-    holds = after < 0.5 * before and after < kept
-    figure = pictures.images(
-        {name: [np.clip(v[i].reshape(8, 8), 0, 1) for i in range(8)]
-         for name, v in {"clean": test, "noisy": noisy["test"], "output": outputs}.items()},
-        "Eight clean digits, the same under noise, and the outputs, which look clean.",
-    )  # fmt: skip
-    return Finding(
-        name="denoising",
-        question="Can a network give back what noise has covered?",
-        verdict=f"The noisy test images are {before:.4f} from the clean ones, the outputs "
-        f"{after:.4f}; from their inputs they are {kept:.4f}.",
-        sections=[Section("Clean, noisy, output", figures=[figure])],
-        numbers={"before": before, "after": after, "from_input": kept},
-        expected="the output is closer to the clean image than the input is, by half or more, and "
-        "closer than to its input",
-        holds=bool(holds),
-    )
-
-
-def anomalies(effort: Effort = "quick") -> Finding:
-    """An auto-encoder of some digits meets others."""
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - slow to import
-
-    digits = data.load("digits").splits
-    steps, left_out = (800, (1,)) if effort == "quick" else (5000, (0, 1, 4, 7))
-    areas, drawn = {}, {}
-    for digit in left_out:
-        known = digits["train"]["y"] != digit
-        train, test = _pixels(digits["train"])[known], _pixels(digits["test"])
-        model = nn.mlp([64, 32, 6, 32, 64], activation="tanh")
-        algorithm = training.supervised(model, losses.mse, optimizers.adam(5e-3))
-        rows = {"x": train, "y": train}
-        state = training.fit(algorithm, rows, sampling.epochs(64), key=key(0), steps=steps).state
-        outputs = np.asarray(model.apply(state.params, state.model_state, test)[0])
-        errors, strange = ((outputs - test) ** 2).mean(1), digits["test"]["y"] == digit
-        areas[digit] = float(roc_auc_score(strange, errors))
-        drawn[digit] = errors, strange
-    first = left_out[0]
-    errors, strange = drawn[first]
-    holds = min(areas.values()) > 0.7
-
-    def draw(ax):
-        bins = np.linspace(0, errors.max(), 30)
-        ax.hist(errors[~strange], bins, density=True, alpha=0.7, label="digits it knows")
-        ax.hist(errors[strange], bins, density=True, alpha=0.7, label=f"{first}, left out")
-        ax.set(xlabel="squared error of the reconstruction", ylabel="density")
-        drawing.legend(ax)
-
-    alt = "Two histograms of errors: that of the digit left out lies to the right of the others'."
-    return Finding(
-        name="anomalies",
-        question="How does an auto-encoder know that something is unusual?",
-        verdict="By its error it tells the digit that was left out from the others with an area "
-        "under the curve of "
-        + ", ".join(f"{area:.3f} ({digit})" for digit, area in areas.items())
-        + ".",
-        sections=[Section("Errors of the known and the unknown", figures=[Figure(draw, alt)])],
-        numbers={"area": areas},
-        expected="an area under the ROC curve far above one half: above 0.7",
-        holds=bool(holds),
-    )
-
-
 def search_bias(effort: Effort = "quick") -> Finding:
     """Searches where all critical points are known: what a strict end finds, and which of them."""
     inputs, hidden, searches = (6, 2, 60) if effort == "quick" else (10, 3, 300)
@@ -402,42 +280,70 @@ def search_bias(effort: Effort = "quick") -> Finding:
     )  # fmt: skip
 
 
-LECTURE_8 = "Hung-yi Lee, Machine Learning 2021, lecture 8"
+def linear_denoiser(effort: Effort = "quick") -> Finding:
+    """Linear auto-encoders of full width trained on noisy digits, and the filter in closed form."""
+    quick = effort == "quick"
+    pixels = _pixels(data.load("digits").train).astype(float)
+    if quick:  # the pooled digits: 4 by 4
+        pixels = pixels.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16)
+    clean = pixels[: 100 if quick else 300]
+    clean = clean - clean.mean(0)
+    size = clean.shape[1]
+    covariance = clean.T @ clean / len(clean)
+    values, vectors = np.linalg.eigh(covariance)
+    levels = (0.2, 0.5) if quick else (0.1, 0.3, 1.0)
+    nets = nn.linear(size, size, bias=False), nn.linear(size, size, bias=False)
+    algorithm = generative.autoencoder(*nets, optimizers.adam(1e-2))
+    state = algorithm.init(key(0))
+    start = jax.tree.map(lambda leaf: np.asarray(leaf, float), state.params)
+    points = generative.cubature(size)
+    kept, off, errors = {}, {}, {}
+    for level in levels:
+        # all the noise at once: points with its mean and covariance
+        noisy = (clean[:, None] + level * points).reshape(-1, size)
+        rows = {"x": noisy, "y": np.repeat(clean, len(points), 0)}
+        with jax.enable_x64(True):
+            loss = training.full_loss(algorithm, state, rows)
+            found = landscape.descend(loss, start, gradient_tolerance=1e-9, max_steps=5000)
+        whole = _product(found.params)
+        best = covariance @ np.linalg.inv(covariance + level**2 * np.eye(size))
+        off[level] = float(abs(whole - best).max())
+        kept[level] = np.diag(vectors.T @ whole @ vectors)
+        # the mean squared error of a pixel at the optimum: λσ²/(λ + σ²) in each direction
+        errors[level] = float(found.loss), float((values * level**2 / (values + level**2)).mean())
+    worst = max(off.values())
+    gap = max(abs(found / best - 1) for found, best in errors.values())
+    holds = worst < 1e-5 and gap < 1e-8
 
-EXPERIMENTS = (
-    Experiment(
-        "principal-subspace", 8, "a linear auto-encoder spans the subspace of PCA",
-        f"{LECTURE_8}; Baldi and Hornik 1989", principal_subspace, 0.5,
-        "Give the code one unit more, and look at how much the loss falls: half an eigenvalue.",
-    ),
-    Experiment(
-        "autoencoder-critical-points", 8,
-        "a linear auto-encoder has one minimum, and all other critical points are saddles",
-        "Baldi and Hornik 1989", all_critical_points, 0.5,
-        "Leave a saddle by landscape.escape: at which of the others does it pass?",
-    ),
-    Experiment(
-        "search-bias", 8, "a search must end strictly, and finds some points more readily",
-        "Frye et al. 2019 (arXiv:1901.10603)", search_bias, 1.0,
-        "Start twice as large: which index do most of them end at?",
-    ),
-    Experiment(
-        "saddle-to-saddle", 8, "from a small start training goes from saddle to saddle",
-        "Saxe et al. 2014 (arXiv:1312.6120)", saddle_to_saddle, 0.5,
-        "Begin ten times as large: which of the stairs are left?",
-    ),
-    Experiment(
-        "deep-against-pca", 8, "at the same size of code a deep auto-encoder beats PCA",
-        f"{LECTURE_8}; Hinton and Salakhutdinov 2006", deep_against_pca, 1.0,
-        "Try codes of 1, 4 and 16 numbers: where does PCA catch up?",
-    ),
-    Experiment(
-        "denoising", 8, "a denoising auto-encoder gives back the clean image",
-        f"{LECTURE_8}; Vincent et al. 2008", denoising, 0.5,
-        "Test with another noise than in training: pixels set to zero, say.",
-    ),
-    Experiment(
-        "anomalies", 8, "the error of the reconstruction shows what is unusual", LECTURE_8,
-        anomalies, 1.0, "Widen the code to 32 numbers: why does that make it worse?",
-    ),
-)  # fmt: skip
+    def draw(ax):
+        span = np.geomspace(max(values[0], 1e-5), values[-1], 200)
+        for color, level in zip(drawing.COLORS, levels, strict=False):
+            ax.plot(span, span / (span + level**2), color=color, linewidth=1)
+            ax.plot(np.maximum(values, 1e-5), kept[level], "o", color=color, markersize=4,
+                    label=f"σ = {level:g}")  # fmt: skip
+        ax.set(xlabel="λ, variance of the clean digits", ylabel="share that is kept", xscale="log")
+        drawing.legend(ax)
+
+    alt = "What trained denoisers keep in each principal direction lies on the curves λ/(λ + σ²)."
+    return Finding(
+        name="linear-denoiser",
+        question="What does a linear network do against noise?",
+        verdict=f"Trained at σ = {', '.join(f'{level:g}' for level in levels)}, the map of "
+        f"{size} to {size} pixels is C(C + σ²I)⁻¹ to {worst:.0e}: of each principal component it "
+        "keeps the share λ/(λ + σ²). The error is that of this filter, "
+        f"{', '.join(f'{best:.4f}' for _, best in errors.values())}, to {gap:.0e}.",
+        text=[
+            "C is the covariance of the clean digits, λ its eigenvalues. Two linear maps follow "
+            "each other, trained from a random start on the squared error to the clean image.",
+        ],
+        sections=[Section("What is kept of each component", figures=[Figure(draw, alt)])],
+        numbers={"largest_difference": off, "errors": errors},
+        expected="the trained map is C(C + σ²I)⁻¹ to 1e-5 in every entry, its error that of the "
+        "filter to 1e-8",
+        holds=bool(holds),
+    )
+
+
+def _product(params: Any) -> np.ndarray:
+    kernels = [np.asarray(params[name]["dense_0"]["kernel"]) for name in ("encoder", "decoder")]
+    return kernels[0] @ kernels[1]
