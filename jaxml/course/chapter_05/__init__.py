@@ -46,7 +46,7 @@ EXPERIMENTS = (
         "modern-english", 5,
         "a network that may copy changes what has changed in a text, and leaves the rest",
         f"{LECTURE_5}; See et al. 2017 (arXiv:1704.04368), Carlson et al. 2018 (arXiv:1711.04731) "
-        "for the Bible", modern_english.modern_english, 35.0,
+        "for the Bible", modern_english.modern_english, 12.0,
         "Leave out the penalty on far attention (STRENGTH = 0): when does it begin to copy?",
     ),
     Experiment(
