@@ -52,7 +52,7 @@ EXPERIMENTS = (
     Experiment(
         "speech-recognition", 5, "the same kind of network writes down what it hears",
         f"{LECTURE_5}; Chan et al. 2016 (arXiv:1508.01211), Chorowski et al. 2015",
-        recognition.recognition, 15.0,
+        recognition.recognition, 5.0,
         "Let a Transformer listen (nn.transformer, tokens=False), or leave out the synthesizer.",
     ),
     Experiment(
