@@ -281,9 +281,10 @@ def _map(
     network: Any, params: Any, letters: tokens.Tokenizer, speech: Speech, marks: dict[str, Any]
 ) -> Figure:
     """Where each letter that is written looks."""
-    out = sequence.decode(network, params, _heard(speech), attention=True, **marks)
-    written = letters.decode(out.sequences()[0])
-    looks = np.asarray(out.attention)[0, : len(written), -1]
+    heard = _heard(speech)
+    out = sequence.decode(network, params, heard, attention=True, **marks)
+    written = letters.decode([t for t in out.sequences()[0] if t >= tokens.UNKNOWN])
+    looks = np.asarray(out.attention)[0, : len(written), -1, : heard["x_length"][0]]
     seconds = sounds.SECONDS * looks.shape[1]
 
     def draw(ax: Any) -> None:
