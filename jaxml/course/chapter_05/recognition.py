@@ -156,8 +156,8 @@ def recognition(effort: Effort = "quick") -> Finding:
                 table=Table(
                     ("of", "recordings", "written by", "words wrong", "letters wrong"),
                     [
-                        (name, len(held_out[name].texts), way, f"{w['words']:.1%}",
-                         f"{w['letters']:.1%}")
+                        [name, str(len(held_out[name].texts)), way, f"{w['words']:.1%}",
+                         f"{w['letters']:.1%}"]
                         for name, ways in found.items()
                         for way, w in ways.items()
                     ],
