@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_06 import critics, dirac, equilibria, linear_vae, vae
+from jaxml.course.chapter_06 import critics, dirac, equilibria, linear_vae, ring_of_eight, vae
 from jaxml.course.experiment import Experiment
 
 LECTURE_6 = "Hung-yi Lee, Machine Learning 2021, lecture 6"
@@ -17,6 +17,13 @@ EXPERIMENTS = (
         "gan-spectrum", 6, "a GAN that was trained does not stand at a minimum of either loss",
         f"{LECTURE_6}; Berard et al. 2020 (arXiv:1906.04848)", equilibria.gan_spectrum, 6.0,
         "Train ten times as long: how many eigenvalues stay on the right?",
+    ),
+    Experiment(
+        "ring-of-eight", 6, "how many modes a GAN finds, its rates, λ and critic steps decide, not "
+        "its loss",
+        f"{LECTURE_6}; Lucic et al. 2018 (arXiv:1711.10337); Srivastava et al. 2017 "
+        "(arXiv:1705.07761) for the score", ring_of_eight.ring_of_eight, 7.0,
+        "Halve the critic's rate step by step: where do the modes begin to fall?",
     ),
     Experiment(
         "trained-critics", 6, "a classifier measures JS, flat beyond overlap, a critic of slope 1 "
