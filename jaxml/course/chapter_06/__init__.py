@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from jaxml.course.chapter_06 import critics, dirac, equilibria, linear_vae, ring_of_eight, vae
+from jaxml.course.chapter_06 import (
+    critics,
+    dirac,
+    equilibria,
+    flows,
+    linear_vae,
+    ring_of_eight,
+    vae,
+)
 from jaxml.course.experiment import Experiment
 
 LECTURE_6 = "Hung-yi Lee, Machine Learning 2021, lecture 6"
@@ -54,5 +62,12 @@ EXPERIMENTS = (
         f"{LECTURE_6}; Higgins et al. 2017; Alemi et al. 2018 (arXiv:1711.00464)",
         vae.rate_distortion, 6.0,
         "Halve the codes: which of the networks notice?",
+    ),
+    Experiment(
+        "flow-density", 6, "trained by the likelihood alone, an invertible network comes within 0.1 "
+        "nats of its data's density",
+        f"{LECTURE_6}; Dinh et al. 2017 (arXiv:1605.08803); Kingma and Dhariwal 2018 "
+        "(arXiv:1807.03039)", flows.flow_density, 5.0,
+        "Make the Gaussians narrower (NOISE): where does the divergence grow, and why?",
     ),
 )  # fmt: skip
