@@ -64,8 +64,9 @@ EXPERIMENTS = (
         "Halve the codes: which of the networks notice?",
     ),
     Experiment(
-        "flow-density", 6, "trained by the likelihood alone, an invertible network comes within 0.1 "
-        "nats of its data's density",
+        "flow-density", 6,
+        "trained by the likelihood alone, an invertible network comes within 0.1 nats of its data's "
+        "density",
         f"{LECTURE_6}; Dinh et al. 2017 (arXiv:1605.08803); Kingma and Dhariwal 2018 "
         "(arXiv:1807.03039)", flows.flow_density, 5.0,
         "Make the Gaussians narrower (NOISE): where does the divergence grow, and why?",
