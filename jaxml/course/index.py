@@ -54,7 +54,7 @@ CHAPTERS = (
     ),
     Chapter(
         5, "Transformer", "How does a network write a sequence?", chapter_05.EXPERIMENTS,
-        "the speech of people, rewards and decoding at once on real sentences",
+        "the speech of people, decoding at once on real sentences",
     ),
     Chapter(
         6, "GAN", "How does a network draw from a distribution?", chapter_06.EXPERIMENTS,

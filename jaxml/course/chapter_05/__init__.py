@@ -20,6 +20,7 @@ from jaxml.course.chapter_05 import (
     searches,
     stresses,
     translation,
+    word_rewards,
 )
 from jaxml.course.experiment import Experiment
 
@@ -100,6 +101,11 @@ EXPERIMENTS = (
         "reward", 5, "what has no gradient can be learned as a reward",
         f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", rewards.reward, 1.5,
         "Reward the length instead: what is written then?",
+    ),
+    Experiment(
+        "word-rewards", 5, "what cross-entropy trained gains by a reward for what it writes",
+        f"{LECTURE_5}; Ranzato et al. 2016, Rennie et al. 2017", word_rewards.word_rewards, 6.0,
+        "Reward only whole words that are right: is it still learned?",
     ),
     Experiment(
         "digit-boxes", 5, "a set is put out at once: its loss matches it with the right one",

@@ -29,7 +29,7 @@ def back_translation(effort: Effort = "quick") -> Finding:
     pairs, others, steps, seeds = (200, 200, 40, 2) if quick else (5000, 15_000, 800, 3)
     dictionary = data.load("cmudict", stress=False)
     letters, phonemes = (dictionary.meta[f"{n}_vocabulary"] for n in ("input", "target"))
-    train, test = (_short(dictionary.splits[name]) for name in ("train", "test"))
+    train, test = (short(dictionary.splits[name]) for name in ("train", "test"))
     test = {name: values[: 200 if quick else 1000] for name, values in test.items()}
     known = pronunciations("test")
     references = [known[spelling_key(np.pad(x, (0, 28 - LONGEST)))] for x in test["x"]]
@@ -140,7 +140,8 @@ class _Learner:
         ).state.params  # fmt: skip
 
 
-def _short(rows: Any) -> dict[str, np.ndarray]:
+def short(rows: Any) -> dict[str, np.ndarray]:
+    """Words of at most `LONGEST` letters and phonemes."""
     fits = np.maximum(rows["x_length"], rows["y_length"]) <= LONGEST
     return {
         name: values[fits][:, :LONGEST] if values.ndim == 2 else values[fits]

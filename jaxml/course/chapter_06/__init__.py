@@ -65,8 +65,8 @@ EXPERIMENTS = (
     ),
     Experiment(
         "flow-density", 6,
-        "trained by the likelihood alone, an invertible network comes within 0.1 nats of its data's "
-        "density",
+        "trained by the likelihood alone, an invertible network comes within 0.1 nats of the "
+        "density of its data",
         f"{LECTURE_6}; Dinh et al. 2017 (arXiv:1605.08803); Kingma and Dhariwal 2018 "
         "(arXiv:1807.03039)", flows.flow_density, 5.0,
         "Make the Gaussians narrower (NOISE): where does the divergence grow, and why?",

@@ -17,8 +17,8 @@ from jaxml.course.experiment import Effort
 from jaxml.training import optimizers, sampling, schedules
 
 PUBLISHED = -86.76
-"""Log-likelihood by 5,000 codes of this network, trained for 3,280 epochs: Burda et al. 2016
-(arXiv:1509.00519), table 1, of images drawn anew as here."""
+"""Log-likelihood by 5,000 codes of such a network: Burda et al. 2016 (arXiv:1509.00519), as the
+README of github.com/nbip/IWAE quotes it."""
 
 
 def vae_likelihood(effort: Effort = "quick") -> Finding:
@@ -82,11 +82,7 @@ def vae_likelihood(effort: Effort = "quick") -> Finding:
             "prior.",
         ),
     ]  # fmt: skip
-    beside = (
-        ""
-        if quick
-        else f" Burda et al. 2016 have {PUBLISHED} with 5,000 codes, after 3,280 epochs."
-    )
+    beside = "" if quick else f" Burda et al. 2016 are quoted with {PUBLISHED} by 5,000 codes."
     return Finding(
         name="vae-likelihood",
         question="How likely does a VAE find images that it has never seen?",
