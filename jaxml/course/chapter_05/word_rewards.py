@@ -22,6 +22,9 @@ FIRST, MORE, REWARDED = "cross-entropy", "more cross-entropy", "then by reward"
 RATE = 2e-4
 """Of Adam, of both that go on."""
 
+_TEN = 10
+"""Updates that are drawn as one point."""
+
 
 def word_rewards(effort: Effort = "quick") -> Finding:
     """A pronouncing Transformer goes on by cross-entropy, or by the share of right phonemes."""
@@ -117,7 +120,10 @@ def word_rewards(effort: Effort = "quick") -> Finding:
                 "The reward of what is drawn from the network",
                 figures=[
                     pictures.curves(
-                        {f"seed {i}": _smooth(values) for i, values in enumerate(drawn)},
+                        {
+                            f"seed {i}": (_TEN * np.arange(len(_smooth(values))), _smooth(values))
+                            for i, values in enumerate(drawn)
+                        },
                         "The mean reward of what is drawn in training, against updates.",
                         xlabel="update", ylabel="mean reward, training words",
                     )
@@ -150,4 +156,4 @@ def _padded(rows: list[list[int]], longest: int) -> tuple[np.ndarray, np.ndarray
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Means of ten updates each."""
     values = np.asarray(values)
-    return values[: len(values) // 10 * 10].reshape(-1, 10).mean(1)
+    return values[: len(values) // _TEN * _TEN].reshape(-1, _TEN).mean(1)

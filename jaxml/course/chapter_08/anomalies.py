@@ -143,7 +143,7 @@ def one_class(effort: Effort = "quick") -> Finding:
             {FIXED: distances, FREE: np.maximum(collapsed, 1e-12)},
             "The mean distance from a fixed centre stays far above that from a free one, which "
             "falls to almost 0.",
-            xlabel="step", ylabel="mean squared distance from the centre", yscale="log",
+            xlabel="step", ylabel="squared distance from the centre", yscale="log",
         ),
     ]  # fmt: skip
     table = Table(
@@ -168,8 +168,7 @@ def one_class(effort: Effort = "quick") -> Finding:
             f"(scikit-learn, ν = 0.1, its default width) is given the first {rows_of_svm:,} "
             "images, the others all of them (Deep SVDD as many of each digit as the rarest has"
             f"{'' if quick else ', at half the size'}). "
-            "Ruff et al. 2018 have 94.8 ± 0.9 for Deep SVDD, whose network was trained as an "
-            "auto-encoder before, and 91.3 for a one-class SVM with parameters chosen by labels.",
+            "Ruff et al. 2018 are quoted with 94.8 ± 0.9 for Deep SVDD and 91.3 for the SVM.",
         ],
         sections=[Section("Area under the ROC curve, percent", figures=figures, table=table)],
         numbers={"area": areas, "mean": means, "average_precision": precisions,
