@@ -15,6 +15,7 @@ def python(code):
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_import_initialises_no_backend():
     modules = "cli, data, landscape, nn, report, staircase, studies, training"
     code = f"import jaxml; from jaxml import {modules}; from jax._src import xla_bridge as b; "
@@ -31,6 +32,7 @@ def test_the_command_line_needs_no_pandas_before_a_text_file():
     assert python("import sys, jaxml.data.csv_files; print('pandas' in sys.modules)") == "False"
 
 
+@pytest.mark.slow
 def test_every_package_is_an_attribute_of_jaxml():
     names = [entry.name for entry in pkgutil.iter_modules(jaxml.__path__) if entry.ispkg]
     assert {"cli", "studies"} < set(names) <= set(jaxml.__all__)

@@ -208,6 +208,7 @@ def test_folders_that_are_refused(copied, tmp_path):
             jaxml.load(copied)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version(copied, monkeypatch):
     """It is refused, and how to come by the description is said."""
     path = copied / "config.json"

@@ -46,6 +46,7 @@ def test_list_names_everything(capsys):
     assert {*REGISTRY, *optimizers.__all__, *schedules.__all__, "mlp", "newton_mr"} <= set(words)
 
 
+@pytest.mark.slow
 def test_lists_fetch_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("JAXML_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(fetching, "fetch", None)

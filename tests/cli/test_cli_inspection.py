@@ -78,6 +78,7 @@ def test_stopped_and_gone_on_with(trained, monkeypatch, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_point_of_ones_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(

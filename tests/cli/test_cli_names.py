@@ -67,6 +67,7 @@ def test_a_path_without_room_for_files(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_how_to_go_on_in_a_folder_with_a_leading_dash(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:

@@ -201,6 +201,7 @@ def test_interrupted_before_the_first_checkpoint(whole, monkeypatch, capsys):
     same_records()
 
 
+@pytest.mark.slow
 def test_damage_is_refused_and_the_checkpoint_before_it_serves(whole, capsys):
     shutil.copytree("whole", "runs/train-1")
     path = next(Path("runs/train-1/checkpoints/40/state/ocdbt.process_0/d").iterdir())
@@ -249,6 +250,7 @@ def test_another_models_checkpoint_is_refused(whole, capsys):
     assert "whole/checkpoints/40" in error
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
@@ -394,6 +396,7 @@ def strictly(folder):
     return {path.name for path in paths}
 
 
+@pytest.mark.slow
 def test_a_divergence_after_the_last_update_is_an_error(tmp_path, monkeypatch, capsys):
     """What is not finite at the end is no success, whenever it became so."""
     monkeypatch.chdir(tmp_path)
@@ -497,6 +500,7 @@ def test_what_a_trainer_refuses(options, message, tmp_path, monkeypatch, capsys)
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_learning_rate_is_found(tmp_path, monkeypatch, capsys):
     """As in Python; a page, and no run."""
     monkeypatch.chdir(tmp_path)

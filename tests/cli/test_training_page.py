@@ -39,6 +39,7 @@ def test_a_log_without_validation(lines):
     assert str(finding(found))
 
 
+@pytest.mark.slow
 def test_train_writes_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = "train linear --data two_spirals --steps 4 --checkpoint-every 2 --out run"

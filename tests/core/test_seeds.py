@@ -39,6 +39,7 @@ def test_what_is_no_seed_is_refused(seed):
         seeds.key(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [
@@ -59,6 +60,7 @@ def test_the_landscape_draws_by_the_whole_seed(draw):
         draw(operator, -1)
 
 
+@pytest.mark.slow
 def test_a_study_trains_by_the_whole_seed():
     task = studies.task(nn.linear(2, 1), losses.mse)
 

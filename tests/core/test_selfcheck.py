@@ -44,6 +44,7 @@ def test_the_formula_that_jax_0_10_2_gets_wrong_is_large_enough_to_show_it():
     assert sizes == [81920]
 
 
+@pytest.mark.slow
 def test_answers_off_by_a_thousandth_are_all_seen(fresh, monkeypatch):
     monkeypatch.setattr(selfcheck.jax, "jit", lambda f: lambda *args: 1.001 * f(*args))
     answers = selfcheck.known_answers()

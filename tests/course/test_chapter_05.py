@@ -53,6 +53,7 @@ def test_the_best_possible_is_that_of_all_paths(right):
         np.testing.assert_array_equal(found[row], chances.argmax(1) + 1)
 
 
+@pytest.mark.slow
 def test_its_own_sums_are_those_of_passes_over_all():
     data = scheduled._glimpsed(np.random.default_rng(0), 10, 3)
     params, _ = jax.jit(scheduled.NETWORK.init)(key(0))

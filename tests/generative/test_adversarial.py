@@ -171,6 +171,7 @@ def test_an_unrolled_critic_is_differentiated_through(steps):
     assert float(metrics["generator_loss"]) == pytest.approx(-later * 0.4)
 
 
+@pytest.mark.slow
 def test_noise_is_on_examples_and_samples():
     algorithm = small(noise=0.5)
     state = algorithm.init(jax.random.key(0))

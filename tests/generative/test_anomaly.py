@@ -38,6 +38,7 @@ def test_the_principal_error_is_the_distance_from_their_space():
     np.testing.assert_allclose(images(x.reshape(-1, 2, 2, 1)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_centre_is_that_of_the_first_batch_and_stays():
     model = nn.linear(4, 3, bias=False)
     algorithm = generative.deep_svdd(model, optax.sgd(0.1), outputs=3, l2=0.2)

@@ -84,6 +84,7 @@ def test_the_full_loss_of_a_linear_network_is_exact(batch_size):
         np.testing.assert_allclose(loss(state.params), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_bounds_are_below_the_likelihood_and_approach_it():
     with jax.enable_x64(True):
         likelihood, reconstruction, kl = exact()
@@ -146,6 +147,7 @@ def test_a_step_is_gradient_ascent_on_one_draw():
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_trained_deviation_is_that_of_the_rest():
     own = linear(np.zeros((SIZE, CODES)), np.zeros(CODES)), linear(np.zeros((CODES, SIZE)))
     algorithm = generative.vae(*own, gaussian(), optax.sgd(0.1))

@@ -170,6 +170,7 @@ def test_files_of_earlier_versions(whole):
     assert list(read.seconds) == list(whole.seconds)
 
 
+@pytest.mark.slow
 def test_a_series_begins_each_search_with_the_one_before(problem):
     loss, params = problem
     moved = [jax.tree.map(lambda a, t=t: a * (1 + t), params) for t in (0.0, 0.001, 0.002)]

@@ -151,6 +151,7 @@ def test_an_operator_over_data_says_that_its_loss_has_changed():
         operator.matvec(EYE[0])
 
 
+@pytest.mark.slow
 def test_custom_rules_are_read_too():
     factor = {"of": 2.0}
 

@@ -54,6 +54,7 @@ def test_one_reading(call, make, float64):
         traced.clear()
 
 
+@pytest.mark.slow
 def test_a_reading_in_another_precision_is_none():
     """float64 is tried, found not to be possible, and the loss is read again in float32."""
     traced = []
@@ -67,6 +68,7 @@ def test_a_reading_in_another_precision_is_none():
     assert traced == 2 * [jnp.float64] + 2 * [jnp.float32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [plain, over_data])
 def test_one_compilation(make):
     with compilations() as first:

@@ -102,6 +102,7 @@ def test_float32_ends_at_its_rounding():
     assert found.products < BASIS
 
 
+@pytest.mark.slow
 def test_a_long_vector_in_float32():
     """Plain inner products leave 1.9995 ± 6e-4 of this 2."""
     values = np.r_[2.0, np.linspace(0, 1, 999_999)].astype(np.float32)

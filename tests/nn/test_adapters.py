@@ -107,6 +107,7 @@ def test_nnx_trains_inside_a_scan_as_mlp_does():
 
 @pytest.mark.parametrize("model", [BUILT_IN, *PEERS.values()], ids=["mlp", *PEERS])
 class TestEveryModel:
+    @pytest.mark.slow
     def test_lanes_are_single_runs(self, model):
         keys = jax.random.split(jax.random.key(0), 2)
         params, model_state = jax.jit(jax.vmap(model.init))(keys)

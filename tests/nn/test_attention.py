@@ -40,11 +40,13 @@ def by_hand(q, k, v, seen=None):
     return out
 
 
+@pytest.mark.slow
 def test_dot_products_against_a_loop():
     q, k, v = qkv(n=5)
     np.testing.assert_allclose(attention.softmax_attention(q, k, v), by_hand(q, k, v), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_additive_scores_against_a_loop():
     q, k = normal(5, 4), normal(6, 3, seed=1)
     w_q, w_k, w = normal(4, 8, seed=2), normal(3, 8, seed=3), normal(8, seed=4)
@@ -101,6 +103,7 @@ def test_masks(name):
     np.testing.assert_allclose(found, by_hand(q, k, v, known), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_hidden_changes_nothing():
     q, k, v = qkv()
     seen = attention.padding_mask(jnp.array([4]), 7)[0]
@@ -181,6 +184,7 @@ def convolution(images, kernel):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [46.0, 10.0])
 def test_attention_is_a_convolution(sharpness):
     images, kernel = normal(2, 6, 7, 3), normal(3, 3, 3, 4, seed=1)
@@ -230,6 +234,7 @@ def test_identity_mixtures_are_softmax_attention():
     np.testing.assert_allclose(found, attention.softmax_attention(q, k, v), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_random_features_are_unbiased_and_their_error_falls():
     x, y = 0.3 * normal(4), 0.3 * normal(4, seed=1)
     known = float(jnp.exp(x @ y))
@@ -247,6 +252,7 @@ def test_random_features_are_unbiased_and_their_error_falls():
     assert deviation[16] / deviation[256] == pytest.approx(4, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_performer_comes_near_softmax_attention():
     q, k, v = qkv()
     q, k = q / 2, k / 2
@@ -267,6 +273,7 @@ def test_fourier_mixing_is_numpy_s():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "factor"),
     [

@@ -85,6 +85,7 @@ def test_training_lowers_the_loss_and_compiles_no_convolution(model):
     assert " convolution(" not in compiled.as_text()
 
 
+@pytest.mark.slow
 def test_a_channel_mean_of_batch_norm_goes_over_all_pixels():
     model = nn.resnet((8, 8, 1), 4, channels=(2,))
     params, model_state = model.init(jax.random.key(0))

@@ -33,6 +33,7 @@ def images(*shape):
     return jax.random.normal(jax.random.key(0), shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "strides", "padding", "pixels"),
     [
@@ -73,6 +74,7 @@ def test_what_is_no_plain_convolution_is_left_to_xla(options, shape):
     np.testing.assert_array_equal(ours.apply(params, x), conv().apply(params, x))
 
 
+@pytest.mark.slow
 def test_channels_first_are_left_to_xla():
     x, kernel = images(2, 3, 8, 8), images(4, 3, 3, 3)
     ours = nn.conv_general_dilated(x, kernel, (1, 1), "SAME")

@@ -114,6 +114,7 @@ def test_initial_values():
     assert (params["norm_0"]["scale"] == 1).all()
 
 
+@pytest.mark.slow
 def test_init_maps_over_keys():
     model = nn.mlp([3, 4, 1], norm="batch")
     keys = jax.random.split(jax.random.key(0), 3)
@@ -295,6 +296,7 @@ def test_dtype_is_that_of_the_computation():
     assert (y.dtype, params["dense_0"]["kernel"].dtype) == (jnp.bfloat16, jnp.float32)
 
 
+@pytest.mark.slow
 def test_dropout():
     rate, width = 0.3, 50
     model = nn.mlp([2, width, width], activation="sigmoid", dropout=rate)

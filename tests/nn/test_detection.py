@@ -36,6 +36,7 @@ def test_queries_have_no_order():
         np.testing.assert_allclose(other[name], found[:, order], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_layers_between_are_told_too():
     """Where the last layer adds nothing, it predicts what the one before predicts."""
     _, params = made()

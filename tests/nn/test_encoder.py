@@ -75,6 +75,7 @@ def test_padding_changes_nothing(options):
     np.testing.assert_allclose(alone, found[1] if rows is ... else found[1, :2], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_positions_it_is_a_function_of_a_set():
     x, order = inputs(), jax.random.permutation(jax.random.key(3), 7)
     apply, params, state = made(positions=None)
@@ -94,6 +95,7 @@ def test_learned_positions_end():
         apply(params, state, jnp.zeros((1, 8, 3)))
 
 
+@pytest.mark.slow
 def test_tokens_are_embedded():
     model = nn.transformer_encoder(11, 2, tokens=True, width=8, heads=2, output="first")
     params, state = model.init(jax.random.key(0))
@@ -103,6 +105,7 @@ def test_tokens_are_embedded():
         model.apply(params, state, jnp.array([[0, 11]]))
 
 
+@pytest.mark.slow
 def test_maps_are_the_weights_of_each_head():
     options = {"output": "pooled"}
     model = nn.transformer_encoder(3, 4, width=8, heads=2, hidden=12, **options)
@@ -163,6 +166,7 @@ def test_refused(options, message):
         nn.transformer_encoder(3, 4, **options)
 
 
+@pytest.mark.slow
 def test_other_inputs_are_refused():
     model = nn.transformer_encoder(3, 4)
     params, state = model.init(jax.random.key(0))
@@ -174,6 +178,7 @@ def test_other_inputs_are_refused():
         nn.attention_maps(nn.linear(3, 1), *nn.linear(3, 1).init(jax.random.key(0)), inputs())
 
 
+@pytest.mark.slow
 def test_attention_of_one_length_needs_no_other():
     blocks = attention.bigbird_blocks(jax.random.key(0), 6, 2)
     looking = functools.partial(attention.block_attention, blocks=blocks)

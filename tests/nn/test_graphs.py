@@ -39,6 +39,7 @@ def made(kind, **options):
     return model, *model.init(jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [nn.gcn, nn.gat, rgcn])
 def test_another_order_of_the_nodes(kind):
     model, params, state = made(kind)

@@ -16,6 +16,7 @@ def made():
     return params, jax.random.normal(jax.random.key(1), (7, 4))
 
 
+@pytest.mark.slow
 def test_outputs_are_the_cosines():
     params, x = made()
     h, d = nn.mlp([4, 6, 3]).apply(params["model"], {}, x)[0], params["directions"]

@@ -66,6 +66,7 @@ def network_of(scale):
     return network, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
 
 
+@pytest.mark.slow
 def test_the_network_moves_on_and_decodes_by_choices():
     x, x_length = RANDOM.integers(0, 11, (3, 7)), np.array([7, 4, 6])
     y = RANDOM.integers(0, 9, (3, 5))

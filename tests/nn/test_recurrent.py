@@ -48,6 +48,7 @@ def test_equals_pytorch(cell):
     np.testing.assert_allclose(found[seen], (known.numpy() @ kernel + bias)[seen], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["each", "last"])
 def test_padding_changes_nothing(output):
     model, params, state = made(cell="simple", output=output, bidirectional=True, layers=2)

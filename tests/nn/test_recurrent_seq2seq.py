@@ -38,6 +38,7 @@ def logits(**options):
     return whole(**options)(made(**options)[1], SOURCE, LENGTHS, TARGET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"attention": "location"}, TWO])
 def test_token_by_token_is_all_at_once(options):
     network, params = made(**options)
@@ -61,6 +62,7 @@ def test_a_later_token_changes_no_earlier_logit(options):
         assert abs(other[:, i:] - logits(**options)[:, i:]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"attention": "location"}, TWO])
 def test_padding_of_the_source_changes_nothing(options):
     params, padding = made(**options)[1], jnp.arange(7) >= LENGTHS[:, None]
@@ -145,6 +147,7 @@ def test_without_its_filters_it_is_additive(name):
     assert abs(found - logits(attention="location")).max() > 0.01
 
 
+@pytest.mark.slow
 def test_of_64_bits():
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), made()[1])
@@ -153,6 +156,7 @@ def test_of_64_bits():
     np.testing.assert_allclose(found, logits(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_of_16_bits():
     network, params = made(dtype=jnp.bfloat16)[0], made()[1]
     found = whole(dtype=jnp.bfloat16)(params, SOURCE, LENGTHS, TARGET)
@@ -177,6 +181,7 @@ def test_rows_of_numbers_as_a_source():
         run(params, x[..., :3])
 
 
+@pytest.mark.slow
 def test_dropout_is_random_in_training():
     network, params = made(dropout=0.5)[0], made()[1]
     given = (SOURCE, LENGTHS, TARGET)
@@ -231,6 +236,7 @@ def test_bad_options(options, message):
         nn.recurrent_seq2seq(**{"inputs": 11, "outputs": 9, **options})
 
 
+@pytest.mark.slow
 def test_bad_inputs():
     network, params = made()
     for arguments, message in (

@@ -26,6 +26,7 @@ def softmax(q, k, v, seen):
     return attention.softmax_attention(q, k, v, mask=jnp.asarray(seen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 1, 4])
 def test_blocks_are_the_masked_softmax(first):
     q, k, v = qkv()
@@ -41,6 +42,7 @@ def test_blocks_are_the_masked_softmax(first):
     np.testing.assert_allclose(found, softmax(q, k, v, seen & np.asarray(mask)), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_bigbird():
     q, k, v = qkv(24)
     blocks = attention.bigbird_blocks(jax.random.key(0), 24, 2, random=2)
@@ -53,6 +55,7 @@ def test_bigbird():
     assert float(seen.mean()) < 0.6
 
 
+@pytest.mark.slow
 def test_one_of_everything_is_softmax_attention():
     q, k, v = qkv()
     known = attention.softmax_attention(q, k, v)
@@ -84,6 +87,7 @@ def test_hashes_against_a_loop():
         np.testing.assert_allclose(found[head], known, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_many_hashes_come_nearer():
     q, k, v = normal(1, 64, 4), None, normal(1, 64, 3, seed=2)
     q = 3 * q
@@ -124,6 +128,7 @@ def test_sinkhorn_is_doubly_stochastic():
     assert moved.min() > 0
 
 
+@pytest.mark.slow
 def test_a_permutation_brings_blocks_beside_each_other():
     q, k, v = qkv()
     swap = jnp.where(jnp.eye(4)[jnp.array([2, 3, 0, 1])] > 0, 0.0, -1e3)
@@ -153,6 +158,7 @@ def test_hidden_keys_change_nothing():
     assert abs(routed[0] - attention.routing_attention(q, k, v, centres=centres, members=5)).max()
 
 
+@pytest.mark.slow
 def test_hidden_positions_move_no_other_into_another_block():
     q, k, v = qkv()
     mask, directions = attention.padding_mask(jnp.array([7]), 12)[0], normal(3, 4, 2, seed=7)

@@ -82,6 +82,7 @@ def test_gradients_by_differences(x64):
         assert float((gradient * direction).sum()) == pytest.approx(float(slope), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_quarter_turn_moves_pixels():
     images = IMAGES[:, :, :5]
     quarter = nn.rotations(jnp.full(3, jnp.pi / 2), (5, 5))
@@ -147,6 +148,7 @@ def test_bad_input(call, expected):
         call()
 
 
+@pytest.mark.slow
 def test_go_policy_sees_the_board_whole():
     """Shifting the stones shifts the logits but for the board's edge and each point's bias."""
     model = nn.go_policy(9, 3, channels=4, layers=3)

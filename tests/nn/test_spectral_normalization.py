@@ -54,6 +54,7 @@ def test_the_state_goes_on_where_it_was():
     jax.tree.map(np.testing.assert_array_equal, kept, state)
 
 
+@pytest.mark.slow
 def test_slopes_are_at_most_the_product_of_the_norms():
     params, state = MODEL.init(jax.random.key(0))
     # weights as large as training makes them

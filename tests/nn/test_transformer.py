@@ -90,6 +90,7 @@ def test_equals_pytorch(norm):
     np.testing.assert_allclose(logits(norm=norm, positions=None), known, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"norm": "post", "positions": "rotary", "cross": "all"},
@@ -125,6 +126,7 @@ def test_what_is_known_while_it_is_traced_is_checked():
         run((SOURCE, LENGTHS + 1, TARGET))
 
 
+@pytest.mark.slow
 def test_padding_of_the_source_changes_nothing():
     padding = jnp.arange(7) >= LENGTHS[:, None]
     other = whole()(jnp.where(padding, 10 - SOURCE, SOURCE), LENGTHS, TARGET)
@@ -134,6 +136,7 @@ def test_padding_of_the_source_changes_nothing():
     np.testing.assert_allclose(alone[0], logits()[1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_each_layer_looks_at():
     network, params = made(cross="all")
     shares = jnp.array([[1e3, 0.0], [0.0, 1e3]])  # each layer at that of its own number
@@ -147,6 +150,7 @@ def test_what_each_layer_looks_at():
     assert abs(last - found).max() > 0.01
 
 
+@pytest.mark.slow
 def test_dropout_is_random_in_training_alone():
     network, params = made(dropout=0.5)
     run = lambda key, train: network.apply(  # noqa: E731

@@ -22,6 +22,7 @@ def made(output):
     return model, jax.jit(model.apply), params, state
 
 
+@pytest.mark.slow
 def test_the_embedding_of_patches_is_a_convolution_with_their_stride():
     kernel = jax.random.normal(jax.random.key(3), (2, 2, 2, 5))
     known = jax.lax.conv_general_dilated(
@@ -39,6 +40,7 @@ def test_it_has_the_published_size():
     assert count + 768 == 86_567_656
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["pooled", "first"])
 def test_patches_have_places(output):
     _, apply, params, state = made(output)

@@ -93,6 +93,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @given(**TABLES)
 @settings(max_examples=25, deadline=None)
 def test_a_beam_of_all_sequences_is_enumeration(seed, sharpness, penalty):
@@ -179,6 +180,7 @@ def test_a_beam_of_one_is_greedy(minimum):
         assert (greedy.lengths >= minimum).all()
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_sequences_scored_again():
     tables = jnp.stack([random_table(seed, 4, 5) for seed in range(3)])
     cache = {**toy.start(3), "row": jnp.arange(3)}
@@ -198,6 +200,7 @@ def test_scores_are_those_of_the_sequences_scored_again():
     )
 
 
+@pytest.mark.slow
 def test_attention_is_that_of_each_token():
     tables = jnp.stack([random_table(seed, 4, 5) for seed in range(3)])
     cache = {**toy.start(3), "row": jnp.arange(3)}
@@ -223,6 +226,7 @@ def test_attention_is_that_of_each_token():
     assert decoding.greedy(toy.step, TABLE, toy.start(1), **TOY).attention is None
 
 
+@pytest.mark.slow
 def test_prefixes_of_unequal_length_are_those_of_each_row_alone():
     tables = jnp.stack([random_table(seed, 4, 5) for seed in range(3)])
     prefix, lengths = np.array([[3, 1, 3], [1, 0, 0], [0, 0, 0]]), np.array([3, 1, 0])

@@ -40,6 +40,7 @@ def test_the_penalty_in_numpy(width):
             np.testing.assert_allclose(found[b, t], known if inside else 0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_is_cross_entropy_and_penalty():
     """Over tokens, padding left out; with a strength of 0 it is teacher forcing."""
     x = RANDOM.integers(1, 5, (3, 4))

@@ -49,6 +49,7 @@ def test_the_decoder_is_passed_once():
     assert len(re.findall("dot_general", str(forced(params())))) == products
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
     """Neither what is in the source's padding nor how long the other rows are."""
     y_length = np.array([4, 8, 2])
@@ -85,6 +86,7 @@ def test_the_length_is_the_likeliest_scaled(scale):
     np.testing.assert_allclose(found.scores, (known * (best > 0)).sum(1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_in_numpy():
     y, y_length = np.array([[1, 2], [3, 0], [6, 5]]), np.array([2, 1, 2])
     data = {"x": X, "x_length": X_LENGTH, "y": y, "y_length": y_length}
@@ -139,6 +141,7 @@ def test_two_translations_are_mixed_up_and_are_not_after_distillation():
     assert valid(network, fit(algorithm, found).state.params) > 0.99
 
 
+@pytest.mark.slow
 def test_targets_are_what_the_teacher_puts_out():
     teacher = nn.recurrent_seq2seq(6, 7, width=4)
     shapes, _ = jax.eval_shape(teacher.init, jax.random.key(0))

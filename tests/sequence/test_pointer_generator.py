@@ -43,6 +43,7 @@ def outputs(kind):
     return jax.jit(lambda params: copying.apply(params, {}, (SOURCE, LENGTHS, TARGET))[0])(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_mixture_in_numpy(kind):
     """Word by word, of what the network says that reads the unknown word in the others' place."""
@@ -66,6 +67,7 @@ def test_the_mixture_in_numpy(kind):
     assert known[0, :, 8].min() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_token_by_token_is_all_at_once(kind):
     copying, params = made(kind)
@@ -88,6 +90,7 @@ def test_words_outside_the_vocabulary_are_alike_to_the_network():
     np.testing.assert_allclose(found[..., other], outputs("recurrent"), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_all_words_has_no_others():
     """What is put out of tokens within it is the same whether or not there could be others."""
     network, params = NETWORKS["transformer"], made("transformer")[1]
@@ -102,6 +105,7 @@ def test_a_vocabulary_of_all_words_has_no_others():
     np.testing.assert_allclose(found, wider[..., :VOCABULARY], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_extremes_have_logarithms_and_gradients():
     x = np.array([[3, 1]])
     logits = jnp.array([[[0.0, 9e3, 1e4, -1e4], [0.0, 1e4, 0.0, 1e4]]])
@@ -115,6 +119,7 @@ def test_extremes_have_logarithms_and_gradients():
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_it_is_decoded_as_any_other():
     copying, params = made("recurrent")
     data = {"x": SOURCE, "x_length": LENGTHS}

@@ -95,6 +95,7 @@ def learned(**options):
     )
 
 
+@pytest.mark.slow
 def test_the_policy_comes_to_abc():
     run = learned()
     best = decoding.greedy(
@@ -127,6 +128,7 @@ def test_weights_weigh():
     np.testing.assert_array_equal(after.params, state.params)
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_not_finite_is_reported():
     def reward(tokens, lengths, batch):
         return jnp.where(tokens[:, 0] == toy.A, jnp.inf, 0.0)

@@ -50,6 +50,7 @@ def logits(previous):
     return PARAMS["now"][end][:, None] + np.tanh(np.cumsum(PARAMS["before"][previous], 1))
 
 
+@pytest.mark.slow
 def test_before_any_own_token_it_is_teacher_forcing():
     """With the same noise of the network; own tokens from step 3 on."""
     optimizer, params = optax.sgd(0.1), jax.tree.map(jnp.asarray, PARAMS)
@@ -100,6 +101,7 @@ def test_of_networks_too(made):
     np.testing.assert_array_equal(found, np.where(REPLACED, jnp.stack(known, 1), RIGHT))
 
 
+@pytest.mark.slow
 def test_shares_and_samples():
     """Of 40 draws: how often an own token, and which."""
     tokens = jnp.stack([mix(0.3, jax.random.key(i), own="sample") for i in range(40)])
@@ -118,6 +120,7 @@ def test_padding_is_never_replaced():
     np.testing.assert_array_equal(other[REPLACED], found[REPLACED])
 
 
+@pytest.mark.slow
 def test_the_probability_may_be_a_hyperparameter():
     def algorithm(p):
         return sequence.scheduled_sampling(TINY, optax.sgd(0.1), p, begin=BEGIN)

@@ -108,6 +108,7 @@ def known_loss(i, no_object=0.1):
     return total + sum(apart(q, m) - logs[q, y[m]] for m, q in enumerate(chosen))
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_best_assignment():
     assert {*LENGTH.tolist()} == {0, 1, 2, 3}
     for no_object in (0.1, 1.0):
@@ -116,6 +117,7 @@ def test_the_loss_is_that_of_the_best_assignment():
         np.testing.assert_allclose(found, known, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_layers_between_count_alike():
     """Each with matches of its own."""
     other = {name: values[:, [2, 0, 3, 1]] for name, values in OUTPUTS.items()}
@@ -147,6 +149,7 @@ def test_no_order_counts():
     assert (abs(set_loss(turned, BATCH, match=in_order) - fixed)[some] > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_what_is_not_there_does_not_count():
     hidden = np.arange(M) >= LENGTH[:, None]
     other = {**BATCH, "y": np.where(hidden, 0, BATCH["y"]),

@@ -33,6 +33,7 @@ def test_an_end_behind_each_target():
     assert sorted(found) == ["mask", "x", "y"]
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_tokens():
     algorithm = sequence.teacher_forcing(NETWORK, optax.sgd(0.1), begin=BEGIN)
     data = sequence.with_end({name: rows[:6] for name, rows in DATA.items()}, END)
@@ -62,6 +63,7 @@ def trained():
     return run.state.params
 
 
+@pytest.mark.slow
 def test_it_copies_and_is_decoded_a_batch_at_a_time(trained):
     new = copies(50)
     marks = {"begin": BEGIN, "end": END, "maximum_length": 6}

@@ -167,6 +167,7 @@ def test_how_sharpness_goes_with_the_batch_size(rank, p_value, sharpness, said):
     assert found.ranked.startswith(said)
 
 
+@pytest.mark.slow
 def test_branching_finds_where_noise_stops_to_matter():
     """On a quadratic without noise larger batches only take fewer steps: they fall behind."""
     h = jnp.array([1.0, 0.3])

@@ -188,6 +188,7 @@ def diverging():
     )
 
 
+@pytest.mark.slow
 def test_where_no_configuration_ends_finite_the_study_says_so(diverging):
     """The error that was measured is 50 % all the same."""
     task, rows, lanes = diverging
@@ -289,6 +290,7 @@ def test_a_layer_of_n_neurons_makes_at_most_n_plus_one_pieces(width):
     assert studies.linear_pieces(function) == width + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
 def test_equal_parameters(depth):
     width = studies.width_of(5000, 64, 10, depth)
@@ -310,6 +312,7 @@ def test_deep_against_wide(digits):
     assert all(d.validation_error < 0.3 for d in found)
 
 
+@pytest.mark.slow
 def test_optimizers_on_the_course_s_surfaces():
     at = studies.descents(*studies.SURFACES["saddle"], steps=300, rates=[0.05])
     assert at.losses[:, 0] == pytest.approx(float(saddle(jnp.array([-1.5, 1e-3]))))
@@ -347,6 +350,7 @@ def test_seeds_are_those_of_the_draws():
         assert draw(0) == draw(0) != draw(1)
 
 
+@pytest.mark.slow
 def test_the_seed_of_cross_validation_divides_the_rows():
     """A loss that is the row's own number: a fold's score is the mean of its rows."""
     x = np.arange(6.0, dtype=np.float32) ** 2

@@ -46,6 +46,7 @@ def test_is_that_of_descent_by_hand():
     assert means[0][1] == pytest.approx(ratio)
 
 
+@pytest.mark.slow
 def test_a_sample_and_what_is_told():
     lanes, told = studies.grid([40], [0.05], optimizers=["sgd"], seeds=[3]), []
     (first, second) = studies.noise_along(

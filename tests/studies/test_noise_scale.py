@@ -28,6 +28,7 @@ def dense(w, data):
     return g, g.mean(0), np.cov(g.T)
 
 
+@pytest.mark.slow
 def test_exactly(regression):
     data, w = regression
     g, mean, cov = dense(np.asarray(w), data)
@@ -56,6 +57,7 @@ def test_three_estimators_agree(regression):
         assert other.interval[0] <= exact.simple <= other.interval[1]
 
 
+@pytest.mark.slow
 def test_intervals_cover(regression):
     """Of 95 % intervals from samples, about so many hold the truth."""
     data, w = regression
@@ -162,6 +164,7 @@ def test_unresolved_is_said(regression):
     assert "unresolved" in str(found)
 
 
+@pytest.mark.slow
 def test_free_inside_a_study(regression):
     """The norms that the lanes add up give the noise scale where they are."""
     data, w = regression

@@ -86,6 +86,7 @@ def test_lanes_reach_the_stationary_variance():
         assert abs((w**2).mean() / expected - 1) < 4 * np.sqrt(2 / len(w))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "edge"), [("sgd", 2.0), ("momentum", 3.8), ("nesterov", 1.357)])
 def test_the_edges_of_stability(name, edge):
     """Full batch on a quadratic: stable just below the edge, divergent just above."""

@@ -46,6 +46,7 @@ def by_hand(rate, steps, every, sizes):
     return w, np.array(rows).T
 
 
+@pytest.mark.slow
 def test_a_quadratic_s_smoothness():
     sizes = (0.1, 0.9, 0.4)
     options = {"batch_size": 4, "learning_rate": 0.2, "steps": 8, "every": 3, "sizes": sizes}
@@ -76,6 +77,7 @@ def test_is_refused(bad, message):
         studies.smoothness(QUADRATIC, {"x": X}, **(options | bad))
 
 
+@pytest.mark.slow
 def test_normalisations_are_compared_by_their_curvature(monkeypatch):
     told = []
     found = studies.compare_normalization(
@@ -141,6 +143,7 @@ def test_a_lane_descends_over_many_orders_of_the_rows():
     np.testing.assert_allclose(study.params[0], w, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_schedules_update_by_update():
     """A loss of slope 1: an update takes off the rate, measured at each."""
     slope = studies.Task(

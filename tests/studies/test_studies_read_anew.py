@@ -20,6 +20,7 @@ def scaled(holder):
     return lambda outputs, batch: holder["s"] * losses.mse(outputs, batch)
 
 
+@pytest.mark.slow
 def test_a_study_reads_its_loss_at_every_call():
     holder = {"s": 1.0}
     shapes = lambda: smoothness(  # noqa: E731
@@ -60,6 +61,7 @@ def test_descents_too():
     assert run().losses[0, 0] == 3 * before
 
 
+@pytest.mark.slow
 def test_equal_tasks_share_a_program():
     lanes = grid([4], [0.1], optimizers=["sgd"], seeds=1)
 

@@ -68,6 +68,7 @@ def test_lion_goes_by_the_rate_at_every_update():
     np.testing.assert_array_equal(found.params, expected.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_chain_is_a_plain_loop():
     """Over the whole data, where the order of the examples is of no concern."""
     own = {"clipped": lambda rate: optax.chain(optax.clip_by_global_norm(0.5), optax.yogi(rate))}
@@ -99,6 +100,7 @@ def test_the_plan_keeps_them_apart():
         studies.plan(lanes, examples=24, size=3, steps=8)
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on_by_name():
     lanes = grid([4, 12], [0.01], ["lion"], LION)
     options = {"microbatches": [4], "steps": 40}

@@ -113,6 +113,7 @@ def test_cutout_zeroes_one_square():
         np.testing.assert_array_equal(cut[keep], image[keep])
 
 
+@pytest.mark.slow
 def test_mixup_mixes_images_and_labels_by_the_same_weight():
     new = transformed(augmentation.mixup(0.4, 4))
     np.testing.assert_allclose(new["y"].sum(-1), 1, rtol=1e-6)
@@ -130,6 +131,7 @@ def test_mixup_mixes_images_and_labels_by_the_same_weight():
         np.testing.assert_allclose(new["y"][i], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_augmented_keeps_the_order_of_batches_and_draws_anew_each_step():
     plain = sampling.epochs(8)
     sample = jax.jit(augmentation.augmented(plain, augmentation.shift(2), augmentation.flip()))

@@ -37,6 +37,7 @@ def recursion(path, decay):
     return mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "expected"),
     [

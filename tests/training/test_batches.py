@@ -203,6 +203,7 @@ def test_a_label_that_is_no_class_is_nan_where_the_host_does_not_see_it(label, s
         assert np.isnan(of(jnp.zeros((2, 1)), batch)).tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_mixup_of_a_label_that_is_no_class_is_nan():
     batch = {"x": jnp.ones((2, 1)), "y": jnp.array([-1, -1])}
     mixed = augmentation.mixup(1.0, 3)(batch, KEY)

@@ -58,6 +58,7 @@ def test_epochs_have_orders_of_their_own():
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_step_is_that_on_the_rows_of_its_batch_whole():
     run = fit(CUT, DATA, BUCKETS, key=KEY, steps=9, chunk=9)
     key_init, key_run = jax.random.split(KEY)
@@ -75,6 +76,7 @@ def test_a_step_is_that_on_the_rows_of_its_batch_whole():
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_neither_chunks_nor_resuming_change_a_bit():
     whole = fit(CUT, DATA, BUCKETS, key=KEY, steps=10, chunk=10)
     half = fit(CUT, DATA, BUCKETS, key=KEY, steps=5, chunk=5)
@@ -85,6 +87,7 @@ def test_neither_chunks_nor_resuming_change_a_bit():
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_lanes():
     keys = jax.random.split(KEY, 2)
     lanes = fit_many(CUT, DATA, BUCKETS, keys=keys, steps=6, chunk=6)
@@ -92,6 +95,7 @@ def test_lanes():
     np.testing.assert_allclose(lanes.history["loss"][1], alone.history["loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_is_of_whole_sequences():
     state = PLAIN.init(KEY)
     ours = training.full_loss(CUT, state, DATA)(state.params)

@@ -88,6 +88,7 @@ every_other = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every
 def test_structure_shapes_and_dtypes_of_the_state_are_preserved(name):
     before = jax.eval_shape(algorithm(name).init, KEY)

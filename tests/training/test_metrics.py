@@ -86,6 +86,7 @@ def flat(weighted):
     return TARGETS[kept], TOKENS.argmax(-1)[kept], weights[kept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_metrics_of_a_corpus_are_sklearns(weighted):
     """Token accuracy, F1 and the confusion matrix in batches of 7, which do not divide the rows."""

@@ -58,6 +58,7 @@ def test_the_step_is_the_dense_one_in_the_krylov_space(dimension):
     assert f(x + got) < f(x)
 
 
+@pytest.mark.slow
 def test_saddle_free_newton_is_repelled_where_newton_is_drawn():
     """From (x, y) near the saddle of x² − y² + y⁴/4 the distance from it doubles: y − (−2y)/2."""
     loss = lambda w: w[0] ** 2 - w[1] ** 2 + w[1] ** 4 / 4  # noqa: E731
@@ -75,6 +76,7 @@ def test_saddle_free_newton_is_repelled_where_newton_is_drawn():
         np.testing.assert_allclose(descend(w1), [0, 2**0.5], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_no_step_where_there_is_no_slope_and_none_up():
     optimizer = saddles.saddle_free_newton()
     loss = lambda w: ((w["a"] - 1) ** 2).sum()  # noqa: E731
@@ -239,6 +241,7 @@ def test_bad_options(call, match):
         call()
 
 
+@pytest.mark.slow
 def test_a_partial_is_a_value_fn():
     matrix, vector = indefinite(4)
     loss = Partial(quadratic, matrix=jnp.float32(matrix), vector=jnp.float32(vector))

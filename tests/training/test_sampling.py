@@ -105,6 +105,7 @@ def test_an_epoch_visits_every_example_at_most_once(n, size):
         assert len(left_out) > 1  # others in each epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [sampling.epochs(5), sampling.with_replacement(5)])
 def test_order_follows_key_and_step_alone(sampler):
     first = indices(sampler, 40, 16)

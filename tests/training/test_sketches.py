@@ -244,6 +244,7 @@ def test_lanes_are_single_runs(name):
     jax.tree.map(close, (many.state, many.history), (one.state, one.history))
 
 
+@pytest.mark.slow
 @each
 def test_the_curvature_of_a_part_of_the_state_is_seen(name):
     """The Hessian of the loss in that part, against a second difference along a direction."""

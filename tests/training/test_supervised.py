@@ -129,6 +129,7 @@ def test_full_loss_is_the_mean_in_evaluation_mode():
     assert float(loss(state.params)) == float(value)
 
 
+@pytest.mark.slow
 def test_full_loss_in_training_is_the_mean_over_its_batches():
     """Batch norm by the statistics of each batch of four, of which the last has one row."""
     model = nn.mlp([3, 4, 2], norm="batch")
@@ -141,6 +142,7 @@ def test_full_loss_in_training_is_the_mean_over_its_batches():
     assert float(whole) == pytest.approx(-log_p[np.arange(9), BATCH["y"]].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_full_loss_is_an_argument_of_compiled_functions():
     algorithm, state = trained()
     traces = []
@@ -226,6 +228,7 @@ def test_evaluation_in_batches_equals_one_pass():
         assert part == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_inputs_are_what_the_network_is_given():
     """Two of the data's arrays side by side, as one that is given whole."""
     halves = {"left": BATCH["x"][:, :1], "right": BATCH["x"][:, 1:], "y": BATCH["y"]}
@@ -313,6 +316,7 @@ def test_a_gradient_in_parts_is_optaxs():
     jax.tree.map(compare, found.params, state.params)
 
 
+@pytest.mark.slow
 def test_parts_bound_the_memory():
     """Temporaries of a wide network on 512 rows, by XLA's own account."""
     wide = nn.mlp([3, 512, 512, 2])
@@ -358,6 +362,7 @@ def test_data_may_be_any_pytree():
         np.testing.assert_array_equal(end.state.params, ends[0].state.params)
 
 
+@pytest.mark.slow
 def test_a_loss_over_nested_data_is_the_same_in_batches():
     """One value an episode, 3 of 7 at a time, and its gradient."""
     x = np.float32(RNG.normal(size=(7, 2, 3)))

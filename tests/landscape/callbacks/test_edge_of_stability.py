@@ -143,6 +143,7 @@ def test_against_the_dense_hessian_along_a_run(classifier, name):
     assert sum(history["products"][1:]) / len(history["step"][1:]) < 8
 
 
+@pytest.mark.slow
 def test_the_work_stays_below_the_share_asked_for_and_is_repeatable(classifier, descending):
     runs = [
         trained(classifier, descending, steps=2000, learning_rate=0.5, cost=cost)[0]
@@ -159,6 +160,7 @@ def test_the_work_stays_below_the_share_asked_for_and_is_repeatable(classifier, 
         assert done <= 0.1 * step
 
 
+@pytest.mark.slow
 def test_smaller_batches_and_fewer_rows_count_as_what_they_are(classifier, descending):
     few = {name: rows[:16] for name, rows in classifier[2].items()}
     algorithm = descending

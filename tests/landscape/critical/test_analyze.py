@@ -140,6 +140,7 @@ def test_not_critical_and_the_gradient_tolerance():
     np.testing.assert_allclose(near.refined, 0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_refined_is_the_newton_step(x64):
     matrix = np.array([[2.0, 1.0], [1.0, -1.0]])
     loss = Partial(quadratic, matrix=jnp.array(matrix), vector=jnp.array([1.0, 2.0]))

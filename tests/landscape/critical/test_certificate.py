@@ -40,6 +40,7 @@ def test_a_stiff_direction_hides_no_slope(b, stiffness, float64):
     assert bottom.certified or stiffness == 5e5
 
 
+@pytest.mark.slow
 def test_nor_does_one_that_is_not_an_axis(x64):
     loss = Partial(stiff_log, stiffness=5e6, turn=0.6)
     for b, kind in ((3.0, "not critical"), (1.05, "not critical"), (1.0, "minimum")):
@@ -84,6 +85,7 @@ def graded(w, h):
     return 0.5 * (jnp.sign(h) * z**2).sum() + 0.1 * (z[1:] * z[:-1]).sum()
 
 
+@pytest.mark.slow
 def test_powell_s_badly_scaled_minimum(x64):
     # its root by Newton's method in 40 digits; det H = 4·(1e4)²(x₀e^-x₀ − x₁e^-x₁ …)² > 0
     x = np.array([1.0981593296999e-05, 9.106146738665])
@@ -99,6 +101,7 @@ def test_powell_s_badly_scaled_minimum(x64):
     assert point.eigenvalues[0] < 2 * np.finfo(float).eps * point.eigenvalues[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("h", "kind", "counts"),
     [

@@ -72,6 +72,7 @@ def test_the_path_and_the_rate_at_a_nonsingular_point(x64, method):
     np.testing.assert_allclose(cut.path["gradient_norm"], norms[:3], rtol=1e-9)
 
 
+@pytest.mark.slow
 @METHODS
 def test_a_start_that_is_critical_is_left_alone(x64, method):
     """Where the gradient is exactly zero, ‖Hg‖/(‖H‖‖g‖) has no value."""

@@ -158,6 +158,7 @@ def test_single_precision():
     assert away[found.converged].max() < 1e-5
 
 
+@pytest.mark.slow
 def test_of_index_two_along_two_directions():
     """From a minimum of Himmelblau's to its maximum; a maximum has the index of all parameters."""
     toward = np.array([[-1.0, 0.0], [0.0, -1.0]])

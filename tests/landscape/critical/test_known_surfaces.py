@@ -80,6 +80,7 @@ def check_that_what_stalls_is_flat(found):
     assert point.kind == "not critical"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["himmelblau", "muller_brown"])
 def test_each_known_point_is_classified(name):
     for known in CRITICAL_POINTS[name]:

@@ -125,6 +125,7 @@ def test_a_family_of_one_s_own_counts_once(symmetries):
     assert (found.kind, found.symmetry_modes) == ("minimum", 1)
 
 
+@pytest.mark.slow
 def test_a_rescaled_product(x64):
     """(1 − ab)² at ab = 1: the gradient of ab is (b, a), the only curvature 2(a² + b²)."""
     loss = lambda p: (1 - (p["a"] * p["b"]).sum()) ** 2  # noqa: E731
@@ -280,6 +281,7 @@ def test_a_symmetry_is_read_anew():
         landscape.analyze(loss, point, symmetries=[about])
 
 
+@pytest.mark.slow
 def test_an_orbit_that_is_all_there_is():
     with pytest.raises(ValueError, match="not along an orbit"):
         landscape.analyze(

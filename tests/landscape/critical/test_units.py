@@ -66,6 +66,7 @@ def test_analyze(function, x, kind, index):
         assert (point.descent is not None) == (kind in falls or index > 0), (s, t, str(point))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "x"),
     [

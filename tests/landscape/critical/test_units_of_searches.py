@@ -108,6 +108,7 @@ def test_a_finite_start_has_a_finite_end(loss, start, end, method):
     assert all(np.isfinite(values).all() for values in got.path.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", landscape.METHODS)
 def test_no_search_ends_out_of_the_domain(method):
     """On the far side of w₁ = 0 the gradient of the logarithm shrinks, and the loss is NaN."""
@@ -135,6 +136,7 @@ def test_find_minimum_goes_on_where_l_bfgs_ran_out_of_steps():
         assert landscape.find_minimum(loss, start, max_steps=3, rounds=1).kind == "not critical"
 
 
+@pytest.mark.slow
 def test_newton_converges_from_most_starts_of_the_chained_rosenbrock(x64):
     """Of 100 starts of six parameters: 81 and more, damped by a factor it was 50."""
     starts = jnp.array(np.random.default_rng(0).uniform(-2, 2, (100, 6)))
@@ -165,12 +167,14 @@ def test_keskar_s_measure_alone_is_lost_where_it_is_undefined():
     assert above.keskar == pytest.approx(100 * 2e-6 / 0.5)
 
 
+@pytest.mark.slow
 def test_a_neighbourhood_that_leaves_the_domain():
     """The ball of radius 0.05 around w₁ = 0.01 reaches where the loss is NaN."""
     found = landscape.sharpness(logarithm, np.array([0.0, 0.01]))
     assert 5e3 * 0.05**2 < found.sam.largest < np.inf  # more, towards w₁ = 0
 
 
+@pytest.mark.slow
 def test_muller_brown_in_other_units():
     """Its saddle at (0.2125, 0.2930), from nearby, by a search that squares the error."""
     loss = lambda w: 1e-15 * muller_brown(w / 1e9)  # noqa: E731

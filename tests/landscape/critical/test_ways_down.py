@@ -29,6 +29,7 @@ def test_rosenbrock_s_minimum_is_scipy_s(start):
     assert len(got.path["loss"]) < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 20])
 def test_trust_region_newton_is_scipy_s(size):
     """No more steps and products than scipy takes, whose forcing term has a unit."""
@@ -57,6 +58,7 @@ def test_trust_region_newton_is_scipy_s(size):
         np.testing.assert_allclose(single.params, 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_trust_region_newton_follows_negative_curvature():
     """One step from (0, y) on x² − y² + y⁴/4: to the boundary, which is at distance 1."""
     loss, bowl = one_of(
@@ -74,6 +76,7 @@ def test_trust_region_newton_follows_negative_curvature():
     np.testing.assert_allclose(got.params, [-0.25, 0], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_path_of_a_descent():
     start = np.array([-1.2, 1.0])
     got = landscape.descend(rosenbrock, start, float64=True)
@@ -177,6 +180,7 @@ def test_one_sense_alone_leads_down_a_cubic():
     np.testing.assert_allclose(np.linalg.norm(out.direction), 1)
 
 
+@pytest.mark.slow
 def test_the_path_of_an_escape():
     x = np.array([0.086677504555396352, 2.8842547011747761])  # a saddle of value 67.719
     out = landscape.escape(himmelblau, x, float64=True)
@@ -201,6 +205,7 @@ def test_the_path_of_an_escape():
     assert abs(descent @ out.direction) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_distances_of_the_descent_are_from_where_the_escape_began():
     out = landscape.escape(course_saddle, np.zeros(2), float64=True)
     away = np.linalg.norm(out.params)
@@ -282,6 +287,7 @@ def test_find_minimum_of_himmelblau():
         assert point.kind == "minimum"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [1.0, -1.0])
 def test_where_both_ways_are_alike_the_first_is_taken(turn):
     """cos has a maximum at 0, and the loss is even: rounding must not choose the way."""

@@ -52,6 +52,7 @@ def test_the_minimum_of_a_diagonal_quadratic(x64):
     np.testing.assert_allclose(found.adaptive_sam.largest, 0.5 * 0.5**2 * top, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_tilted_quadratic_against_exact_maxima(x64):
     matrix, tilt = symmetric(VALUES), np.random.default_rng(1).normal(size=N) * 0.02
     loss = bowl(matrix, CENTRE, tilt)
@@ -213,6 +214,7 @@ def _steep(w, vector):
     return (vector @ w) ** 2 / 2
 
 
+@pytest.mark.slow
 def test_one_probe_tells_no_interval():
     found = landscape.sharpness(
         Partial(_steep, vector=np.ones(40, np.float32)), np.zeros(40, np.float32), probes=1

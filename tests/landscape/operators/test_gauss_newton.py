@@ -66,6 +66,7 @@ GRADIENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_written_out(x64, name):
     loss, params, _ = problem(name, l2=0.1)
@@ -80,6 +81,7 @@ def test_written_out(x64, name):
     np.testing.assert_allclose(empirical, outer, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_drawn_targets_have_the_fisher_as_mean(x64, name):
     loss, params, _ = problem(name)
@@ -145,6 +147,7 @@ def test_a_layer_and_a_bound(x64):
     np.testing.assert_allclose(fisher.dense(), whole[12:, 12:], atol=1e-14)  # of this loss the same
 
 
+@pytest.mark.slow
 def test_targets_drawn_as_the_caller_says(x64):
     """Of a loss that is not known, drawn as those of the one that it is."""
     known, params, data = problem("softmax")

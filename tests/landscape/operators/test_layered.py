@@ -154,6 +154,7 @@ def test_layers_by_name_and_the_blocks_between_them(x64):
         landscape.hessian(loss, params, layers="z")
 
 
+@pytest.mark.slow
 def test_a_product_that_does_not_fit_is_taken_in_batches(x64):
     predict, params, _ = FUNCTIONS["residual"]
     params = jax.tree.map(jnp.asarray, params)

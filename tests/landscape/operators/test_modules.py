@@ -74,6 +74,7 @@ def test_a_loss_over_data_keeps_its_fast_matrices(problem):
     assert landscape.gauss_newton(loss, net).size == len(truth)
 
 
+@pytest.mark.slow
 def test_what_is_found_goes_back_into_the_module(problem):
     net, call, _ = problem
     loss = lambda net: ((call(net, X) - Y) ** 2).mean()  # noqa: E731

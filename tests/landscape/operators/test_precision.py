@@ -62,6 +62,7 @@ def test_descents_with_empty_arrays(x64):
     assert seen.losses[1, 1] == 0.5625
 
 
+@pytest.mark.slow
 def test_a_layer_without_inputs():
     rng = np.random.default_rng(0)
     params = {
@@ -103,6 +104,7 @@ def convolving(params):
     return (out**2).sum() + (flat**2).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [casting, convolving])
 @pytest.mark.filterwarnings("error")
 def test_a_loss_that_cannot_be_in_float64_is_searched_in_float32_with_a_word(loss):
@@ -116,6 +118,7 @@ def test_a_loss_that_cannot_be_in_float64_is_searched_in_float32_with_a_word(los
         landscape.find_minimum(loss, PARAMS, float64=True)
 
 
+@pytest.mark.slow
 def test_an_exploration_in_float32():
     seen = landscape.explore(casting, PARAMS, searches=2, float64=False)
     assert seen.point.dtype == np.float32

@@ -253,6 +253,7 @@ def mixed_by_its_rule():
     return landscape.data_loss(predict, losses.mse, {"x": X, "y": np.ones((40, 2))})
 
 
+@pytest.mark.slow
 def test_a_matrix_that_fails_its_check_is_formed_again(x64):
     loss = mixed_by_its_rule()
     truth = hessian_of(loss, W)
@@ -372,6 +373,7 @@ def test_a_value_of_its_own_gradient_depends_on_its_outputs_alone(x64):
     landscape.gauss_newton(loss, W)
 
 
+@pytest.mark.slow
 def test_batch_norm_in_training_is_by_the_statistics_of_each_batch(x64):
     model = nn.mlp([3, 4, 2], activation="tanh", norm="batch")
     algorithm = training.supervised(model, losses.mse, optimizers.sgd(0.1))

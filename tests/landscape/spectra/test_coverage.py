@@ -34,6 +34,7 @@ def test_xtrace_whose_estimates_depend_on_each_other(spectrum):
     assert row.held >= 24
 
 
+@pytest.mark.slow
 def test_the_log_determinant_of_a_spectrum_from_a_millionth_to_1():
     """30 steps do not resolve it: the Gauss rule is too high by far more than its spread."""
     values = SPECTRA["1e-6 … 1"]

@@ -181,6 +181,7 @@ def test_against_matfree(x64, wigner):
     np.testing.assert_allclose(ours.weights, vectors[0] ** 2, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_small_problems_are_exact(wigner):
     found = landscape.spectral_density(operator(wigner))  # 900 products would be allowed
     values = np.linalg.eigvalsh(wigner)
@@ -196,6 +197,7 @@ def test_small_problems_are_exact(wigner):
     assert "exact" in str(found)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_calibrated(wigner):
     """±2 standard errors of 20 probes cover the truth 94 times of 100, as Student's t says."""
     values = np.linalg.eigvalsh(wigner)

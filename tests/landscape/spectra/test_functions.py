@@ -176,6 +176,7 @@ def test_xtrace_against_matfree(x64):
     assert trace_estimators.xtrace(N)(*parts).value == pytest.approx(theirs.mean(), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_truncation_tells_of_too_few_steps():
     spectrum = np.logspace(-2, 2, N)
     truth = np.log(spectrum).sum()
@@ -232,6 +233,7 @@ def test_eigenvalues_below_the_shift_are_refused(options):
         landscape.log_determinant(singular, **options)
 
 
+@pytest.mark.slow
 def test_products_that_are_not_finite():
     steep = landscape.hessian(lambda w: jnp.sqrt(jnp.abs(w)).sum(), np.zeros(50, np.float32))
     for function in (landscape.trace, landscape.frobenius_norm, landscape.diagonal):

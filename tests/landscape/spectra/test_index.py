@@ -75,6 +75,7 @@ def test_many_are_counted_by_random_vectors():
     assert counts.products <= 400
 
 
+@pytest.mark.slow
 def test_the_intervals_cover_as_often_as_they_say():
     rng = np.random.default_rng(0)
     spectrum = np.concatenate([rng.normal(size=100), 1e-3 * rng.normal(size=60)])

@@ -156,6 +156,7 @@ def test_float32_residuals_and_bounds_hold_in_float64(net):
     assert (abs(found.values - values) <= found.bounds).all()
 
 
+@pytest.mark.slow
 def test_a_warm_start_saves_products(net):
     params, at = net
     before = eigenpairs(at(params, "float32"))
@@ -166,6 +167,7 @@ def test_a_warm_start_saves_products(net):
     assert warm.products <= cold.products - 3
 
 
+@pytest.mark.slow
 def test_three_hundred_steps_show_no_ghosts():
     spectrum = outliers(bulk=1000)
     basis = begin(np.zeros((1, spectrum.size), "float32"), key_data(0), 300, with_images=False)
@@ -188,6 +190,7 @@ def test_repeated_eigenvalues_are_counted(dtype):
     np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(9), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_multiplicities_that_were_not_looked_for_have_not_converged():
     once = eigenpairs(diagonal(outliers()), top=5)
     options = {"multiplicities": True, "max_products": once.products + 3}
@@ -196,6 +199,7 @@ def test_multiplicities_that_were_not_looked_for_have_not_converged():
     assert not found.converged.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spectrum", [[2.0], [0.0, 0.0], [1.0, -2.0], [0.0, 1.0, 1.0], [3, 3, 3, 2, 2, 1.0]]
 )
@@ -211,6 +215,7 @@ def test_small_problems_are_solved_whole(spectrum):
     np.testing.assert_allclose(one.values, [min(spectrum)], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_pairs_of_a_projector_need_no_more_than_its_rank():
     found = eigenpairs(diagonal([1.0] * 3 + [0.0] * 200), top=1, lowest=1)
     np.testing.assert_allclose(found.values, [0, 1], atol=1e-6)
@@ -340,6 +345,7 @@ def test_bad_options(options, message):
         eigenpairs(diagonal(outliers()), **options)
 
 
+@pytest.mark.slow
 def test_a_bad_start_and_a_bad_product():
     found = eigenpairs(diagonal([1.0, 2.0]), top=1)
     with pytest.raises(ValueError, match="vectors of size 407"):
