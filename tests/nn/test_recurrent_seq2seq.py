@@ -30,7 +30,8 @@ def made(**options):
 
 @functools.cache
 def whole(**options):
-    return jax.jit(lambda params, *given: made(**options)[0].apply(params, {}, given)[0])
+    network, _ = made(**options)
+    return jax.jit(lambda params, *given: network.apply(params, {}, given)[0])
 
 
 @functools.cache

@@ -120,7 +120,10 @@ def test_stopping_early_changes_nothing(seed, sharpness, penalty):
         length_penalty=penalty, n_best=2,
     )  # fmt: skip
     known = reference_beam(table, length, 3, penalty)[:2]
-    np.testing.assert_allclose(found.ranking[0], [value for _, value in known], rtol=1e-4)
+    # log-probabilities near 0 round as the logits they are made of
+    np.testing.assert_allclose(
+        found.ranking[0], [value for _, value in known], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_longer_sequence_that_overtakes_is_waited_for():

@@ -26,7 +26,7 @@ def vae_likelihood(effort: Effort = "quick") -> Finding:
     quick = effort == "quick"
     splits, side = _digits(quick)
     widths, codes, batch, epochs, samples, rows = (
-        ((64, 64), 8, 64, (1, 4, 16), 200, 100)
+        ((64, 64), 8, 64, (1, 8, 64), 200, 100)
         if quick
         else ((200, 200), 50, 100, (1, 2, 4, 8, 16, 32, 64), 5000, 1000)
     )
