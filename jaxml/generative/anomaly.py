@@ -14,8 +14,7 @@ import optax
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.empirical_risk import Objective, weighted_mean
 from jaxml.core.types import Algorithm, Batch, Model, TrainState
-from jaxml.generative.autoencoder import number_of
-from jaxml.training.supervised_learning import inputs_of
+from jaxml.training.supervised_learning import inputs_of, number_of
 from jaxml.training.updates import start, update
 
 

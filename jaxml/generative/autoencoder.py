@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxml.core.checks import require
@@ -16,6 +15,7 @@ from jaxml.training import losses, supervised
 from jaxml.training.augmentation import Transform, augmented
 from jaxml.training.batches import of_batch
 from jaxml.training.loop import Sample
+from jaxml.training.supervised_learning import number_of
 
 
 class Reconstruction(NamedTuple):
@@ -152,19 +152,6 @@ def check_both(encoder: Any, decoder: Any) -> None:
     """Raises `ValueError` for what are no networks."""
     for name, model in (("encoder", encoder), ("decoder", decoder)):
         require(isinstance(model, Model), f"{name} as a Model", type(model).__name__)
-
-
-def number_of(name: str, value: Any) -> Any:
-    """A weight in an objective: a number of at least 0, or one that is traced.
-
-    Raises:
-        ValueError: otherwise.
-    """
-    number = isinstance(value, int | float | np.number | jax.Array)
-    require(number, f"{name} to be a number", repr(value))
-    if not isinstance(value, jax.Array):
-        require(0 <= value < float("inf"), f"{name} to be finite and at least 0", value)
-    return value
 
 
 def _through(encoder: Model, decoder: Model) -> Model:

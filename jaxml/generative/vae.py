@@ -14,9 +14,10 @@ from jax.core import Tracer
 
 from jaxml.core.checks import require, require_positive_int
 from jaxml.core.types import Algorithm, Batch, Model
-from jaxml.generative.autoencoder import check_both, number_of, start_both
+from jaxml.generative.autoencoder import check_both, start_both
 from jaxml.training import supervised
 from jaxml.training.batches import expect, of_batch
+from jaxml.training.supervised_learning import number_of
 
 
 class Likelihood(NamedTuple):

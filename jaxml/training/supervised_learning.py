@@ -76,9 +76,7 @@ def supervised(
     require(isinstance(model, Model), "a jaxml Model", type(model).__name__)
     require(callable(loss), "a loss, (outputs, batch) -> values", repr(loss))
     require(hasattr(optimizer, "update"), "an optax optimizer", repr(optimizer))
-    require(isinstance(l2, int | float | np.number | jax.Array), "l2 to be a number", repr(l2))
-    if not isinstance(l2, jax.Array):
-        require(0 <= l2 < float("inf"), "l2 to be finite and at least 0", l2)
+    l2 = number_of("l2", l2)
     accumulate = require_positive_int("accumulate", accumulate)
     inputs = inputs_of(inputs)
     metrics = dict(metrics or {})
@@ -235,6 +233,19 @@ def _digits(given: Any, placed: jax.Array) -> Any:
     An analysis in float64 has all its digits then.
     """
     return np.array(given) if np.asarray(given).dtype == np.float64 else placed
+
+
+def number_of(name: str, value: Any) -> Any:
+    """A weight in an objective: a number of at least 0, or one that is traced.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    number = isinstance(value, int | float | np.number | jax.Array)
+    require(number, f"{name} to be a number", repr(value))
+    if not isinstance(value, jax.Array):
+        require(0 <= value < float("inf"), f"{name} to be finite and at least 0", value)
+    return value
 
 
 def inputs_of(inputs: Callable[[Batch], Any] | None) -> Callable[[Batch], Any]:
