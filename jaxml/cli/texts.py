@@ -58,6 +58,4 @@ def _texts(dataset: data.Dataset, rows: Any, name: str) -> list[str]:
     vocabulary = dataset.meta["input_vocabulary" if name == "x" else "target_vocabulary"]
     longer = [symbol for symbol in vocabulary if len(symbol) > 1]
     require(not longer, "a data set of characters, for --byte-pairs", f"symbols as {longer[:1]}")
-    symbols = np.array(vocabulary, object)
-    sides = zip(rows[name], rows[f"{name}_length"], strict=True)
-    return ["".join(symbols[row[:n]]) for row, n in sides]
+    return tokens.joined(rows[name], rows[f"{name}_length"], vocabulary)

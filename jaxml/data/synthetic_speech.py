@@ -90,10 +90,5 @@ def _spoken(text: str, voice: str, words_per_minute: int, pitch: int, *, rate: i
     require(found, f"espeak-ng to say {text!r} as {voice!r}", complaint or "silence")
     own = int.from_bytes(done.stdout[24:28], "little")  # samples a second
     samples = np.frombuffer(done.stdout[_HEADER:], "<i2").astype(np.float64)
-    clip = resample_poly(samples, *_ratio(rate, own))
+    clip = resample_poly(samples, rate, own)
     return np.clip(np.rint(clip), -(2**15), 2**15 - 1).astype(np.int16)
-
-
-def _ratio(rate: int, own: int) -> tuple[int, int]:
-    common = int(np.gcd(rate, own))
-    return rate // common, own // common

@@ -259,6 +259,22 @@ def load(path: str | Path, *, digest: str | None = None) -> Tokenizer:
     return found
 
 
+def joined(rows: Any, lengths: Any, vocabulary: Sequence[str]) -> list[str]:
+    """The texts of padded rows of a data set whose vocabulary is of parts of texts.
+
+    Args:
+        rows: `(n, longest)`, numbers of symbols.
+        lengths: `(n,)`.
+        vocabulary: the symbols.
+
+    Example:
+        >>> joined(np.array([[1, 2], [2, 0]]), [2, 1], ["", "n", "o"])
+        ['no', 'o']
+    """
+    symbols = np.array([*vocabulary], object)
+    return ["".join(symbols[row[:n]]) for row, n in zip(rows, lengths, strict=True)]
+
+
 def _utf8(text: Any) -> bytes:
     require(isinstance(text, str), "a text", repr(text))
     try:

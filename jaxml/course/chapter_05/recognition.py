@@ -186,12 +186,12 @@ def recognition(effort: Effort = "quick") -> Finding:
 
 def _person(prompts: data.Dataset, speaker: str) -> Speech:
     """The clips of one of those who read Italian whose text is a word."""
-    rows, vocabulary = prompts.train, np.array(prompts.meta["text_vocabulary"], object)
+    rows, vocabulary = prompts.train, prompts.meta["text_vocabulary"]
     own = rows["speaker"] == prompts.meta["speakers"].index(speaker)
     chosen = np.flatnonzero(own & (rows["text_length"] > 1))  # no letters
     return Speech(
         [rows["x"][i, : rows["x_length"][i]] for i in chosen],
-        ["".join(vocabulary[rows["text"][i, : rows["text_length"][i]]]) for i in chosen],
+        tokens.joined(rows["text"][chosen], rows["text_length"][chosen], vocabulary),
     )
 
 

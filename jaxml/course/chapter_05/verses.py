@@ -65,11 +65,10 @@ class Alignment(NamedTuple):
 def load(pair: str, quick: bool) -> Parts:
     """The verses of two translations; quick: few and short ones."""
     bible = data.load("bible", pair=pair, split="book", validation=0, test=0.1)
-    vocabulary = np.array(bible.meta["input_vocabulary"], object)
+    vocabulary = bible.meta["input_vocabulary"]
 
     def texts(rows: Any, name: str) -> list[str]:
-        sides = zip(rows[name], rows[f"{name}_length"], strict=True)
-        return ["".join(vocabulary[row[:n]]) for row, n in sides]
+        return tokens.joined(rows[name], rows[f"{name}_length"], vocabulary)
 
     def verses(rows: Any) -> Verses:
         links = [[link for link in own.tolist() if link[1]] for own in rows["links"]]

@@ -60,6 +60,7 @@ def word_rewards(effort: Effort = "quick") -> Finding:
             network.step, rewards, optimizer, **marks,
         ),
     }  # fmt: skip
+    held_out = sequence.with_end(test, end)
     known = [[y[:n].tolist()] for y, n in zip(test["y"], test["y_length"], strict=True)]
     found: dict[str, dict[str, list[float]]] = {
         name: {"reward": [], "words": []} for name in (FIRST, *ways)
@@ -82,9 +83,9 @@ def word_rewards(effort: Effort = "quick") -> Finding:
             if name == REWARDED:
                 drawn.append(later.history["reward"])
         for name, own_params in params.items():
-            out = sequence.decode(network, own_params, test, **marks).sequences()
-            found[name]["reward"].append(_reward(out, known))
-            found[name]["words"].append(1 - metrics.sequence_error_rate(out, known))
+            out = sequence.decode(network, own_params, test, **marks)
+            found[name]["reward"].append(float(rewards(out.tokens, out.lengths, held_out).mean()))
+            found[name]["words"].append(1 - metrics.sequence_error_rate(out.sequences(), known))
     gain = np.subtract(found[REWARDED]["reward"], found[MORE]["reward"])
     mean = {name: {k: float(np.mean(v)) for k, v in kinds.items()} for name, kinds in found.items()}
     return Finding(
@@ -136,21 +137,6 @@ def word_rewards(effort: Effort = "quick") -> Finding:
         "cross-entropy",
         holds=bool((abs(gain) < 0.1).all() if quick else (gain > 0).all()),
     )  # fmt: skip
-
-
-def _reward(hypotheses: list[list[int]], references: list[list[list[int]]]) -> float:
-    """The mean over the words of 1 − edits / phonemes."""
-    longest = max(map(len, hypotheses + [one[0] for one in references]))
-    (a, n), (b, m) = (_padded(rows, longest) for rows in
-                      (hypotheses, [one[0] for one in references]))  # fmt: skip
-    return float(np.mean(1 - np.asarray(metrics.edit_distance(a, n, b, m)) / m))
-
-
-def _padded(rows: list[list[int]], longest: int) -> tuple[np.ndarray, np.ndarray]:
-    lengths = np.array([len(row) for row in rows], np.int32)
-    padded = np.zeros((len(rows), max(longest, 1)), np.int32)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = [t for row in rows for t in row]
-    return padded, lengths
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxml.core.checks import require, require_choice
 from jaxml.data.dataset import Dataset, Split
 from jaxml.data.fetching import Fetched, fetch
-from jaxml.data.loaders.number_words import spelled
+from jaxml.data.loaders.number_words import coded, spelled
 from jaxml.data.sources import Arrays, debian_archives
 from jaxml.data.splits import generator, require_nonnegative
 from jaxml.data.splits import split as split_rows
@@ -246,12 +246,8 @@ def _rows(arrays: Arrays, longest: float) -> tuple[Split, np.ndarray, tuple[str,
         SAID[LANGUAGES[own]].get(name, "")
         for own, name in zip(language, names[chosen], strict=True)
     ]
-    text_length = np.array([len(text) for text in texts], np.int32)
+    text, text_length = coded(texts, TEXT_VOCABULARY)
     most = max(len(text) for said in SAID.values() for text in said.values())
-    text = np.zeros((len(texts), most), np.int32)
-    code = {character: i for i, character in enumerate(TEXT_VOCABULARY)}
-    for row, characters in zip(text, texts, strict=True):
-        row[: len(characters)] = [code[character] for character in characters]
     return (
         {
             "x": x,
@@ -259,7 +255,7 @@ def _rows(arrays: Arrays, longest: float) -> tuple[Split, np.ndarray, tuple[str,
             "speaker": np.array([SPEAKERS.index(one) for one in who], np.int32)[voice],
             "language": language,
             "clip": clip.astype(np.int32),
-            "text": text,
+            "text": np.pad(text, ((0, 0), (0, most - text.shape[1]))),
             "text_length": text_length,
         },
         voice,

@@ -107,12 +107,13 @@ def _drawn(random: np.random.Generator, n: int, fewest: int, most: int) -> np.nd
 
 
 def _rows(numbers: np.ndarray) -> Split:
-    x, x_length = _padded([str(number) for number in numbers], DIGITS)
-    y, y_length = _padded([spelled(number) for number in numbers.tolist()], LETTERS)
+    x, x_length = coded([str(number) for number in numbers], DIGITS)
+    y, y_length = coded([spelled(number) for number in numbers.tolist()], LETTERS)
     return {"x": x, "x_length": x_length, "y": y, "y_length": y_length}
 
 
-def _padded(texts: list[str], vocabulary: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+def coded(texts: list[str], vocabulary: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as numbers of their characters, padded with 0 to the longest, and their lengths."""
     code = {symbol: i for i, symbol in enumerate(vocabulary)}
     lengths = np.array([len(text) for text in texts], np.int32)
     padded = np.zeros((len(texts), lengths.max()), np.int32)

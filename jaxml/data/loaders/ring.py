@@ -84,13 +84,11 @@ def mixture(
             labels=y,
         ),
         meta={
-            "name": meta["name"],
+            **meta,
             "task": "generation",
             "centres": centres,
             "noise": noise,
-            "description": meta["description"],
             "source": "generated",
             "licence": "none needed",
-            "citation": meta["citation"],
         },
     )
