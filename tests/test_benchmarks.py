@@ -9,7 +9,6 @@ import pytest
 from jax.tree_util import Partial
 from rich.console import Console
 
-from benchmarks import landscape as surfaces
 from benchmarks.tables import compare, heading, table
 from benchmarks.timing import Contestant, Counted, alternate, contestant, matmul_peak
 from jaxml import landscape
@@ -101,8 +100,12 @@ def test_the_ends_take_no_more_products_than_restarted_lanczos():
 
 
 @pytest.mark.slow
+@pytest.mark.oracle
 def test_the_landscape_comparisons_run_with_small_networks(monkeypatch):
     """Whatever a change of the library would break in them; the figures are no test."""
+    pytest.importorskip("torch")
+    from benchmarks import landscape as surfaces  # noqa: PLC0415 - it needs PyTorch
+
     monkeypatch.setattr(surfaces, "LARGE", [64, 6, 10])
     monkeypatch.setattr(surfaces, "_memory", lambda *_: {})
     rows = [
